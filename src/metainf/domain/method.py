@@ -1,0 +1,163 @@
+"""Method = an engine and at most one setting of each technique (a tagged union)."""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import Field, PositiveInt, field_validator, model_validator
+
+from metainf.domain.base import Frozen
+
+
+T = TypeVar("T")
+
+
+class Batching(Frozen):
+    """How requests share a step. `tokens` bounds the tokens of one step."""
+
+    kind: Literal["batching"] = "batching"
+    mode: Literal["none", "static", "dynamic", "continuous"] = "continuous"
+    max_sequences: PositiveInt | None = None
+    max_tokens: PositiveInt | None = None
+
+
+class ChunkedPrefill(Frozen):
+    kind: Literal["chunked_prefill"] = "chunked_prefill"
+    enabled: bool = True
+    tokens: PositiveInt | None = None
+
+
+class PrefixCache(Frozen):
+    kind: Literal["prefix_cache"] = "prefix_cache"
+    enabled: bool = True
+    tier: Literal["device", "host", "remote"] | None = None
+
+
+class Speculative(Frozen):
+    """Speculative decoding: `algorithm` such as ngram, draft, eagle, eagle3, medusa, mtp, lookahead."""
+
+    kind: Literal["speculative"] = "speculative"
+    algorithm: str = Field(min_length=1)
+    tokens: PositiveInt | None = None
+    draft_model: str | None = None
+
+
+class WeightQuantization(Frozen):
+    """`format` is the engine's name (fp8, nvfp4, awq, gptq, int8dq, Q4_K_M ...)."""
+
+    kind: Literal["weight_quantization"] = "weight_quantization"
+    format: str = Field(min_length=1)
+    bits: Annotated[float, Field(gt=0, le=32)] | None = None
+    activation_bits: Annotated[float, Field(gt=0, le=32)] | None = None
+
+
+class KvQuantization(Frozen):
+    kind: Literal["kv_quantization"] = "kv_quantization"
+    format: str = Field(min_length=1)
+
+
+class Precision(Frozen):
+    """Number format of the arithmetic: fp32, tf32, fp16, bf16."""
+
+    kind: Literal["precision"] = "precision"
+    dtype: str = Field(min_length=1)
+
+
+class Pool(Frozen):
+    """Parallel layout of one role of a disaggregated deployment."""
+
+    workers: PositiveInt | None = None
+    tensor: PositiveInt | None = None
+    expert: PositiveInt | None = None
+    attention_data: bool | None = None
+
+
+class Parallelism(Frozen):
+    """Degrees; the product of tensor, pipeline and data is the number of devices used."""
+
+    kind: Literal["parallelism"] = "parallelism"
+    tensor: PositiveInt | None = None
+    pipeline: PositiveInt | None = None
+    expert: PositiveInt | None = None
+    data: PositiveInt | None = None
+    attention_data: bool | None = None
+    sequence: str | None = None
+
+
+class Disaggregation(Frozen):
+    """Prefill and decode on separate workers."""
+
+    kind: Literal["disaggregation"] = "disaggregation"
+    prefill: Pool = Pool()
+    decode: Pool = Pool()
+
+
+class AttentionBackend(Frozen):
+    kind: Literal["attention_backend"] = "attention_backend"
+    name: str = Field(min_length=1)
+
+
+class Compile(Frozen):
+    kind: Literal["compile"] = "compile"
+    enabled: bool = True
+
+
+class FusedQkv(Frozen):
+    kind: Literal["fused_qkv"] = "fused_qkv"
+    enabled: bool = True
+
+
+class MemoryMode(Frozen):
+    """Offloading and other ways to trade speed for memory (medvram, lowvram, cpu offload)."""
+
+    kind: Literal["memory_mode"] = "memory_mode"
+    name: str = Field(min_length=1)
+
+
+class Flags(Frozen):
+    """Engine flags that no technique above names, kept word for word."""
+
+    kind: Literal["flags"] = "flags"
+    values: tuple[str, ...] = Field(min_length=1)
+
+
+Technique = Annotated[
+    Batching
+    | ChunkedPrefill
+    | PrefixCache
+    | Speculative
+    | WeightQuantization
+    | KvQuantization
+    | Precision
+    | Parallelism
+    | Disaggregation
+    | AttentionBackend
+    | Compile
+    | FusedQkv
+    | MemoryMode
+    | Flags,
+    Field(discriminator="kind"),
+]
+
+
+class Method(Frozen):
+    """An engine with its techniques. The order in which techniques are given does not change the id."""
+
+    engine: str = Field(min_length=1)
+    engine_version: str | None = None
+    techniques: tuple[Technique, ...] = ()
+
+    @field_validator("techniques")
+    @classmethod
+    def _sorted(cls, value: tuple[Technique, ...]) -> tuple[Technique, ...]:
+        return tuple(sorted(value, key=lambda technique: technique.kind))
+
+    @model_validator(mode="after")
+    def _at_most_one_of_each(self) -> "Method":
+        kinds = [technique.kind for technique in self.techniques]
+        twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+        if twice:
+            raise ValueError(f"more than one setting of {', '.join(twice)}")
+        return self
+
+    def get(self, technique: type[T]) -> T | None:
+        """The setting of one technique, or None where the method does not name it."""
+        return next((item for item in self.techniques if isinstance(item, technique)), None)
