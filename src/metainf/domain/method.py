@@ -6,7 +6,6 @@ from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from metainf.domain.base import Frozen
 
-
 T = TypeVar("T")
 
 
