@@ -1,1 +1,28 @@
-"""."""
+"""The catalogue: what models, devices and number formats are, and what a device costs."""
+
+from metainf.catalog.detect import detect
+from metainf.catalog.devices import devices, find_device, parse_hardware, parse_price
+from metainf.catalog.formats import activation_bits, canonical_format, weight_bits
+from metainf.catalog.models import find_model, model_group, models
+from metainf.catalog.prices import Price, price, prices, tiers
+from metainf.catalog.quality import QualityDelta, quality
+
+__all__ = [
+    "Price",
+    "QualityDelta",
+    "activation_bits",
+    "canonical_format",
+    "detect",
+    "devices",
+    "find_device",
+    "find_model",
+    "model_group",
+    "models",
+    "parse_hardware",
+    "parse_price",
+    "price",
+    "prices",
+    "quality",
+    "tiers",
+    "weight_bits",
+]

@@ -1,0 +1,118 @@
+"""Models by name. A row's `group` is the key of its architecture: equal decoder shapes and a vocabulary
+within 5 %. Llama-3-8B, Llama-3.1-8B and their fine-tunes are one group, for what is measured on one says
+what the other will show; so are DeepSeek-R1, V3, V3.1 and V3.2."""
+
+from collections.abc import Iterator, Mapping
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from metainf.catalog.names import key, split_format, stem
+from metainf.catalog.tables import table
+from metainf.domain import Model, UnknownName
+
+NOT_IN_MODEL = ("aliases", "group")
+
+
+class Models(Mapping[str, Model]):
+    """Catalogue of models; a Model is built when it is first asked for."""
+
+    def __init__(self) -> None:
+        self._rows = {row["name"]: row for row in table("models")}
+        self._built: dict[str, Model] = {}
+
+    def __getitem__(self, name: str) -> Model:
+        if name not in self._built:
+            row = self._rows[name]
+            self._built[name] = Model.of({k: v for k, v in row.items() if k not in NOT_IN_MODEL})
+        return self._built[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, name: str) -> dict[str, Any]:
+        """The data row of one model, aliases and group included."""
+        return self._rows[name]
+
+
+@cache
+def models() -> Models:
+    """Every model of the catalogue by its name (`organisation/checkpoint`)."""
+    return Models()
+
+
+@cache
+def names_by_key() -> dict[str, str]:
+    """Comparison key of every name and alias -> catalogue name."""
+    found: dict[str, str] = {}
+    for row in table("models"):
+        for alias in (row["name"], *row.get("aliases", ())):
+            found.setdefault(key(alias), row["name"])
+    return found
+
+
+@cache
+def names_by_stem() -> dict[str, str]:
+    """Stem of every name and alias -> the unquantized entry with the shortest name."""
+    rows = sorted(table("models"), key=lambda row: (row.get("quantization") is not None, len(row["name"])))
+    found: dict[str, str] = {}
+    for row in rows:
+        for alias in (row["name"], *row.get("aliases", ())):
+            found.setdefault(key(stem(alias)), row["name"])
+    return found
+
+
+@lru_cache(maxsize=4096)
+def lookup(name: str) -> tuple[str, str | None] | None:
+    """(catalogue name, number format that the given name adds to it) of a known name, else None."""
+    known = names_by_key()
+    if name in models():
+        return name, None
+    if found := known.get(key(name)):
+        return found, None
+    plain, number_format = split_format(name)
+    if found := known.get(key(plain)) or names_by_stem().get(key(stem(plain))):
+        return found, number_format
+    return None
+
+
+def find_model(name_or_path: str) -> Model:
+    """The model of that name, or the one that a file or folder describes.
+
+    A name may be a catalogue name or alias in any case, with or without its organisation. A name of
+    an unlisted tuning gives the entry of the same checkpoint family; one of an unlisted number format
+    (`nvidia/X-NVFP4`) gives X with `quantization` set. A path may be a Hugging Face folder or
+    config.json, a diffusers folder or a GGUF file.
+
+    Raises UnknownName with near misses, or BadInput for a file that cannot be understood.
+    """
+    path = Path(name_or_path)
+    if name_or_path.endswith((".json", ".gguf")) or path.exists():
+        from metainf.catalog.files import read_model
+
+        return read_model(path)
+    found = lookup(name_or_path)
+    if found is None:
+        known = [alias for row in table("models") for alias in (row["name"], *row.get("aliases", ()))]
+        raise UnknownName("model", name_or_path, known)
+    model = models()[found[0]]
+    number_format = found[1]
+    if number_format is None or number_format in PLAIN_FORMATS or model.quantization is not None:
+        return model
+    return model.model_copy(update={"quantization": number_format})
+
+
+PLAIN_FORMATS = frozenset({"bf16", "fp16", "fp32", "f16", "f32", "gguf"})
+
+
+@lru_cache(maxsize=8192)
+def model_group(name: str) -> str:
+    """Key of the architecture behind a name, the same for every alias, tuning and number format.
+
+    A name that the catalogue does not know is its own group (less tuning and format words).
+    """
+    found = lookup(name)
+    return str(models().row(found[0])["group"]) if found else stem(name)

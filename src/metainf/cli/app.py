@@ -1,0 +1,37 @@
+"""The commands, one group a file."""
+
+from typing import Annotated
+
+import typer
+
+from metainf import __version__
+from metainf.cli import catalogue, choose, history, learning
+
+app = typer.Typer(
+    name="metainf",
+    help="Which inference acceleration to turn on, on which machine, and what it will cost.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+choose.register(app)
+catalogue.register(app)
+history.register(app)
+learning.register(app)

@@ -1,0 +1,79 @@
+"""metainf import | records: the store of measured runs."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metainf.cli.show import print_json, table
+
+Store = Annotated[
+    str | None, typer.Option("--store", help="SQLite file or database URL.", envvar="METAINF_STORE")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
+records = typer.Typer(help="The records in the store.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the root."""
+    app.command("import")(import_)
+    app.add_typer(records, name="records")
+
+
+def import_(
+    paths: Annotated[list[Path], typer.Argument(help="Result files of benchmark tools.")],
+    format: Annotated[str | None, typer.Option(help="Format; found out when not given.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model, where the file does not say.")] = None,
+    hardware: Annotated[str | None, typer.Option(help="Hardware, where the file does not say.")] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine, where the file does not say.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be kept; store nothing.")] = False,
+    store: Store = None,
+    json: Json = False,
+) -> None:
+    """Read result files into the store. Each row is kept or rejected with a reason."""
+    from metainf import api
+
+    said = {"model": model, "hardware": hardware, "engine": engine}
+    results = [
+        api.import_file(path, format, {k: v for k, v in said.items() if v}, None if dry_run else api.store(store))
+        for path in paths
+    ]
+    if json:
+        print_json([result.as_dict() for result in results])
+        return
+    head = ("file", "format", "read", "new", "known", "rejected")
+    table(head, [(r.path, r.format, r.read, r.new, r.known, r.rejected) for r in results])
+    reasons = [(r.path, count, reason) for r in results for reason, count in r.reasons.items()]
+    if reasons:
+        table(("file", "rows", "rejected because"), reasons)
+
+
+@records.command("list")
+def records_list(store: Store = None, json: Json = False) -> None:
+    """What the store holds, by source."""
+    from metainf import api
+
+    rows = api.sources(store)
+    if json:
+        print_json(rows)
+        return
+    table(("source", "records", "failed", "models", "devices"), [
+        (r["source"], r["records"], r["failed"], r["models"], r["devices"]) for r in rows
+    ])  # fmt: skip
+
+
+@records.command("export")
+def records_export(path: Path, store: Store = None) -> None:
+    """Write all records to a .parquet or .jsonl file."""
+    from metainf import api
+
+    typer.echo(f"{api.store(store).export(path)} records written to {path}")
+
+
+@records.command("merge")
+def records_merge(path: Path, store: Store = None) -> None:
+    """Add the records of an exported file or of another store."""
+    from metainf import api
+
+    added = api.store(store).merge(path)
+    typer.echo(f"{added.new} new, {added.known} known already")

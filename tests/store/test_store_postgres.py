@@ -1,0 +1,104 @@
+"""The suite on a PostgreSQL server that the tests start themselves."""
+
+import itertools
+import os
+import pwd
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from metainf.domain import StoreError
+from metainf.store import open_store
+from metainf.testing.store_suite import StoreSuite, sample
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+SCHEMAS = itertools.count()
+
+pytestmark = [
+    pytest.mark.postgres,
+    pytest.mark.skipif(not BINARIES, reason="no PostgreSQL server under /usr/lib/postgresql: apt install it"),
+]
+
+
+def server_user() -> str | None:
+    """The user that runs the server: PostgreSQL refuses root."""
+    if os.geteuid() != 0:
+        return None
+    known = {entry.pw_name for entry in pwd.getpwall()}
+    return next(name for name in ("postgres", "nobody") if name in known)
+
+
+@pytest.fixture(scope="module")
+def socket_folder() -> Iterator[Path]:
+    """A running server; it listens on a socket in this folder only. Its name stays short for that."""
+    pytest.importorskip("psycopg")
+    user, folder, binaries = server_user(), Path(tempfile.mkdtemp(prefix="pg-")), BINARIES[-1].parent
+    if user is not None:
+        shutil.chown(folder, user)
+    data = str(folder / "data")
+
+    def server(*command: str) -> None:
+        with (folder.parent / f"{folder.name}.log").open("ab") as log:
+            subprocess.run(command, check=True, user=user, cwd="/", stdout=log, stderr=log, timeout=60)
+
+    settings = f"-c listen_addresses='' -k {folder} -c fsync=off"
+    control = str(binaries / "pg_ctl")
+    try:
+        server(
+            str(binaries / "initdb"), "-D", data, "-U", "suite", "-A", "trust", "-E", "UTF8", "--no-locale"
+        )
+        server(control, "-D", data, "-w", "-t", "50", "-o", settings, "-l", f"{data}/server.log", "start")
+        yield folder
+        server(control, "-D", data, "-m", "immediate", "-w", "stop")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        (folder.parent / f"{folder.name}.log").unlink(missing_ok=True)
+
+
+@pytest.fixture
+def postgres_url(socket_folder: Path) -> str:
+    """An empty schema of its own on the server."""
+    import psycopg
+
+    schema = f"store_{next(SCHEMAS)}"
+    with psycopg.connect(host=str(socket_folder), user="suite", dbname="postgres") as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+    return f"postgresql://suite@/postgres?host={socket_folder}&options=-csearch_path%3D{schema}"
+
+
+class TestPostgresStore(StoreSuite):
+    @pytest.fixture
+    def store_url(self, postgres_url: str) -> str:
+        return postgres_url
+
+
+def test_a_server_that_only_reads_is_named(postgres_url: str) -> None:
+    with open_store(postgres_url) as store:
+        store.add([sample(0)])
+    only_reads = postgres_url + "%20-cdefault_transaction_read_only%3Don"
+    with open_store(only_reads, create=False) as store:
+        with pytest.raises(StoreError, match=r"read-only transaction.*only reads"):
+            store.add([sample(1)])
+        assert list(store.query()) == [sample(0)]
+
+
+def test_a_newer_or_absent_store_is_refused(postgres_url: str) -> None:
+    import psycopg
+
+    with pytest.raises(StoreError, match="create=True"):
+        open_store(postgres_url, create=False)
+    open_store(postgres_url).close()
+    with psycopg.connect(postgres_url) as connection:
+        connection.execute("UPDATE metainf_schema SET version = 99")
+    with pytest.raises(StoreError, match="newer MetaInf"):
+        open_store(postgres_url)
+
+
+def test_a_server_that_is_not_there_is_an_error_without_the_password(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="could not read the store") as caught:
+        open_store(f"postgresql://user:secret@/db?host={tmp_path}")
+    assert "secret" not in str(caught.value)
