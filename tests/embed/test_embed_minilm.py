@@ -96,6 +96,13 @@ def test_the_package_holds_the_published_weights():
 
 
 @needs_weights
+def test_same_vectors_without_threadpoolctl(monkeypatch):
+    expected = SHARED.embed(TEXTS[:3])
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    np.testing.assert_allclose(SHARED.embed(TEXTS[:3]), expected, rtol=0, atol=1e-5)
+
+
+@needs_weights
 def test_unit_length():
     np.testing.assert_allclose(np.linalg.norm(SHARED.embed(TEXTS), axis=1), 1, atol=1e-6)
 

@@ -6,6 +6,7 @@ from metainf.catalog.formats import activation_bits, canonical_format, weight_bi
 from metainf.catalog.models import find_model, model_group, models
 from metainf.catalog.prices import Price, price, prices, tiers
 from metainf.catalog.quality import QualityDelta, quality
+from metainf.catalog.workloads import find_workload, workloads
 
 __all__ = [
     "Price",
@@ -16,6 +17,7 @@ __all__ = [
     "devices",
     "find_device",
     "find_model",
+    "find_workload",
     "model_group",
     "models",
     "parse_hardware",
@@ -25,4 +27,5 @@ __all__ = [
     "quality",
     "tiers",
     "weight_bits",
+    "workloads",
 ]

@@ -12,7 +12,7 @@ from metainf.domain import BadInput, Device, Hardware, UnknownName
 
 MEMORY_TOLERANCE = 0.2  # drivers report 22 to 24 GB for a 24 GB card
 HARDWARE = re.compile(
-    r"(?:(?P<low>\d+)(?:\s*[-–—]\s*(?P<high>\d+))?\s*[x×*]\s*(?=\S))?(?P<device>.+?)"
+    r"(?:(?P<low>\d+)(?:\s*[-–—]\s*(?P<high>\d+))?\s*[x×*]\s*(?=\S))?(?P<device>[^@]+?)"
     r"(?:\s*@\s*\$?(?P<price>[\d.]+))?",
     re.IGNORECASE,
 )
@@ -75,7 +75,9 @@ def lookup(name: str) -> str | None:
     exact = [device for stated, device in candidates if stated == memory]
     if exact or memory is None:
         return exact[0] if exact else candidates[0][1] if candidates else None
-    fitting = [(gap, rank, n) for rank, (_, n) in enumerate(candidates) if (gap := _gap(n, memory)) is not None]
+    fitting = [
+        (gap, rank, n) for rank, (_, n) in enumerate(candidates) if (gap := _gap(n, memory)) is not None
+    ]
     return min(fitting)[2] if fitting else None
 
 
@@ -119,7 +121,7 @@ def _parse(text: str) -> list[tuple[Hardware, float | None]]:
     found: list[tuple[Hardware, float | None]] = []
     for part in text.split(","):
         if whole := lookup(part.strip()):
-            found.append((Hardware(device=devices()[whole]), None))
+            found.append((Hardware(device=devices()[whole], count=1), None))
             continue
         match = HARDWARE.fullmatch(part.strip())
         if match is None:
@@ -142,5 +144,7 @@ def _usd(text: str | None, part: str) -> float | None:
     except ValueError:
         usd = 0.0
     if usd <= 0:
-        raise BadInput(f"cannot read the price in {part.strip()!r}: give US dollars per device and hour above 0")
+        raise BadInput(
+            f"cannot read the price in {part.strip()!r}: give US dollars per device and hour above 0"
+        )
     return usd

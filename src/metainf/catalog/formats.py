@@ -12,7 +12,9 @@ EXTRA_LARGE = re.compile(r"_xl$")
 
 @cache
 def _rows() -> dict[str, dict[str, Any]]:
-    return {_plain(alias): row for row in table("formats") for alias in (row["name"], *row.get("aliases", ()))}
+    return {
+        _plain(alias): row for row in table("formats") for alias in (row["name"], *row.get("aliases", ()))
+    }
 
 
 def _plain(name: str) -> str:

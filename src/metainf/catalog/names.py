@@ -23,8 +23,32 @@ FORMAT = (
 TUNING_END = re.compile(rf"[-_ .](?:{TUNING})$")
 FORMAT_END = re.compile(rf"[-_ .](?P<format>{FORMAT})$")
 MAKERS = frozenset(
-    {"meta", "nvidia", "amd", "intel", "r", "tm", "geforce", "radeon", "tesla", "instinct", "graphics", "card"}
-    | {"gpu", "accelerator", "generation", "google", "apple", "aws", "huawei", "quadro", "edition", "corporation"}
+    {
+        "meta",
+        "nvidia",
+        "amd",
+        "intel",
+        "r",
+        "tm",
+        "geforce",
+        "radeon",
+        "tesla",
+        "instinct",
+        "graphics",
+        "card",
+    }
+    | {
+        "gpu",
+        "accelerator",
+        "generation",
+        "google",
+        "apple",
+        "aws",
+        "huawei",
+        "quadro",
+        "edition",
+        "corporation",
+    }
 )
 MEMORY = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s?(?:gb|gib|g)(?![\w.])|(?<=[\d\w]-)(\d+)gb", re.IGNORECASE)
 MEMORY_KIND = re.compile(r"\b(?:hbm|gddr|lpddr)\d?\w*\b", re.IGNORECASE)

@@ -42,6 +42,6 @@ def price(device_name: str, tier: str = "on-demand") -> Price | None:
 
 
 def tiers(device_name: str) -> list[str]:
-    """Price tiers known for a device: on-demand, spot, community, marketplace, hyperscaler, tco-neocloud ..."""
+    """Price tiers known for a device: on-demand, spot, marketplace, hyperscaler, tco-neocloud ..."""
     name = find_device(device_name).name
     return sorted(tier for device, tier in _newest() if device == name)

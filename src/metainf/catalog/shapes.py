@@ -11,7 +11,8 @@ class Extras:
 
     `mlp_matrices` is 3 for gated feed-forward (SwiGLU) and 2 for the plain kind, `positions` the rows of
     a learned position table, `moe_layers` how many layers hold experts, `beside_moe` the width of a dense
-    feed-forward beside the experts, `indexer` sparse-attention weights of a layer, `other` whole parts
+    feed-forward beside the experts, `dense_width` that of layers without experts where it is not
+    `intermediate_size`, `indexer` sparse-attention weights of a layer, `other` whole parts
     beside the decoder such as a vision tower.
     """
 
@@ -19,6 +20,7 @@ class Extras:
     positions: int = 0
     moe_layers: int = 0
     beside_moe: int = 0
+    dense_width: int | None = None
     indexer: int = 0
     other: int = 0
 
@@ -56,7 +58,9 @@ def count_params(model: Model, extras: Extras) -> tuple[float, float] | None:
         return None
     tables = vocab * hidden * (1 if model.tie_embeddings else 2) + extras.positions * hidden
     both = layers * (attention + 2 * hidden + extras.indexer) + tables + extras.other
-    both += (layers - moe) * width * (model.intermediate_size or 0) + moe * width * extras.beside_moe
+    both += (layers - moe) * width * (
+        extras.dense_width or model.intermediate_size or 0
+    ) + moe * width * extras.beside_moe
     if not moe:
         return both / 1e9, both / 1e9
     experts, chosen, expert = model.num_experts, model.experts_per_token, model.moe_intermediate_size

@@ -1,5 +1,6 @@
 """metainf models | hardware | methods: what things are called, and what is known of them."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -34,7 +35,9 @@ def models_list(
         print_json(rows)
         return
     head = ("model", "modality", "params_b", "active_params_b", "layers", "experts")
-    table(head, [(m.name, m.modality, m.params_b, m.active_params_b, m.num_layers, m.num_experts) for m in rows])
+    table(
+        head, [(m.name, m.modality, m.params_b, m.active_params_b, m.num_layers, m.num_experts) for m in rows]
+    )
 
 
 @models.command("show")
@@ -58,10 +61,21 @@ def hardware_list(
         print_json(rows)
         return
     head = ("device", "vendor", "memory_gib", "gb_per_s", "bf16_tflops", "tdp_w", "usd_per_hour")
-    table(head, [
-        (d.name, d.vendor, d.memory_gib, d.memory_bandwidth_gb_per_s, d.bf16_tflops, d.tdp_w, api.price(d.name))
-        for d in rows
-    ])  # fmt: skip
+    table(
+        head,
+        [
+            (
+                d.name,
+                d.vendor,
+                d.memory_gib,
+                d.memory_bandwidth_gb_per_s,
+                d.bf16_tflops,
+                d.tdp_w,
+                api.price(d.name),
+            )
+            for d in rows
+        ],
+    )
 
 
 @hardware.command("show")
@@ -111,7 +125,7 @@ def methods_show(engine: str, model: str, on: str, json: Json = False) -> None:
     table(("method", "launch command"), rows_of(rows))
 
 
-def rows_of(rows: list[tuple[object, str]]) -> list[tuple[str, str]]:
+def rows_of(rows: Sequence[tuple[object, str]]) -> list[tuple[str, str]]:
     """Method in words beside its command."""
     from metainf import api
 

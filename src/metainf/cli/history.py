@@ -26,7 +26,9 @@ def import_(
     model: Annotated[str | None, typer.Option(help="Model, where the file does not say.")] = None,
     hardware: Annotated[str | None, typer.Option(help="Hardware, where the file does not say.")] = None,
     engine: Annotated[str | None, typer.Option(help="Engine, where the file does not say.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be kept; store nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be kept; store nothing.")
+    ] = False,
     store: Store = None,
     json: Json = False,
 ) -> None:
@@ -35,7 +37,9 @@ def import_(
 
     said = {"model": model, "hardware": hardware, "engine": engine}
     results = [
-        api.import_file(path, format, {k: v for k, v in said.items() if v}, None if dry_run else api.store(store))
+        api.import_file(
+            path, format, {k: v for k, v in said.items() if v}, None if dry_run else api.store(store)
+        )
         for path in paths
     ]
     if json:
@@ -57,9 +61,10 @@ def records_list(store: Store = None, json: Json = False) -> None:
     if json:
         print_json(rows)
         return
-    table(("source", "records", "failed", "models", "devices"), [
-        (r["source"], r["records"], r["failed"], r["models"], r["devices"]) for r in rows
-    ])  # fmt: skip
+    table(
+        ("source", "records", "failed", "models", "devices"),
+        [(r["source"], r["records"], r["failed"], r["models"], r["devices"]) for r in rows],
+    )
 
 
 @records.command("export")

@@ -10,6 +10,8 @@ from metainf.cli.show import print_json, table
 Store = Annotated[
     str | None, typer.Option("--store", help="SQLite file or database URL.", envvar="METAINF_STORE")
 ]
+CHOOSER_COLUMNS = ("name", "regret", "interval", "regret_told", "top1", "f1", "gap", "infeasible")
+ERROR_COLUMNS = ("source", "by", "learner", "metric", "rows", "median_ape", "coverage", "width")
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
 
 
@@ -50,21 +52,16 @@ def evaluate(
         print_json(result)
         return
     for section in result["views"]:
-        head = ("chooser", "regret", "95 % interval", "regret told", "top-1", "macro-F1", "gap closed", "over budget")
-        rows = [
-            (c["name"], c["regret"], c["interval"], c["regret_told"], c["top1"], c["f1"], c["gap"], c["infeasible"])
-            for c in section["choosers"]
-        ]
-        table(head, rows, f"{section['source']}: {section['view']}, leave one {section['by']} out")
-    head = ("source", "leave one out", "metric", "rows", "median % error", "mean % error", "90 % covers", "width")
-    table(head, [
-        (e["source"], e["by"], e["metric"], e["rows"], e["median_ape"], e["mean_ape"], e["coverage"], e["width"])
-        for e in result["errors"]
-    ])  # fmt: skip
+        rows = [[chooser[key] for key in CHOOSER_COLUMNS] for chooser in section["choosers"]]
+        title = f"{section['source']}: {section['view']}, leave one {section['by']} out"
+        table(CHOOSER_COLUMNS, rows, title)
+    table(ERROR_COLUMNS, [[error[key] for key in ERROR_COLUMNS] for error in result["errors"]])
 
 
 def importance(
-    predictor: Annotated[Path | None, typer.Option(help="A trained predictor; the shipped one by default.")] = None,
+    predictor: Annotated[
+        Path | None, typer.Option(help="A trained predictor; the shipped one by default.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture here (.png, .svg).")] = None,
     json: Json = False,
 ) -> None:

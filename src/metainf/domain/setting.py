@@ -139,10 +139,10 @@ class Device(Frozen):
 
 
 class Hardware(Frozen):
-    """Devices of one kind, joined. `count` is over all nodes; None where the source does not say."""
+    """Devices of one kind, joined. `count` is over all nodes; absent where the source does not say."""
 
     device: Device
-    count: PositiveInt | None = 1
+    count: PositiveInt | None = None
     nodes: PositiveInt | None = None
     platform: str | None = None
 

@@ -114,9 +114,7 @@ def _program(model: Model, method: Method, device: Device, workload: Workload) -
     precision = method.get(Precision)
     dtype = "" if precision is None else f", torch_dtype=torch.{dtype_name(precision.dtype)}"
     lines = ["import sys", "", "import torch", "from diffusers import DiffusionPipeline", ""]
-    lines.append(
-        f"pipe = DiffusionPipeline.from_pretrained({model.source or model.name!r}, torch_dtype=torch.{dtype})"
-    )
+    lines.append(f"pipe = DiffusionPipeline.from_pretrained({model.source or model.name!r}{dtype})")
     offload = method.get(MemoryMode)
     if offload is None:
         lines.append(f"pipe.to({where!r})")

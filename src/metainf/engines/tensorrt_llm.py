@@ -84,10 +84,11 @@ class TensorRtLlm:
         require_offered(self.name, method, self.offers)
         notes: list[str] = []
         options: dict[str, object] = {}
-        argv = ["trtllm-serve", model.source or model.name, "--backend", "pytorch"]
+        argv = ["trtllm-serve", _checkpoint(model, method, notes), "--backend", "pytorch"]
         argv += _parallel_flags(method, hardware, options)
         argv += _batch_flags(method, options, notes)
-        _weight_options(model, method, options, notes)
+        if (precision := method.get(Precision)) is not None:
+            options["dtype"] = dtype_name(precision.dtype)
         _cache_options(method, options)
         if (speculative := method.get(Speculative)) is not None:
             options["speculative_config"] = _speculative(speculative)
@@ -160,21 +161,21 @@ def _batch_flags(method: Method, options: dict[str, object], notes: list[str]) -
     return argv
 
 
-def _weight_options(model: Model, method: Method, options: dict[str, object], notes: list[str]) -> None:
-    if (precision := method.get(Precision)) is not None:
-        options["dtype"] = dtype_name(precision.dtype)
+def _checkpoint(model: Model, method: Method, notes: list[str]) -> str:
+    """The model to serve: the original, or the folder that its quantization is to be written to."""
+    original = model.source or model.name
     quantized = method.get(WeightQuantization)
     if quantized is None:
-        return
+        return original
     name = canonical(quantized.format)
     if name == checkpoint_format(model):
         notes.append(f"the checkpoint is stored in {quantized.format} already")
-    elif name in FORMATS:
-        notes.append(
-            f"needs a checkpoint of {model.name} quantized to {quantized.format} by TensorRT Model Optimizer"
-        )
-    else:
+        return original
+    if name not in FORMATS:
         raise not_offered("tensorrt-llm", f"weight format {quantized.format}", FORMATS)
+    folder = f"./{original.rstrip('/').rsplit('/', 1)[-1]}-{name}"
+    notes.append(f"first quantize {model.name} to {quantized.format} into {folder} with Model Optimizer")
+    return folder
 
 
 def _cache_options(method: Method, options: dict[str, object]) -> None:

@@ -60,7 +60,7 @@ def importer(name: str) -> Importer:
 def detect(path: str | Path) -> str:
     """The name of the format of a file. BadInput when the file is empty or of no known format."""
     sample = Sample(Path(path))
-    assert sample.head
+    _ = sample.head  # raises for an absent or empty file
     for name in IMPORTERS:
         if importer(name).matches(sample):
             return name

@@ -80,7 +80,7 @@ REASONS: dict[str, Any] = {
     "failed": "unknown",
     "na": "unknown",
 }
-NAMELESS = re.compile(r"n/?a|unknown|none|(\d+gb\s*)+", re.IGNORECASE)
+NAMELESS = re.compile(r"n/?a|unknown|none|(\d+gb\s*)+|error:.*", re.IGNORECASE)
 DERIVED = {
     "throughput": ("output_tokens_per_s", "total_tokens_per_s"),
     "throughput_tok_s": ("output_tokens_per_s",),
@@ -143,7 +143,7 @@ class Reader:
         try:
             setting = Setting(
                 model=self._part("model", NAMED, values, self._model),
-                workload=self._part("workload", WORK, values, workload_of),
+                workload=self._part("workload", (*WORK, "model"), values, workload_of),
                 hardware=self._part("hardware", ("hardware", "num_devices"), values, self._hardware),
             )
             method: Method = self._part("method", METHOD_COLUMNS, values, method_of)
@@ -201,8 +201,8 @@ class Reader:
         if name is None or NAMELESS.fullmatch(name):
             raise BadInput(f"hardware: expected a device name, found {name!r}")
         bare, inside = split_count(name)
-        if inside is not None and inside == devices:
-            name = bare
+        if inside is not None:  # "2xA6000": the source's own words outweigh a normalised count
+            name, devices = bare, inside
         return Hardware(device=known_device(name), count=self.context.count or devices)
 
     def _origin(self, values: Row) -> Provenance:
@@ -231,11 +231,18 @@ def number(values: Row, column: str, *, zero: bool = False) -> float | None:
 
 
 def workload_of(values: Row) -> Workload:
-    """Request shape and load; `|n=1000` inside the data set's name is the number of requests."""
+    """Request shape and load; `|n=1000` inside the data set's name is the number of requests.
+
+    MLPerf writes its accuracy target (percent of the reference) behind the model's name; it is part of what
+    is asked, so it goes behind the workload's: "mlperf:Server@99.9".
+    """
     tokens = {column: number(values, column, zero=True) for column in ("input_len", "output_len")}
     lengths = {column: None if mean is None else Lengths(mean=mean) for column, mean in tokens.items()}
     name = text(values, "dataset")
     requests = re.search(r"\|n=(\d+)", name or "")
+    accuracy = re.search(r"-(99(?:\.9)?)$", text(values, "model") or "")
+    if accuracy and name and name.startswith("mlperf:"):
+        name = f"{name}@{accuracy[1]}"
     return Workload(
         name=name,
         input_tokens=lengths["input_len"],

@@ -17,6 +17,7 @@ from metainf.importers.sample import Sample, text_of
 LINE = re.compile(r"^\s*([^:=*]+?)\s*:\s*(\S.*?)\s*$")
 TIMES = {"ttft": "first token latency", "tpot": "time to output token", "e2e": "latency"}
 NS = 1e-9
+END = re.compile(r"errors? encountered", re.IGNORECASE)
 
 
 class MlPerf(RunImporter):
@@ -30,14 +31,12 @@ class MlPerf(RunImporter):
             found: dict[str, Any] = {}
             for match in filter(None, map(LINE.match, part.splitlines())):
                 found.setdefault(match[1].lower().replace("(ns)", "").strip().replace(".", "_"), match[2])
-            yield {**found, "whole": "Test Parameters Used" in part}
+            yield {**found, "whole": bool(END.search(part))}
 
     def run(self, raw: Any) -> Run:
         result, mode = word(raw, "result is"), word(raw, "mode")
         if result is None or mode is None or not raw["whole"]:
-            raise BadInput(
-                "expected a whole summary, found mode, result or parameters missing (a truncated file?)"
-            )
+            raise BadInput("expected a whole summary, found a part of it missing (a truncated file?)")
         if mode != "PerformanceOnly":
             raise BadInput(f"mode: expected PerformanceOnly, found {mode!r}")
         if result != "VALID":

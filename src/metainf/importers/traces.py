@@ -132,7 +132,7 @@ def prefix_share(requests: Requests) -> float | None:
 
 def _requests(path: Path) -> Requests:
     sample = Sample(path)
-    assert sample.head
+    _ = sample.head  # raises for an absent or empty file
     found = Requests()
     for row, values in enumerate(_rows(path, sample)):
         try:

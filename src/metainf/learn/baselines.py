@@ -36,7 +36,7 @@ class Random:
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
         rng = np.random.default_rng(self.seed)
-        return rng.random(budgets(found, self.view).shape)
+        return np.asarray(rng.random(budgets(found, self.view).shape))
 
 
 class Oracle:
@@ -181,7 +181,7 @@ class Space:
 
     def place(self, table: Table, rows: NDArray[np.intp]) -> Floats:
         """Coordinates (n, d) of settings; unknown numbers at the training median."""
-        return np.nan_to_num((self._raw(table, rows) - self.middle) / self.scale, nan=0.0)
+        return np.asarray(np.nan_to_num((self._raw(table, rows) - self.middle) / self.scale, nan=0.0))
 
     def distance(self, table: Table, row: int) -> Floats:
         """Euclidean distance of one setting to every training setting."""
@@ -189,10 +189,25 @@ class Space:
 
 
 SETTING_FEATURES = (
-    "params_b", "active_params_b", "num_layers", "hidden_size", "num_experts", "input_tokens", "output_tokens",
-    "concurrency", "batch_size", "num_devices", "memory_gib", "memory_bandwidth_gb_per_s", "bf16_tflops",
-    "fp8_tflops", "scaleup_gb_per_s", "tdp_w", "width_px", "steps",
-)  # fmt: skip
+    "params_b",
+    "active_params_b",
+    "num_layers",
+    "hidden_size",
+    "num_experts",
+    "input_tokens",
+    "output_tokens",
+    "concurrency",
+    "batch_size",
+    "num_devices",
+    "memory_gib",
+    "memory_bandwidth_gb_per_s",
+    "bf16_tflops",
+    "fp8_tflops",
+    "scaleup_gb_per_s",
+    "tdp_w",
+    "width_px",
+    "steps",
+)
 
 
 def _some(found: Options, cell: NDArray[np.intp]) -> Options:

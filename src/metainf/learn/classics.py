@@ -1,6 +1,7 @@
 """Classics of algorithm selection: ISAC (Kadioglu 2010) and ALORS (Misir and Sebag 2017)."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metainf.domain import MissingExtra
 from metainf.learn.baselines import Space, Utility, mean_known
@@ -78,7 +79,7 @@ def factorise(values: Floats, rank: int, sweeps: int, ridge: float) -> tuple[Flo
     return left, right
 
 
-def _solve(fixed: Floats, values: Floats, known: np.ndarray, ridge: float) -> Floats:  # type: ignore[type-arg]
+def _solve(fixed: Floats, values: Floats, known: NDArray[np.bool_], ridge: float) -> Floats:
     rank = fixed.shape[1]
     result = np.empty((len(values), rank))
     for row in range(len(values)):

@@ -1,8 +1,8 @@
 """Records as one columnar table, with the keys by which learners are split and judged.
 
-Two rows stand in the same *cell* when they differ only in method: same source, model, workload and
-device type. In the *fixed* cell the number of devices is fixed too; in the *free* cell load and
-device count are part of the choice (the budget view).
+Two rows stand in the same *cell* when they differ only in method and number of devices: same source,
+model, workload, load and device type. In the *free* cell the load is part of the choice too (the
+budget view).
 """
 
 import re
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf import catalog
-from metainf.domain import Flags, Method, Metrics, Record, Workload
+from metainf.domain import BadInput, Flags, Method, Metrics, Record, Workload
 from metainf.embed.columns import Columns, columns, encode_method
 
 METRICS = tuple(name for name in Metrics.model_fields if name != "quality_metric")
@@ -70,8 +70,6 @@ def table(records: Iterable[Record]) -> Table:
 
 
 def _no_rows() -> list[Any]:
-    from metainf.domain import BadInput
-
     raise BadInput(
         "expected records to learn from, found none: import some (metainf import) or loosen the filter"
     )
@@ -113,7 +111,7 @@ def _keys(rows: Sequence[Record]) -> dict[str, NDArray[Any]]:
             "model_group": group,
             "device": device,
             "workload": work,
-            "cell": f"{source}|{base}|{load}|{place} x{setting.hardware.count}",
+            "cell": f"{source}|{base}|{load}|{place}",
             "free_cell": f"{source}|{base}|{work}|{place}",
             "method": methods[key][0],
             "family": methods[key][1],

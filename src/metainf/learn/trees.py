@@ -76,7 +76,7 @@ class Trees:
         self._call(
             "XGBoosterFeatureScore",
             self._handle, b'{"importance_type":"total_gain"}',
-            ctypes.byref(count), ctypes.byref(names), ctypes.byref(dims), ctypes.byref(shape), ctypes.byref(scores),
+            *map(ctypes.byref, (count, names, dims, shape, scores)),
         )  # fmt: skip
         pairs = [(int(names[i].decode()[1:]), float(scores[i])) for i in range(count.value)]
         return np.array(pairs, dtype=np.float64).reshape(-1, 2)

@@ -66,12 +66,18 @@ def value_of(table: Table, view: View) -> Floats:
     if view.value == "tokens_per_s_per_device":
         return np.asarray(metrics["output_tokens_per_s"] / devices)
     if view.value == "energy":
-        return np.asarray(1 / np.where(np.isfinite(metrics["energy_j_per_token"]),
-                                       metrics["energy_j_per_token"], metrics["energy_j_per_request"]))  # fmt: skip
+        tokens, requests = metrics["energy_j_per_token"], metrics["energy_j_per_request"]
+        return np.asarray(1 / np.where(np.isfinite(tokens), tokens, requests))
     if view.value == "speed":
         return np.asarray(1 / metrics["tpot_s"])
     column = {"prefill": "prefill_tokens_per_s"}.get(view.value, view.value)
     return np.asarray(metrics[column])
+
+
+def load_of(table: Table) -> Floats:
+    """Requests in flight: the concurrency, else the batch size."""
+    concurrency = table.columns["concurrency"]
+    return np.where(np.isfinite(concurrency), concurrency, table.columns["batch_size"])
 
 
 def options(table: Table, view: View) -> Options:
@@ -79,17 +85,11 @@ def options(table: Table, view: View) -> Options:
     value = value_of(table, view)
     limit = table.metrics[view.limit] if view.limit else np.zeros(len(table))
     rows = np.flatnonzero(np.isfinite(value) & np.isfinite(limit) & table.ok)
+    cells = table.keys["free_cell" if view.limit else "cell"][rows]
+    parts = [table.keys[view.options], table.columns["num_devices"].astype(str)]
     if view.limit:
-        cells = table.keys["free_cell"][rows]
-        load = np.where(
-            np.isfinite(table.columns["concurrency"]),
-            table.columns["concurrency"],
-            table.columns["batch_size"],
-        )
-        parts = (table.keys[view.options], table.columns["num_devices"].astype(str), load.astype(str))
-        names = np.array(["|".join(str(part[row]) for part in parts) for row in rows])
-    else:
-        cells, names = table.keys["cell"][rows], table.keys[view.options][rows]
+        parts.append(load_of(table).astype(str))
+    names = np.array(["|".join(str(part[row]) for part in parts) for row in rows], dtype=np.str_)
     members: dict[tuple[str, str], list[int]] = {}
     for row, cell, name in zip(rows.tolist(), cells.tolist(), names.tolist(), strict=True):
         members.setdefault((cell, name), []).append(row)

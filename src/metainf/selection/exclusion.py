@@ -1,28 +1,33 @@
 """Why candidates were left out, told once per limit, hardware and engine."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metainf.domain import Excluded
 from metainf.selection.judging import Judged
 from metainf.selection.predictor import Pair
 
 Why = Literal["budget", "memory", "unsupported", "slo", "conflict", "no_effect", "quality", "unknown"]
+Tell = Callable[[int], str]
 PRICED = ("throughput_per_dollar", "cost")
 
 
-@dataclass(frozen=True)
-class Failure:
-    """An excluded candidate before grouping: `closeness` orders the group, larger is nearer."""
+class Failure(NamedTuple):
+    """An excluded candidate before grouping: `closeness` orders the group, larger is nearer.
+
+    `tell(place)` says why.
+    """
 
     pair: Pair
     limit: Why
-    reason: Callable[[], str]
+    tell: Tell
     closeness: float
+    place: int
 
 
 @dataclass(frozen=True)
@@ -35,35 +40,54 @@ class Group:
 
 def refused(out: Excluded) -> Failure:
     """A candidate that a check put out before it was predicted."""
-    return Failure((out.hardware, out.method), out.limit, partial(getattr, out, "reason"), 0.0)
+    return Failure((out.hardware, out.method), out.limit, lambda _: out.reason, 0.0, 0)
 
 
-def failures(judged: Judged) -> Iterator[Failure]:
+def failures(judged: Judged) -> list[Failure]:
     """Every candidate that the limits put out."""
     pool = judged.pool
-    closeness = judged.p_feasible + 1e-9 * np.nan_to_num(pool.value)
+    closeness = (judged.p_feasible + 1e-9 * np.nan_to_num(pool.value)).tolist()
+    reasons = _reasons(judged)
+    codes = _codes(judged).tolist()
+    found = []
     for i in np.flatnonzero(~judged.feasible).tolist():
-        limit, reason = _why(judged, i)
-        yield Failure(pool.pairs[i], limit, reason, float(closeness[i]))
+        limit, tell = reasons[codes[i]]
+        found.append(Failure(pool.pairs[i], limit, tell, closeness[i], i))
+    return found
 
 
-def _why(judged: Judged, i: int) -> tuple[Why, Callable[[], str]]:
-    """The limit that put candidate `i` out: an unknown fact, a bound broken for sure, the weakest link."""
-    pool = judged.pool
+def _codes(judged: Judged) -> NDArray[np.int64]:
+    """Per candidate the row of `_reasons` that put it out: the first fact unknown or bound broken for
+    sure, then a value that cannot be told, then the weakest link of the chance."""
+    pool, bounds = judged.pool, judged.limits
+    links = np.stack([pool.p_ok, *(np.where(b.known, b.probability, 0.0) for b in bounds)])
+    last = 2 * len(bounds)
+    codes: NDArray[np.int64] = last + 1 + np.argmin(links, axis=0)
+    codes[np.isnan(pool.value)] = last
+    for k in reversed(range(len(bounds))):
+        codes[~bounds[k].allowed] = 2 * k + 1
+        codes[~bounds[k].known] = 2 * k
+    return codes
+
+
+def _reasons(judged: Judged) -> list[tuple[Why, Tell]]:
+    """What each code means, and how to say it of one candidate."""
+    table: list[tuple[Why, Tell]] = []
     for limit in judged.limits:
-        if not limit.known[i]:
-            kind: Why = "quality" if limit.kind == "quality" else "unknown"
-            return kind, partial("nothing is known to hold {} against".format, limit.label)
-        if not limit.allowed[i]:
-            return cast(Why, limit.kind), partial(limit.text, i)
-    if np.isnan(pool.value[i]):
-        priced = pool.objective.aim in PRICED and np.isnan(pool.usd_per_hour[i])
-        missing = "price" if priced else "prediction"
-        return "unknown", partial("no {} to judge {} by".format, missing, pool.objective.aim)
-    weakest = min(judged.limits, key=lambda limit: float(limit.probability[i]), default=None)
-    if weakest is None or pool.p_ok[i] <= weakest.probability[i]:
-        return "memory", partial(_unlikely, judged, i)
-    return cast(Why, weakest.kind), partial(weakest.text, i)
+        unknown: Why = "quality" if limit.kind == "quality" else "unknown"
+        table += [(unknown, partial(_unknown, limit.label)), (cast(Why, limit.kind), limit.text)]
+    table += [("unknown", partial(_unvalued, judged)), ("memory", partial(_unlikely, judged))]
+    return table + [(cast(Why, limit.kind), limit.text) for limit in judged.limits]
+
+
+def _unknown(label: str, i: int) -> str:
+    return f"nothing is known to hold {label} against"
+
+
+def _unvalued(judged: Judged, i: int) -> str:
+    pool = judged.pool
+    priced = pool.objective.aim in PRICED and np.isnan(pool.usd_per_hour[i])
+    return f"no {'price' if priced else 'prediction'} to judge {pool.objective.aim} by"
 
 
 def _unlikely(judged: Judged, i: int) -> str:
@@ -91,7 +115,7 @@ def _told(group: Sequence[Failure]) -> Group:
     nearest = tied[0] if len(tied) == 1 else min(tied, key=_content)
     more = f" ({len(group) - 1} more like it)" if len(group) > 1 else ""
     machine, method = nearest.pair
-    reason = nearest.reason() + more
+    reason = nearest.tell(nearest.place) + more
     return Group(Excluded(hardware=machine, method=method, limit=nearest.limit, reason=reason), len(group))
 
 

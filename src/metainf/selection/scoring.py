@@ -64,8 +64,14 @@ class Pool:
     predictions: Sequence[Prediction]
 
     def metric(self, name: str) -> Spread:
-        """The distribution of one metric."""
-        return Spread.of(self.predictions, name)
+        """The distribution of one metric, read from the predictions once."""
+        if name not in self._read:
+            self._read[name] = Spread.of(self.predictions, name)
+        return self._read[name]
+
+    @cached_property
+    def _read(self) -> dict[str, Spread]:
+        return {}
 
     @cached_property
     def p_ok(self) -> Floats:

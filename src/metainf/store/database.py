@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from metainf.domain import BadInput, MissingExtra, StoreError
-from metainf.store.tables import check_version, migrate, stored_version
+from metainf.store.tables import check_version, is_old, migrate, stored_version
 
 BUSY_S = 60.0
 """How long a SQLite writer waits for another one, in seconds."""
@@ -87,15 +87,9 @@ class Database:
             self._write_ahead()
         with self.read() as connection:
             current = self._named(stored_version, connection)
-        if current is None or self._is_old(current):
+        if current is None or is_old(current):
             with self.write() as connection:
                 self._named(migrate, connection)
-
-    @staticmethod
-    def _is_old(version: int) -> bool:
-        from metainf.store.tables import MIGRATIONS
-
-        return version < len(MIGRATIONS)
 
     def _named(self, step: Any, argument: Any) -> Any:
         try:

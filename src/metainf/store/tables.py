@@ -96,6 +96,11 @@ def check_version(version: int) -> None:
         )
 
 
+def is_old(version: int) -> bool:
+    """Whether a migration is due."""
+    return version < len(MIGRATIONS)
+
+
 def conditions(where: Filter | None) -> list[sa.ColumnElement[bool]]:
     """A filter as SQL conditions on RECORDS."""
     if where is None:

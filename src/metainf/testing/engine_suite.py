@@ -69,7 +69,7 @@ def text_cases() -> list[Case]:
 
 def image_cases() -> list[Case]:
     """A latent diffusion model on one H100."""
-    return [(IMAGE, Hardware(device=H100), Workload(width_px=1024, height_px=1024, steps=30))]
+    return [(IMAGE, Hardware(device=H100, count=1), Workload(width_px=1024, height_px=1024, steps=30))]
 
 
 class EngineSuite:

@@ -1,0 +1,144 @@
+"""What things are called, and what is known of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from metainf import catalog
+from metainf.domain import Device, Hardware, Method, Model, NotSupported, Setting, Technique, Workload
+from metainf.domain.errors import BadInput
+
+
+def models() -> list[Model]:
+    """Every model of the catalogue."""
+    return list(catalog.models().values())
+
+
+def model(name_or_path: str) -> Model:
+    """A model by name, or read from config.json, a diffusers folder or a GGUF file."""
+    return catalog.find_model(name_or_path)
+
+
+def devices() -> list[Device]:
+    """Every device of the catalogue."""
+    return list(catalog.devices().values())
+
+
+def device(name_or_path: str) -> Device:
+    """A device by name or from a small .toml."""
+    return catalog.find_device(name_or_path)
+
+
+def price(device_name: str) -> float | None:
+    """Median on-demand price in US dollars per device and hour, None where none is known."""
+    found = catalog.price(device_name)
+    return None if found is None else found.usd_per_device_hour
+
+
+def detect() -> list[Hardware]:
+    """The hardware of this machine."""
+    return list(catalog.detect())
+
+
+def workloads() -> dict[str, tuple[Workload, str]]:
+    """Named workloads with their sources."""
+    return dict(catalog.workloads())
+
+
+def techniques() -> dict[str, str]:
+    """Kinds of technique, with what they are."""
+    union = get_args(get_args(Technique)[0])
+    return {
+        kind.model_fields["kind"].default: (kind.__doc__ or kind.__name__).partition("\n")[0]
+        for kind in union
+    }
+
+
+def methods(engine: str, model_name: str, on: str) -> list[tuple[Method, str]]:
+    """Candidate methods of an engine, each with its launch command."""
+    from metainf import engines
+
+    found, subject = [], model(model_name)
+    for hardware in hardware_of([on]):
+        maker = engines.engine(engine)
+        for method in maker.methods(subject, hardware[0], Workload()):
+            found.append((method, maker.launch(subject, method, hardware[0], Workload()).command))
+    return found
+
+
+def hardware_of(texts: Sequence[str]) -> list[tuple[Hardware, float | None]]:
+    """Hardware with its price per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5"."""
+    found: list[tuple[Hardware, float | None]] = []
+    for text in texts:
+        own = catalog.parse_price(text)
+        for item in catalog.parse_hardware(text):
+            each = own.get(item.device.name, price(item.device.name))
+            found.append((item, None if each is None or item.count is None else each * item.count))
+    if not found:
+        raise BadInput('expected hardware such as "1-4xL4", found none')
+    return found
+
+
+def workload_of(text: str | None, changes: dict[str, Any]) -> Workload:
+    """A named workload or a trace file, with fields replaced. Lengths may be plain token counts."""
+    base: dict[str, Any] = {}
+    if text is not None:
+        if Path(text).exists():
+            from metainf.importers.traces import read_trace
+
+            found = read_trace(text)
+        else:
+            found = catalog.find_workload(text)
+        base = found.model_dump(mode="json", exclude_none=True)
+    for side in ("input_tokens", "output_tokens"):
+        if isinstance(changes.get(side), (int, float)):
+            changes = changes | {side: {"mean": changes[side]}}
+    given = {key: value for key, value in changes.items() if value is not None}
+    if "concurrency" in given:
+        base.pop("request_rate_per_s", None)
+    merged = Workload.of(base | given)
+    for side, lengths in (("input", merged.input_tokens), ("output", merged.output_tokens)):
+        if lengths is not None and not 0 < lengths.mean <= 10_000_000:
+            raise BadInput(f"expected between 1 and 10,000,000 {side} tokens, found {lengths.mean:g}")
+    return merged
+
+
+def describe(model_name: str, hardware: str | None, workload: str | None) -> str:
+    """The generated description, in paragraphs."""
+    from metainf.embed.describe import describe as describe_setting
+    from metainf.embed.describe import describe_hardware, describe_model, describe_workload
+
+    subject = model(model_name)
+    if hardware and workload:
+        machine = hardware_of([hardware])[-1][0]
+        return describe_setting(Setting(model=subject, workload=workload_of(workload, {}), hardware=machine))
+    parts = [describe_model(subject)]
+    if hardware:
+        parts.append(describe_hardware(hardware_of([hardware])[-1][0]))
+    if workload:
+        parts.append(describe_workload(workload_of(workload, {})))
+    return "\n\n".join(parts)
+
+
+def method_in_words(method: Any) -> str:
+    """A method on one short line."""
+    if not isinstance(method, Method):
+        raise NotSupported(f"expected a method, found {type(method).__name__}")
+    parts = [method.engine]
+    for technique in method.techniques:
+        said = technique.model_dump(mode="json", exclude_none=True)
+        kind = said.pop("kind").replace("_", " ")
+        if said.pop("enabled", True) is False:
+            parts.append(f"no {kind}")
+            continue
+        values = ", ".join(
+            _word(name, value) for name, value in said.items() if name not in ("bits", "activation_bits")
+        )
+        parts.append(f"{kind} {values}" if values else kind)
+    return " · ".join(parts)
+
+
+def _word(name: str, value: Any) -> str:
+    if name in ("format", "dtype", "name", "mode", "algorithm", "values"):
+        return " ".join(value) if isinstance(value, list) else str(value)
+    return f"{name.replace('_', ' ')} {value:g}" if isinstance(value, (int, float)) else f"{name} {value}"

@@ -1,0 +1,212 @@
+"""Select and size: the question, and the wiring from catalogue, engines and predictor to one answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metainf import catalog
+from metainf.api.catalogue import hardware_of, model, workload_of
+from metainf.domain import (
+    Candidate,
+    Excluded,
+    Hardware,
+    Method,
+    Model,
+    NotSupported,
+    Objective,
+    Selection,
+    Workload,
+)
+
+if TYPE_CHECKING:
+    from metainf.learn.predictor import TrainedPredictor
+    from metainf.selection import Sized
+
+ENGINES = ("vllm", "sglang", "tensorrt-llm", "llama.cpp")
+_LIMIT_OF_EFFECT: dict[str, Any] = {"conflict": "conflict", "no_effect": "no_effect", "harmful": "conflict"}
+_loaded: dict[str, "TrainedPredictor"] = {}
+
+
+@dataclass(frozen=True)
+class Question:
+    """A decision to make. `hardware` as people write it ("1-4xL4"); `changes` are workload fields."""
+
+    model: str
+    hardware: Sequence[str]
+    workload: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+    objective: Objective = field(default_factory=Objective)
+    engines: Sequence[str] = ENGINES
+    top: int = 10
+    predictor: Path | None = None
+
+
+def select(question: Question) -> Selection:
+    """Rank every method on every hardware. Raises NoFeasible, UnknownName, NotSupported, BadInput."""
+    from metainf import selection
+
+    subject, work = _parts(question)
+    predictor = load_predictor(question.predictor)
+    rules = selection.Rules(
+        check=_checker(subject, work),
+        recovery=recovery(subject),
+        command=lambda hardware, method: command_of(subject, method, hardware, work),
+        notes=_noter(subject, work),
+        top=question.top,
+    )
+    found = selection.select(
+        subject, work, question.objective, hardware_of(question.hardware), predictor,
+        _proposals(question.engines, subject, work), rules,
+    )  # fmt: skip
+    return found.model_copy(update={"ranked": tuple(_explained(predictor, found, c) for c in found.ranked)})
+
+
+def size(question: Question, rate_per_s: float, percentile: str | None = None) -> "tuple[Sized, ...]":
+    """The cheapest deployments that serve a request rate under the limits (means, or a percentile)."""
+    from metainf import selection
+    from metainf.domain import BadInput
+
+    subject, work = _parts(question)
+    if percentile not in (None, "p50", "p90", "p95", "p99"):
+        raise BadInput(f"expected a percentile of p50, p90, p95 or p99, found {percentile!r}")
+    target = selection.Target.of(
+        {"request_rate_per_s": rate_per_s, "top": question.top}
+        | ({"percentile": percentile} if percentile else {})
+    )
+    return selection.size(
+        subject, work, question.objective, hardware_of(question.hardware), load_predictor(question.predictor),
+        _proposals(question.engines, subject, work), target,
+    )  # fmt: skip
+
+
+def load_predictor(path: Path | None = None) -> "TrainedPredictor":
+    """The shipped predictor, or that of a file; loaded once."""
+    from metainf.learn import artifact
+    from metainf.learn.predictor import TrainedPredictor
+
+    key = str(path)
+    if key not in _loaded:
+        _loaded[key] = TrainedPredictor(artifact.read(path))
+    return _loaded[key]
+
+
+def command_of(subject: Model, method: Method, hardware: Hardware, work: Workload) -> str | None:
+    """The launch command, None where the engine has no setting for a technique."""
+    from metainf import engines
+
+    try:
+        return engines.engine(method.engine).launch(subject, method, hardware, work).command
+    except NotSupported:
+        return None
+
+
+def recovery(subject: Model) -> dict[str, float]:
+    """Share of quality that each number format keeps, where the catalogue knows."""
+    formats = (
+        "fp8",
+        "int8",
+        "awq",
+        "gptq",
+        "nvfp4",
+        "mxfp4",
+        "Q8_0",
+        "Q6_K",
+        "Q5_K_M",
+        "Q4_K_M",
+        "w8a8",
+        "int4",
+    )
+    found = {name: catalog.quality(name, subject.name) or catalog.quality(name) for name in formats}
+    return {name: delta.mean for name, delta in found.items() if delta is not None}
+
+
+def pareto_plot(found: Selection, path: Path) -> Path:
+    """Picture of throughput per dollar against time per output token, intervals included."""
+    from metainf.domain import MissingExtra
+
+    try:
+        import matplotlib
+    except ImportError:
+        raise MissingExtra("--plot", "plot") from None
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    for place, candidate in enumerate(found.ranked, 1):
+        speed, latency = (
+            candidate.prediction.metrics.get(name) for name in ("output_tokens_per_s", "tpot_s")
+        )
+        if speed is None or latency is None or candidate.usd_per_hour is None:
+            continue
+        per = 3600 / candidate.usd_per_hour
+        axes.errorbar(
+            latency.value * 1e3, speed.value * per,
+            xerr=[[(latency.value - latency.low) * 1e3], [(latency.high - latency.value) * 1e3]],
+            yerr=[[(speed.value - speed.low) * per], [(speed.high - speed.value) * per]],
+            fmt="o", capsize=2, alpha=0.8,
+            label=f"{place}. {candidate.hardware.count}× {candidate.hardware.device.name}",
+        )  # fmt: skip
+    axes.set(
+        xlabel="time per output token (ms)", ylabel="output tokens per dollar", yscale="log", xscale="log"
+    )
+    axes.set_title(f"{found.model.name}: predicted, with 90 % intervals")
+    axes.legend(fontsize=7)
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+    return path
+
+
+def _parts(question: Question) -> tuple[Model, Workload]:
+    from metainf.domain import BadInput
+
+    work = workload_of(question.workload, question.changes)
+    if work.input_tokens is None or work.output_tokens is None:
+        raise BadInput(
+            "expected a workload: --workload NAME (or a trace), or --input-tokens and --output-tokens"
+        )
+    return model(question.model), work
+
+
+def _proposals(names: Sequence[str], subject: Model, work: Workload) -> Callable[[Hardware], list[Method]]:
+    from metainf import engines
+
+    makers = [engines.engine(name) for name in names]
+    return lambda hardware: [method for maker in makers for method in maker.methods(subject, hardware, work)]
+
+
+def _checker(subject: Model, work: Workload) -> Callable[[Hardware, Method], Excluded | None]:
+    from metainf import engines
+
+    def check(hardware: Hardware, method: Method) -> Excluded | None:
+        for finding in engines.check(method, subject, work, hardware):
+            return Excluded(
+                hardware=hardware, method=method, limit=_LIMIT_OF_EFFECT[finding.effect],
+                reason=f"{finding.why} ({finding.source})",
+            )  # fmt: skip
+        need = engines.requirement(subject, method, hardware, work)
+        if need is not None and not need.fits:
+            return Excluded(hardware=hardware, method=method, limit="memory", reason=need.reason)
+        return None
+
+    return check
+
+
+def _noter(subject: Model, work: Workload) -> Callable[[Hardware, Method], tuple[str, ...]]:
+    from metainf import engines
+
+    def notes(hardware: Hardware, method: Method) -> tuple[str, ...]:
+        try:
+            return engines.engine(method.engine).launch(subject, method, hardware, work).notes
+        except NotSupported:
+            return ()
+
+    return notes
+
+
+def _explained(predictor: "TrainedPredictor", found: Selection, candidate: Candidate) -> Candidate:
+    pair = (candidate.hardware, candidate.method)
+    reasons = predictor.explain(found.model, found.workload, pair)
+    nearest = predictor.nearest(found.model, found.workload, pair)
+    told = candidate.prediction.model_copy(update={"reasons": reasons, "nearest": nearest})
+    return candidate.model_copy(update={"prediction": told})

@@ -1,0 +1,72 @@
+"""The store of measured runs: import, list."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metainf.domain import Record, Rejected
+
+if TYPE_CHECKING:
+    from metainf.store import Store
+
+
+@dataclass
+class Imported:
+    """What became of one file's rows."""
+
+    path: str
+    format: str
+    read: int = 0
+    new: int = 0
+    known: int = 0
+    rejected: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+def store(url: str | None = None, create: bool = True) -> "Store":
+    """The store at a file or URL; by default records.sqlite in the user's data folder."""
+    from metainf.store import open_store
+
+    if url is None:
+        from platformdirs import user_data_path
+
+        return open_store(user_data_path("metainf") / "records.sqlite", create=create)
+    return open_store(url, create=create)
+
+
+def import_file(path: Path, format: str | None, said: dict[str, str], into: "Store | None") -> Imported:
+    """Read a result file into a store (None: only look). Rows that were acknowledged stay, whatever comes."""
+    from metainf import importers
+
+    name = format or importers.detect(path)
+    result, reasons = Imported(str(path), name), Counter[str]()
+
+    def good() -> Iterator[Record]:
+        for item in importers.read(path, name, importers.Context(**said)):  # type: ignore[arg-type]
+            result.read += 1
+            if isinstance(item, Rejected):
+                reasons[item.reason] += 1
+            else:
+                yield item
+
+    if into is None:
+        result.new = sum(1 for _ in good())
+    else:
+        added = into.add(good())
+        result.new, result.known = added.new, added.known
+    result.rejected, result.reasons = sum(reasons.values()), dict(reasons.most_common())
+    return result
+
+
+def sources(url: str | None = None) -> list[dict[str, Any]]:
+    """What a store holds, by source."""
+    from dataclasses import fields
+
+    with store(url) as opened:
+        return [{f.name: getattr(row, f.name) for f in fields(row)} for row in opened.sources()]

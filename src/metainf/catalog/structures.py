@@ -1,0 +1,101 @@
+"""Names of model types whose layers the parameter count describes."""
+
+# feed-forward of two matrices
+PLAIN_MLP = frozenset(
+    {
+        "RefinedWeb",
+        "RefinedWebModel",
+        "bloom",
+        "falcon",
+        "gpt2",
+        "gpt_bigcode",
+        "gpt_neo",
+        "gpt_neox",
+        "gptj",
+        "mpt",
+        "opt",
+        "phi",
+        "starcoder2",
+    }
+)
+# output table shared with the input table unless the configuration says otherwise
+TIED = frozenset(
+    {
+        "RefinedWeb",
+        "RefinedWebModel",
+        "bloom",
+        "cohere",
+        "cohere2",
+        "falcon",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "gemma4",
+        "gemma4_text",
+        "gpt2",
+        "gpt_bigcode",
+        "gpt_neo",
+        "mpt",
+        "opt",
+        "starcoder2",
+    }
+)
+# learned position table
+POSITIONS = frozenset({"gpt2", "gpt_bigcode", "gpt_neo", "opt"})
+# feed-forward of three matrices
+GATED = frozenset(
+    {
+        "aquila",
+        "baichuan",
+        "cohere",
+        "cohere2",
+        "deepseek_v2",
+        "deepseek_v3",
+        "deepseek_v32",
+        "gemma",
+        "gemma2",
+        "gemma3",
+        "gemma3_text",
+        "gemma4",
+        "gemma4_text",
+        "glm",
+        "glm4",
+        "glm4_moe",
+        "glm_moe_dsa",
+        "gpt_oss",
+        "granite",
+        "internlm",
+        "internlm2",
+        "kimi_k2",
+        "kimi_k25",
+        "llama",
+        "llama4",
+        "llama4_text",
+        "mimo",
+        "minicpm",
+        "minimax_m2",
+        "ministral3",
+        "mistral",
+        "mistral3",
+        "mixtral",
+        "olmo",
+        "olmo2",
+        "orion",
+        "phi3",
+        "phimoe",
+        "qwen2",
+        "qwen2_5_vl",
+        "qwen2_moe",
+        "qwen2_vl",
+        "qwen3",
+        "qwen3_moe",
+        "qwen3_vl",
+        "qwen3_vl_moe",
+        "qwen3_vl_moe_text",
+        "qwen3_vl_text",
+        "smollm3",
+        "stablelm",
+        "yi",
+    }
+)

@@ -1,0 +1,258 @@
+"""Judge choosers and learners on settings they have never seen.
+
+Every fold leaves out a whole group (an architecture with all its aliases, a device type, a workload, or
+everything after a date). Each number comes with a bootstrap interval over cells, since the options of one
+cell are not independent.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from metainf.domain import BadInput
+from metainf.learn.baselines import (
+    BestPerHardware,
+    Chooser,
+    NearestSetting,
+    Oracle,
+    Portfolio,
+    Random,
+    SingleBest,
+)
+from metainf.learn.classics import Alors, Isac
+from metainf.learn.forecast import Forecast, Learner
+from metainf.learn.regression import Regression, forest, gradient
+from metainf.learn.splits import By, Fold, folds
+from metainf.learn.table import Table
+from metainf.learn.views import Floats, Options, Score, View, budgets, judge, macro_f1, options, value_of
+
+Progress = Callable[[str], None]
+VIEWS: dict[str, tuple[View, ...]] = {
+    "aic_silicon": (View("tokens_per_s_per_device"), View("tokens_per_s_per_device", "tpot_s", "family")),
+    "argonne": (View("tokens_per_s_per_device", "e2e_s"),),
+    "gpustack": (View("speed"),),
+    "mlenergy_v3": (View("energy", "tpot_s"), View("energy", "e2e_s")),
+    "sdwebui": (View("steps_per_s"),),
+    "lhl_strix_halo": (View("prefill"), View("speed")),
+    "spec_bench": (View("speedup"),),
+    "diffusers_torchao": (View("images_per_s"),),
+}
+DEFAULT_VIEWS = (View("tokens_per_s_per_device"), View("images_per_s"), View("steps_per_s"))
+ERROR_METRICS = ("tpot_s", "ttft_s", "output_tokens_per_s")
+LEAST_CELLS = 5
+
+
+class Learnt:
+    """A learner as a chooser: expected value under the predictive distribution, limit included.
+
+    score = E[value] × P(limit ≤ budget), both lognormal. Told, only E[value] counts.
+    """
+
+    def __init__(self, make: Callable[[], Learner]) -> None:
+        self.make = make
+
+    def fit(self, train: Table, view: View) -> None:
+        self.view, self.learner = view, self.make().fit(train)
+
+    def score(self, test: Table, found: Options, told: bool) -> Floats:
+        forecast = self.learner.forecast(test.columns)
+        value = found.merged(_log_value(forecast, test, self.view))
+        allowed = budgets(found, self.view)
+        if self.view.limit is None or told:
+            return np.repeat(value[:, None], allowed.shape[1], axis=1)
+        middle = found.merged(forecast.log_median[self.view.limit])
+        scale = found.merged(forecast.log_scale[self.view.limit])
+        gap = (np.log(allowed) - middle[:, None]) / np.maximum(scale, 1e-3)[:, None]
+        return value[:, None] + _log_normal_cdf(gap)
+
+
+def _log_value(forecast: Forecast, table: Table, view: View) -> Floats:
+    known = forecast.log_median
+    if view.value == "tokens_per_s_per_device":
+        return known["output_tokens_per_s"] - np.log(table.columns["num_devices"])
+    if view.value == "speed":
+        return -known["tpot_s"]
+    if view.value == "energy":
+        tokens = np.isfinite(table.metrics["energy_j_per_token"])
+        per_token = known.get("energy_j_per_token", np.zeros(len(table)))
+        return -np.where(tokens, per_token, known.get("energy_j_per_request", per_token))
+    return known["prefill_tokens_per_s" if view.value == "prefill" else view.value]
+
+
+def _log_normal_cdf(gap: Floats) -> Floats:
+    from scipy.special import log_ndtr
+
+    return np.asarray(log_ndtr(gap))
+
+
+def choosers(source: str) -> dict[str, Callable[[], Chooser]]:
+    """Every chooser that is judged, by name. The serving learner needs time-per-token rows."""
+    from metainf.learn.serving import ServingLearner
+
+    found: dict[str, Callable[[], Chooser]] = {
+        "random": Random,
+        "single best": SingleBest,
+        "best per hardware": BestPerHardware,
+        "nearest setting": NearestSetting,
+        "greedy portfolio": Portfolio,
+        "ISAC": Isac,
+        "ALORS": Alors,
+        "random forest": lambda: Learnt(lambda: Regression(forest)),
+        "gradient boosting": lambda: Learnt(lambda: Regression(gradient)),
+        "XGBoost (paper)": lambda: Learnt(Regression),
+        "XGBoost, one-hot": lambda: Learnt(lambda: Regression(kind="onehot")),
+        "oracle": Oracle,
+    }
+    if source == "aic_silicon":
+        found["roofline prior"] = lambda: Learnt(lambda: ServingLearner(residual=False))
+        found["MetaInf"] = lambda: Learnt(ServingLearner)
+    return found
+
+
+def evaluate_table(
+    table: Table, sources: Sequence[str] | None, by: Iterable[str], tell: Progress = lambda _: None
+) -> dict[str, Any]:
+    """All views of all sources under all splits: {"views": [...], "errors": [...]}. JSON-able."""
+    present = sorted(set(table.keys["source"].tolist()))
+    wanted = list(sources) if sources else [name for name in present if name in VIEWS]
+    if missing := [name for name in wanted if name not in present]:
+        raise BadInput(f"no records of source {', '.join(missing)}; the store has {', '.join(present)}")
+    result: dict[str, Any] = {"views": [], "errors": []}
+    for source in wanted:
+        rows = table.take(table.keys["source"] == source)
+        for split in by:
+            held = list(folds(rows, split_of(split)))
+            for view in VIEWS.get(source, DEFAULT_VIEWS):
+                section = _view(
+                    rows, view, held, choosers(source), lambda text, s=source: tell(f"{s}: {text}")
+                )
+                if section is not None:
+                    result["views"].append({"source": source, "by": split, "view": view.name, **section})
+            result["errors"] += [{"source": source, "by": split, **e} for e in errors(rows, held, source)]
+    return result
+
+
+def _prefixed(tell: Progress, source: str, text: str) -> None:
+    tell(f"{source}: {text}")
+
+
+def split_of(text: str) -> By:
+    """The split of a name. Raises BadInput for any other."""
+    if text not in ("model", "hardware", "workload", "time"):
+        raise BadInput(f"expected model, hardware, workload or time to hold out, found {text!r}")
+    return text  # type: ignore[return-value]
+
+
+def _view(
+    table: Table, view: View, held: list[Fold], made: dict[str, Callable[[], Chooser]], tell: Progress
+) -> dict[str, Any] | None:
+    tests = [(fold, table.take(fold.test)) for fold in held]
+    cases = [(fold, test, options(test, view)) for fold, test in tests]
+    cases = [
+        case for case in cases if len(case[2].value) and len(options(table.take(case[0].train), view).value)
+    ]
+    if sum(len(found.cells) for _, _, found in cases) < LEAST_CELLS:
+        return None
+    scores: dict[str, tuple[Score, Score, list[Any]]] = {}
+    for name, make in made.items():
+        started = time.perf_counter()
+        scores[name] = _run(table, view, cases, make())
+        tell(f"{view.name}: {name} in {time.perf_counter() - started:.0f} s")
+    single = float(np.mean(scores["single best"][0].regret))
+    return {
+        "cells": sum(len(found.cells) for _, _, found in cases),
+        "choosers": [
+            _summary(name, untold, told, names, single) for name, (untold, told, names) in scores.items()
+        ],
+    }
+
+
+def _run(table: Table, view: View, cases: Sequence[Any], chooser: Chooser) -> tuple[Score, Score, list[Any]]:
+    untold: list[Score] = []
+    told: list[Score] = []
+    names: list[Any] = []
+    shift = 0
+    for fold, test, found in cases:
+        chooser.fit(table.take(fold.train), view)
+        allowed = budgets(found, view)
+        for into, knows in ((untold, False), (told, True)):
+            score = judge(found, allowed, chooser.score(test, found, knows), knows)
+            into.append(Score(**{**score.__dict__, "cell": score.cell + shift}))
+        names.append((found.name[untold[-1].best], found.name[untold[-1].pick]))
+        shift += len(found.cells)
+    return _joined(untold), _joined(told), names
+
+
+def _joined(scores: list[Score]) -> Score:
+    return Score(
+        **{name: np.concatenate([getattr(s, name) for s in scores]) for name in Score.__dataclass_fields__}
+    )
+
+
+def _summary(name: str, untold: Score, told: Score, names: list[Any], single: float) -> dict[str, Any]:
+    best, pick = (np.concatenate([pair[side] for pair in names]) for side in (0, 1))
+    regret, clear = float(untold.regret.mean()), untold.clear
+    low, high = bootstrap(untold.regret, untold.cell)
+    return {
+        "name": name,
+        "regret": round(regret, 4),
+        "interval": f"{low:.3f}–{high:.3f}",
+        "regret_told": round(float(told.regret.mean()), 4),
+        "top1": round(float(untold.hit.mean()), 4),
+        "top1_clear": round(float(untold.hit[clear].mean()), 4) if clear.any() else None,
+        "f1": round(macro_f1(best, pick), 4),
+        "gap": round(1 - regret / single, 4) if single > 0 else None,
+        "infeasible": round(float(untold.infeasible.mean()), 4),
+    }
+
+
+def bootstrap(values: Floats, groups: Any, draws: int = 400) -> tuple[float, float]:
+    """95 % interval of a mean by resampling whole groups, with a fixed seed."""
+    rng = np.random.default_rng(0)
+    sums, sizes = np.bincount(groups, weights=values), np.bincount(groups)
+    picks = rng.integers(0, len(sums), (draws, len(sums)))
+    means = sums[picks].sum(axis=1) / sizes[picks].sum(axis=1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def errors(table: Table, held: list[Fold], source: str) -> list[dict[str, Any]]:
+    """Error and coverage of each predicted metric over all held-out rows, for the learner that ships
+    where it applies and for the paper's regression."""
+    from metainf.learn.serving import ServingLearner
+
+    made: dict[str, Callable[[], Learner]] = {"XGBoost (paper)": Regression}
+    if source == "aic_silicon":
+        made["MetaInf"] = ServingLearner
+    found = []
+    for name, make in made.items():
+        seen: dict[str, list[Floats]] = {}
+        for fold in held:
+            forecast = make().fit(table.take(fold.train)).forecast(table.take(fold.test).columns)
+            for metric in ERROR_METRICS:
+                if metric in forecast.log_median:
+                    true = np.log(table.metrics[metric][fold.test])
+                    part = np.stack([true, forecast.log_median[metric], forecast.log_scale[metric]])
+                    seen.setdefault(metric, []).append(part[:, np.isfinite(part).all(axis=0)])
+        for metric, parts in seen.items():
+            true, middle, scale = np.concatenate(parts, axis=1)
+            if len(true):
+                found.append({"learner": name, "metric": metric, **_error(true, middle, scale)})
+    return found
+
+
+def _error(true: Floats, middle: Floats, scale: Floats) -> dict[str, Any]:
+    share = np.abs(np.expm1(middle - true))
+    half = 1.6448536269514722 * scale
+    return {
+        "rows": len(true),
+        "median_ape": round(float(np.median(share)), 4),
+        "mean_ape": round(float(share.mean()), 4),
+        "coverage": round(float((np.abs(middle - true) <= half).mean()), 4),
+        "width": round(float(np.median(np.exp(2 * half))), 3),
+    }
+
+
+__all__ = ["VIEWS", "Learnt", "bootstrap", "choosers", "errors", "evaluate_table", "value_of"]

@@ -1,0 +1,40 @@
+"""What a learner says of many settings at once, and the seam that every learner fills."""
+
+from dataclasses import dataclass, field
+from typing import Protocol, Self
+
+import numpy as np
+
+from metainf.embed.columns import Columns
+from metainf.learn.table import Table
+from metainf.learn.views import Floats
+
+Z90 = 1.6448536269514722
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Predictive distributions of n rows: lognormal, by metric name (fields of Metrics).
+
+    `log_median[m]` and `log_scale[m]` are (n,); the 90 % interval is exp(log_median ± 1.645 log_scale).
+    `p_ok` is the probability that the run works at all.
+    """
+
+    log_median: dict[str, Floats]
+    log_scale: dict[str, Floats]
+    p_ok: Floats = field(default_factory=lambda: np.ones(0))
+
+    def bounds(self, metric: str) -> tuple[Floats, Floats, Floats]:
+        """Median and 90 % bounds on the natural scale."""
+        middle, half = self.log_median[metric], Z90 * self.log_scale[metric]
+        return np.exp(middle), np.exp(middle - half), np.exp(middle + half)
+
+
+class Learner(Protocol):
+    """Fit on a table, forecast any columns. Deterministic."""
+
+    def fit(self, table: Table) -> Self:
+        """Learn from measured and failed rows."""
+
+    def forecast(self, columns: Columns) -> Forecast:
+        """Predict; metrics that the training rows never had are absent."""
