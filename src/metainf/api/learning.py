@@ -12,26 +12,24 @@ if TYPE_CHECKING:
     from metainf.store import Store
 
 
-def train(opened: "Store", output: Path, seed: int = 0) -> dict[str, Any]:
+def train(opened: "Store", output: Path) -> dict[str, Any]:
     """Train on all records of a store and write the predictor. Returns its manifest. Deterministic."""
     from metainf import __version__
     from metainf.learn.artifact import Artifact
     from metainf.learn.nearest import index
-    from metainf.learn.serving import ServingLearner
+    from metainf.learn.predictor import fit
     from metainf.learn.table import table
 
     records = sorted(opened.query(), key=lambda record: record.id)
     rows = table(records)
-    learner = ServingLearner(unseen="model", seed=seed).fit(rows)
-    state, trees = learner.dump()
+    state, trees = fit(rows)
     state["nearest"] = index(rows, records)
     manifest = {
         "metainf": __version__,
         "records": len(records),
         "records_hash": _hash(records),
-        "seed": seed,
         "sources": _sources(records),
-        "trained_on": learner.used,
+        "known": state["known"],
         "versions": _versions(),
     }
     data = Artifact(manifest, state, trees).dump()
@@ -60,7 +58,7 @@ def importance(path: Path | None = None, plot: Path | None = None) -> list[tuple
     """(target, feature, share of total gain), largest first within each target."""
     from metainf.api.choosing import load_predictor
 
-    rows: list[tuple[str, str, float]] = load_predictor(path).learner.importance()
+    rows: list[tuple[str, str, float]] = load_predictor(path).importance()
     if plot is not None:
         _plot(rows, plot)
     return rows

@@ -26,12 +26,11 @@ def train(
         "predictor.metainf"
     ),
     store: Store = None,
-    seed: Annotated[int, typer.Option(help="Seed of the boosting.")] = 0,
 ) -> None:
     """Train the predictor on the records of a store. The same store gives the same file."""
     from metainf import api
 
-    manifest = api.train(api.store(store), output, seed)
+    manifest = api.train(api.store(store), output)
     typer.echo(f"{output}: trained on {manifest['records']} records ({manifest['records_hash']})")
 
 

@@ -29,14 +29,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]], title: str | No
     from rich.table import Table
 
     drawn = Table(*head, box=SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    count = 0
-    for row in rows:
+    kept = list(rows)
+    for row in kept:
         drawn.add_row(*[cell(item) for item in row])
-        count += 1
     for place, column in enumerate(drawn.columns):
-        column.justify = "left" if place == 0 else "right"
+        numbers = all(isinstance(row[place], (int, float, type(None))) for row in kept)
+        column.justify = "right" if numbers else "left"
         column.overflow = "fold"
-    console().print(drawn if count else "nothing to show")
+    console().print(drawn if kept else "nothing to show")
 
 
 def cell(item: object) -> str:

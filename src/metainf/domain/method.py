@@ -19,12 +19,16 @@ class Batching(Frozen):
 
 
 class ChunkedPrefill(Frozen):
+    """Long prompts are prefilled in pieces of `tokens`, between the steps of running requests."""
+
     kind: Literal["chunked_prefill"] = "chunked_prefill"
     enabled: bool = True
     tokens: PositiveInt | None = None
 
 
 class PrefixCache(Frozen):
+    """Keys and values of a prompt's beginning are kept and reused (prompt caching)."""
+
     kind: Literal["prefix_cache"] = "prefix_cache"
     enabled: bool = True
     tier: Literal["device", "host", "remote"] | None = None
@@ -49,6 +53,8 @@ class WeightQuantization(Frozen):
 
 
 class KvQuantization(Frozen):
+    """The key-value cache is kept in a smaller number format."""
+
     kind: Literal["kv_quantization"] = "kv_quantization"
     format: str = Field(min_length=1)
 
@@ -90,16 +96,22 @@ class Disaggregation(Frozen):
 
 
 class AttentionBackend(Frozen):
+    """Which attention kernels run: flash attention, SDPA, xformers, a GPU backend ..."""
+
     kind: Literal["attention_backend"] = "attention_backend"
     name: str = Field(min_length=1)
 
 
 class Compile(Frozen):
+    """The model is compiled (torch.compile)."""
+
     kind: Literal["compile"] = "compile"
     enabled: bool = True
 
 
 class FusedQkv(Frozen):
+    """Query, key and value projections are one matrix product."""
+
     kind: Literal["fused_qkv"] = "fused_qkv"
     enabled: bool = True
 

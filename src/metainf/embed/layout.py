@@ -156,14 +156,16 @@ def model_sizes(c: Columns) -> dict[str, Floats]:
     Half of the cached layers count as full attention where a sliding window is stated.
     """
     layers = np.maximum(num(c, "num_layers", 32.0), 1.0)
-    shape = np.where(np.isfinite(num(c, "hidden_size", np.nan)), 12 * layers * num(c, "hidden_size", 1) ** 2, 8e9)
+    shape = np.where(
+        np.isfinite(num(c, "hidden_size", np.nan)), 12 * layers * num(c, "hidden_size", 1) ** 2, 8e9
+    )
     total = np.maximum(1e9 * num(c, "params_b", shape / 1e9), 1e5)
     hidden = num(c, "hidden_size", np.sqrt(total / (12 * layers)))
     experts, top_k = num(c, "num_experts", 0.0), num(c, "experts_per_token", 2.0)
     experts = np.where(experts > 1, experts, 0.0)
     inner = num(c, "moe_intermediate_size", num(c, "intermediate_size", 2 * hidden))
     moe_layers = np.where(experts > 0, np.maximum(layers - num(c, "first_k_dense", 0.0), 1.0), 0.0)
-    routed = np.minimum(moe_layers * experts * 3.0 * hidden * inner, 0.98 * total)
+    routed = np.minimum(moe_layers * experts * 3.0 * hidden * inner, 0.995 * total)
     some = np.where(experts > 0, total - routed * (1 - np.minimum(top_k / np.maximum(experts, 1), 1)), total)
     active = np.minimum(1e9 * num(c, "active_params_b", some / 1e9), total)
     embed = np.minimum(hidden * num(c, "vocab_size", 128000.0), 0.5 * total)

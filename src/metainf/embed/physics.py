@@ -42,7 +42,10 @@ def terms(c: Columns, in_flight: Floats | None = None) -> dict[str, Floats]:
     load = stated_load(c) if in_flight is None else in_flight
     conc = np.clip(np.where(np.isfinite(load), load, 1.0), 1.0, MOST_IN_FLIGHT)
     g, m, r = layout(c, conc), model_sizes(c), rates(c)
-    isl, osl = np.maximum(num(c, "input_tokens", 1024.0), 1.0), np.maximum(num(c, "output_tokens", 128.0), 2.0)
+    isl, osl = (
+        np.maximum(num(c, "input_tokens", 1024.0), 1.0),
+        np.maximum(num(c, "output_tokens", 128.0), 2.0),
+    )
     bits = r["bits"]
     dense_bits = np.where(sixteen_bit_rest(c), 16.0, np.where(m["experts"] > 0, 8.0, bits))
     dense_bits = np.where(bits >= 6, bits, dense_bits)
@@ -157,9 +160,7 @@ def _memory(
     }
 
 
-def _facts(
-    c: Columns, g: dict[str, Floats], m: dict[str, Floats], r: dict[str, Floats]
-) -> dict[str, Floats]:
+def _facts(c: Columns, g: dict[str, Floats], m: dict[str, Floats], r: dict[str, Floats]) -> dict[str, Floats]:
     """What the terms carry along unchanged: layout, architecture and device facts."""
     same = {k: m[k] for k in ("layers", "experts", "top_k", "active", "routed", "kv16")}
     return same | {

@@ -59,7 +59,9 @@ WIDTH = np.array([s for _, _, s in _SHARED] + [s for _, _, s in _PER_ENGINE for 
 def engine_index(c: Columns) -> NDArray[np.intp]:
     """Number of the engine in `ENGINES`; its length for any other."""
     names = text(c, "engine")
-    return np.select([names == engine for engine in ENGINES], range(len(ENGINES)), len(ENGINES)).astype(np.intp)
+    return np.select([names == engine for engine in ENGINES], range(len(ENGINES)), len(ENGINES)).astype(
+        np.intp
+    )
 
 
 def in_flight(c: Columns, theta: Floats = THETA) -> Floats:
@@ -84,9 +86,7 @@ def in_flight(c: Columns, theta: Floats = THETA) -> Floats:
     return load
 
 
-def _prefill_time(
-    t: dict[str, Floats], p: dict[str, float], e: dict[str, Floats]
-) -> tuple[Floats, Floats]:
+def _prefill_time(t: dict[str, Floats], p: dict[str, float], e: dict[str, Floats]) -> tuple[Floats, Floats]:
     """Calibrated prefill of one request: its arithmetic part, and with its fixed cost."""
     low = np.where(t["bits"] < 6, p["bits4"], 1.0)
     dull = low * t["peak"] ** p["pf_sat"] * np.where(t["moe"] > 0, p["pf_moe"], 1.0)
@@ -112,7 +112,14 @@ def _step_time(t: dict[str, Floats], p: dict[str, float], e: dict[str, Floats]) 
     )
     core = np.sqrt(memory**2 + compute**2 + _TINY**2)
     step = (e["tune"] * (core + comm) + fixed) / p["accept"] ** t["spec"]
-    return {"step": step, "weights": weights, "memory": memory, "compute": compute, "comm": comm, "fixed": fixed}
+    return {
+        "step": step,
+        "weights": weights,
+        "memory": memory,
+        "compute": compute,
+        "comm": comm,
+        "fixed": fixed,
+    }
 
 
 def parts(t: dict[str, Floats], engine: NDArray[np.intp], theta: Floats = THETA) -> dict[str, Floats]:

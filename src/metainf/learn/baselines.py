@@ -87,7 +87,8 @@ def mean_known(values: Floats) -> Floats:
     """Column means over the known entries, NaN for a column without any."""
     known = np.isfinite(values)
     total = np.where(known, values, 0.0).sum(axis=0)
-    return np.divide(total, known.sum(axis=0), out=np.full(values.shape[1], np.nan), where=known.any(axis=0))
+    blank = np.full(values.shape[1], np.nan)
+    return np.asarray(np.divide(total, known.sum(axis=0), out=blank, where=known.any(axis=0)))
 
 
 class SingleBest:

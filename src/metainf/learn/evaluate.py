@@ -7,7 +7,8 @@ cell are not independent.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def _log_normal_cdf(gap: Floats) -> Floats:
     return np.asarray(log_ndtr(gap))
 
 
-def choosers(source: str) -> dict[str, Callable[[], Chooser]]:
+def choosers(source: str, by: By) -> dict[str, Callable[[], Chooser]]:
     """Every chooser that is judged, by name. The serving learner needs time-per-token rows."""
     from metainf.learn.serving import ServingLearner
 
@@ -106,8 +107,8 @@ def choosers(source: str) -> dict[str, Callable[[], Chooser]]:
         "oracle": Oracle,
     }
     if source == "aic_silicon":
-        found["roofline prior"] = lambda: Learnt(lambda: ServingLearner(residual=False))
-        found["MetaInf"] = lambda: Learnt(ServingLearner)
+        found["roofline prior"] = lambda: Learnt(lambda: ServingLearner(side_of(by), residual=False))
+        found["MetaInf"] = lambda: Learnt(lambda: ServingLearner(side_of(by)))
     return found
 
 
@@ -123,15 +124,21 @@ def evaluate_table(
     for source in wanted:
         rows = table.take(table.keys["source"] == source)
         for split in by:
-            held = list(folds(rows, split_of(split)))
+            by_ = split_of(split)
+            held = list(folds(rows, by_))
             for view in VIEWS.get(source, DEFAULT_VIEWS):
-                section = _view(
-                    rows, view, held, choosers(source), lambda text, s=source: tell(f"{s}: {text}")
-                )
+                section = _view(rows, view, held, choosers(source, by_), partial(_prefixed, tell, source))
                 if section is not None:
                     result["views"].append({"source": source, "by": split, "view": view.name, **section})
-            result["errors"] += [{"source": source, "by": split, **e} for e in errors(rows, held, source)]
+            result["errors"] += [
+                {"source": source, "by": split, **e} for e in errors(rows, held, source, by_)
+            ]
     return result
+
+
+def side_of(by: By) -> Literal["model", "hardware"]:
+    """The side of a setting that a split never shows."""
+    return "hardware" if by == "hardware" else "model"
 
 
 def _prefixed(tell: Progress, source: str, text: str) -> None:
@@ -218,14 +225,14 @@ def bootstrap(values: Floats, groups: Any, draws: int = 400) -> tuple[float, flo
     return float(low), float(high)
 
 
-def errors(table: Table, held: list[Fold], source: str) -> list[dict[str, Any]]:
+def errors(table: Table, held: list[Fold], source: str, by: By) -> list[dict[str, Any]]:
     """Error and coverage of each predicted metric over all held-out rows, for the learner that ships
     where it applies and for the paper's regression."""
     from metainf.learn.serving import ServingLearner
 
     made: dict[str, Callable[[], Learner]] = {"XGBoost (paper)": Regression}
     if source == "aic_silicon":
-        made["MetaInf"] = ServingLearner
+        made["MetaInf"] = lambda: ServingLearner(side_of(by))
     found = []
     for name, make in made.items():
         seen: dict[str, list[Floats]] = {}
