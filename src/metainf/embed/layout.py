@@ -20,6 +20,7 @@ from metainf.embed.columns import Columns
 
 Floats = NDArray[np.float64]
 _MTP_BUILDS = ("1.1.0rc2.post2", "1.2.0rc6.post3")
+_BEYOND = 1e12
 _ROLE = re.compile(r"(prefill|decode)\.attention_data=(\d+)")
 
 
@@ -29,11 +30,11 @@ def rows_of(c: Columns) -> int:
 
 
 def num(c: Columns, name: str, default: float | Floats) -> Floats:
-    """A column with its unknown (or absent) numbers replaced by `default`."""
+    """A column with its unknown (or absent) numbers replaced by `default`, cut at 1e12 (absurd anyway)."""
     raw = c.get(name)
     if raw is None:
         return np.broadcast_to(np.asarray(default, dtype=np.float64), rows_of(c)).copy()
-    return np.where(np.isfinite(raw), raw, default)
+    return np.where(np.isfinite(raw), np.clip(raw, -_BEYOND, _BEYOND), default)
 
 
 def text(c: Columns, name: str) -> NDArray[Any]:
@@ -232,6 +233,5 @@ def rates(c: Columns) -> dict[str, Floats]:
 
 def sixteen_bit_rest(c: Columns) -> NDArray[np.bool_]:
     """Rows whose four-bit format covers the experts alone (MXFP4 as gpt-oss ships it)."""
-    return (by_name(text(c, "model"), lambda name: float("gpt-oss" in name.lower())) > 0) | (
-        text(c, "weight_format") == "mxfp4"
-    )
+    shipped = by_name(text(c, "model"), lambda name: float("gpt-oss" in name.lower())) > 0
+    return np.asarray(shipped | (text(c, "weight_format") == "mxfp4"), dtype=np.bool_)

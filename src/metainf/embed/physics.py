@@ -6,10 +6,7 @@ touched by a batch E(1 − (1 − k/E)^B) under uniform routing; ring all-reduce
 Yuan 2009). Any device and engine is accepted: `layout` states what stands in for unknown numbers.
 """
 
-from typing import cast
-
 import numpy as np
-from numpy.typing import NDArray
 
 from metainf.embed.columns import Columns
 from metainf.embed.layout import (
@@ -175,14 +172,14 @@ def _facts(c: Columns, g: dict[str, Floats], m: dict[str, Floats], r: dict[str, 
         "spec": speculative(c),
         "disagg": g["disagg"],
         "known": g["known"],
-        "dpa": (g["dpa"] > 1) * 1.0,
+        "dpa": np.asarray((g["dpa"] > 1) * 1.0),
         "bits": r["bits"],
-        "moe": (m["experts"] > 0) * 1.0,
-        "ep_on": g["ep_on"] * (m["experts"] > 0),
+        "moe": np.asarray((m["experts"] > 0) * 1.0),
+        "ep_on": np.asarray(g["ep_on"] * (m["experts"] > 0)),
     }
 
 
 def _widen(width: Floats, weights: Floats, memory: Floats) -> Floats:
     """Smallest power-of-two multiple of `width` devices that holds the weights."""
     need = np.maximum(weights / (0.9 * memory) / width, 1.0)
-    return cast(NDArray[np.float64], width * 2.0 ** np.ceil(np.log2(need) - 1e-9))
+    return width * 2.0 ** np.ceil(np.log2(need) - 1e-9)

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from metainf.domain import BadInput
+from metainf.embed.joint import Kind
 from metainf.learn.baselines import (
     BestPerHardware,
     Chooser,
@@ -24,7 +25,7 @@ from metainf.learn.baselines import (
 )
 from metainf.learn.classics import Alors, Isac
 from metainf.learn.forecast import Forecast, Learner
-from metainf.learn.regression import Regression, forest, gradient
+from metainf.learn.regression import Fitter, Regression, boosted, forest, gradient
 from metainf.learn.splits import By, Fold, folds
 from metainf.learn.table import Table
 from metainf.learn.views import Floats, Options, Score, View, budgets, judge, macro_f1, options, value_of
@@ -51,11 +52,11 @@ class Learnt:
     score = E[value] × P(limit ≤ budget), both lognormal. Told, only E[value] counts.
     """
 
-    def __init__(self, make: Callable[[], Learner]) -> None:
+    def __init__(self, make: Callable[[tuple[str, ...]], Learner]) -> None:
         self.make = make
 
     def fit(self, train: Table, view: View) -> None:
-        self.view, self.learner = view, self.make().fit(train)
+        self.view, self.learner = view, self.make(needed(view)).fit(train)
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
         forecast = self.learner.forecast(test.columns)
@@ -67,6 +68,17 @@ class Learnt:
         scale = found.merged(forecast.log_scale[self.view.limit])
         gap = (np.log(allowed) - middle[:, None]) / np.maximum(scale, 1e-3)[:, None]
         return value[:, None] + _log_normal_cdf(gap)
+
+
+def needed(view: View) -> tuple[str, ...]:
+    """The metrics that a view's value and limit are made of."""
+    value = {
+        "tokens_per_s_per_device": ("output_tokens_per_s",),
+        "speed": ("tpot_s",),
+        "energy": ("energy_j_per_token", "energy_j_per_request"),
+        "prefill": ("prefill_tokens_per_s",),
+    }.get(view.value, (view.value,))
+    return (*value, view.limit) if view.limit else value
 
 
 def _log_value(forecast: Forecast, table: Table, view: View) -> Floats:
@@ -100,15 +112,15 @@ def choosers(source: str, by: By) -> dict[str, Callable[[], Chooser]]:
         "greedy portfolio": Portfolio,
         "ISAC": Isac,
         "ALORS": Alors,
-        "random forest": lambda: Learnt(lambda: Regression(forest)),
-        "gradient boosting": lambda: Learnt(lambda: Regression(gradient)),
-        "XGBoost (paper)": lambda: Learnt(Regression),
-        "XGBoost, one-hot": lambda: Learnt(lambda: Regression(kind="onehot")),
+        "random forest": lambda: Learnt(partial(_regression, forest, "classical")),
+        "gradient boosting": lambda: Learnt(partial(_regression, gradient, "classical")),
+        "XGBoost (paper)": lambda: Learnt(partial(_regression, boosted, "classical")),
+        "XGBoost, one-hot": lambda: Learnt(partial(_regression, boosted, "onehot")),
         "oracle": Oracle,
     }
     if source == "aic_silicon":
-        found["roofline prior"] = lambda: Learnt(lambda: ServingLearner(side_of(by), residual=False))
-        found["MetaInf"] = lambda: Learnt(lambda: ServingLearner(side_of(by)))
+        found["roofline prior"] = lambda: Learnt(lambda _: ServingLearner(side_of(by), residual=False))
+        found["MetaInf"] = lambda: Learnt(lambda _: ServingLearner(side_of(by)))
     return found
 
 
@@ -134,6 +146,10 @@ def evaluate_table(
                 {"source": source, "by": split, **e} for e in errors(rows, held, source, by_)
             ]
     return result
+
+
+def _regression(fitter: Fitter, kind: Kind, only: tuple[str, ...]) -> Learner:
+    return Regression(fitter, kind, only)
 
 
 def side_of(by: By) -> Literal["model", "hardware"]:
@@ -230,7 +246,7 @@ def errors(table: Table, held: list[Fold], source: str, by: By) -> list[dict[str
     where it applies and for the paper's regression."""
     from metainf.learn.serving import ServingLearner
 
-    made: dict[str, Callable[[], Learner]] = {"XGBoost (paper)": Regression}
+    made: dict[str, Callable[[], Learner]] = {"XGBoost (paper)": partial(Regression, only=ERROR_METRICS)}
     if source == "aic_silicon":
         made["MetaInf"] = lambda: ServingLearner(side_of(by))
     found = []

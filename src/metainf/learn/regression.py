@@ -4,7 +4,7 @@ Each metric is learnt on its logarithm from the rows that measured it. The scale
 from grouped out-of-fold residuals, so that it speaks of models never seen.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Self
 
 import numpy as np
@@ -19,7 +19,7 @@ from metainf.learn.views import Floats
 
 Fitter = Callable[[trees.Matrix, Floats], Callable[[trees.Matrix], Floats]]
 LEAST_ROWS = 30
-FOLDS = 3
+FOLDS = 2
 
 
 def boosted(features: trees.Matrix, target: Floats) -> Callable[[trees.Matrix], Floats]:
@@ -29,16 +29,19 @@ def boosted(features: trees.Matrix, target: Floats) -> Callable[[trees.Matrix], 
 
 
 def forest(features: trees.Matrix, target: Floats) -> Callable[[trees.Matrix], Floats]:
-    """A random forest of 100 trees; unknown numbers become −1."""
-    ensemble = _sklearn("ensemble").RandomForestRegressor(100, min_samples_leaf=2, random_state=0, n_jobs=1)
+    """A random forest of 60 trees over half the features each; unknown numbers become −1."""
+    options = {"min_samples_leaf": 2, "max_features": 0.5, "random_state": 0, "n_jobs": 1}
+    ensemble = _sklearn("ensemble").RandomForestRegressor(60, **options)
     model = ensemble.fit(np.nan_to_num(features, nan=-1), target)
     return lambda rows: np.asarray(model.predict(np.nan_to_num(rows, nan=-1)))
 
 
 def gradient(features: trees.Matrix, target: Floats) -> Callable[[trees.Matrix], Floats]:
-    """Histogram gradient boosting of scikit-learn with its defaults."""
-    model = _sklearn("ensemble").HistGradientBoostingRegressor(random_state=0).fit(features, target)
-    return lambda rows: np.asarray(model.predict(rows))
+    """Histogram gradient boosting of scikit-learn with its defaults, on the features that vary."""
+    filled = np.nan_to_num(features, nan=-1)
+    varies = np.ptp(filled, axis=0) > 0
+    model = _sklearn("ensemble").HistGradientBoostingRegressor(random_state=0).fit(filled[:, varies], target)
+    return lambda rows: np.asarray(model.predict(np.nan_to_num(rows, nan=-1)[:, varies]))
 
 
 def _sklearn(part: str) -> Any:
@@ -51,19 +54,21 @@ def _sklearn(part: str) -> Any:
 
 
 class Regression:
-    """One regression for each metric."""
+    """One regression for each metric, or only for the metrics named in `only`."""
 
-    def __init__(self, fitter: Fitter = boosted, kind: Kind = "classical", embed: Any = None) -> None:
-        self.fitter, self.kind, self.embed = fitter, kind, embed
+    def __init__(
+        self, fitter: Fitter = boosted, kind: Kind = "classical", only: Collection[str] = METRICS
+    ) -> None:
+        self.fitter, self.kind, self.only = fitter, kind, only
 
     def fit(self, table: Table) -> Self:
-        self.joint = Joint.fit(table.columns, self.kind, self.embed)
+        self.joint = Joint.fit(table.columns, self.kind)
         features = self.joint.matrix(table.columns)
         groups = np.unique(table.keys["model_group"], return_inverse=True)[1].ravel() % FOLDS
         self.models, self.scale = {}, {}
         for metric in METRICS:
             rows = np.isfinite(table.metrics[metric]) & (table.metrics[metric] > 0)
-            if rows.sum() < LEAST_ROWS or metric == "quality":
+            if rows.sum() < LEAST_ROWS or metric == "quality" or metric not in self.only:
                 continue
             x, y = features[rows], np.log(table.metrics[metric][rows])
             self.models[metric] = self.fitter(x, y)
