@@ -1,4 +1,4 @@
-"""What a comparison of methods is learnt from: rough ideal times and facts of any run, and its method in tokens.
+"""What a comparison of methods is learnt from: rough ideal times, facts, and methods in words.
 
 Language and picture models share one matrix; NaN stands for what a row does not say. The ideal times are
 coarser than `physics` (one formula for every engine and device, no layout puzzles), which is enough where
@@ -35,8 +35,9 @@ _TOKEN_NAMES = (
     "memory_mode",
 )
 _TOKEN_NUMBERS = (
-    "tensor", "pipeline", "expert", "data", "attention_data", "disaggregated", "prefix_cache", "chunked_prefill",
-    "chunk_tokens", "speculative_tokens", "max_sequences", "max_step_tokens", "compile", "fused_qkv", "num_devices",
+    "tensor", "pipeline", "expert", "data", "attention_data", "disaggregated", "prefix_cache",
+    "chunked_prefill", "chunk_tokens", "speculative_tokens", "max_sequences", "max_step_tokens", "compile",
+    "fused_qkv", "num_devices",
 )  # fmt: skip
 
 
@@ -211,7 +212,7 @@ def tokens(c: Columns, methods: NDArray[Any]) -> list[frozenset[str]]:
         for key, value in names.items():
             parts = re.split(r"[+,\s:|]+", str(value[row]).lower())
             words |= {f"{key}={part}" for part in parts if part not in ("", "none", "default")}
-        release = re.match(r"v?\d+\.\d", str(version[row]))
+        release = re.match(r"v?\d+\.\d+", str(version[row]))
         if release:
             words.add(f"version={release[0]}")
             if names["attention_backend"][row]:

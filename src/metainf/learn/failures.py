@@ -17,6 +17,8 @@ STEEPNESS, MIDDLE = 30.0, -0.01
 FEWEST_FAILURES = 20
 PULL = 2.0
 """Rows that the general success rate counts for against a combination's own."""
+FEWEST_ALWAYS = 3
+"""Failures without a success from which on a combination counts as always failing."""
 COMBINATIONS = (
     ("engine", "device"),
     ("engine", "model"),
@@ -49,14 +51,30 @@ class Failures:
         if table.ok[blame].all():
             return self
         base = float(table.ok[blame].mean())
-        for names in COMBINATIONS:
-            keys, place = np.unique(_key(table.columns, names)[blame], return_inverse=True)
-            good = np.bincount(place.ravel(), weights=table.ok[blame].astype(float))
-            rate = (good + PULL * base) / (np.bincount(place.ravel()) + PULL)
-            low = {str(k): float(r) for k, r in zip(keys, rate, strict=True) if r < base}
-            if low:
-                self.rates["|".join(names)] = low
+        sure = self._learn(table, blame, base, always=True)
+        rest = blame & ~sure
+        if rest.any():
+            self._learn(table, rest, float(table.ok[rest].mean()), always=False)
         return self
+
+    def _learn(self, table: Table, rows: NDArray[np.bool_], base: float, always: bool) -> NDArray[np.bool_]:
+        """Note the combinations that work less often than `base`; returns the rows they cover.
+
+        What always failed is taken out first (always=True), so that it does not blacken its neighbours.
+        """
+        covered = np.zeros(len(table), dtype=np.bool_)
+        for names in COMBINATIONS:
+            keys, place = np.unique(_key(table.columns, names)[rows], return_inverse=True)
+            good = np.bincount(place.ravel(), weights=table.ok[rows].astype(float))
+            count = np.bincount(place.ravel())
+            rate = (good + PULL * base) / (count + PULL)
+            low = (good == 0) & (count >= FEWEST_ALWAYS) if always else rate < base
+            covered[np.flatnonzero(rows)[low[place.ravel()]]] = True
+            known = self.rates.setdefault("|".join(names), {})
+            for key, value in zip(keys[low], rate[low], strict=True):
+                known[str(key)] = min(float(value), known.get(str(key), 1.0))
+        self.rates = {name: known for name, known in self.rates.items() if known}
+        return covered
 
     def p_ok(self, columns: Columns, terms: Mapping[str, Floats]) -> Floats:
         """Probability in (0, 1) that each row works; unknown memory counts as enough."""

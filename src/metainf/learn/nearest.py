@@ -21,7 +21,8 @@ MOST = 1500
 def coordinates(columns: Columns, load: Floats) -> Floats:
     """Log coordinates (n, axes), weighted; unknown numbers are NaN."""
     values = [load if name == "load" else columns[name] for name, _ in AXES]
-    return np.stack([weight * np.log(value) for value, (_, weight) in zip(values, AXES, strict=True)], axis=1)
+    logs = [np.log(np.where(value > 0, value, np.nan)) for value in values]
+    return np.stack([weight * log for log, (_, weight) in zip(logs, AXES, strict=True)], axis=1)
 
 
 def index(table: Table, records: Sequence[Record]) -> dict[str, Any]:

@@ -42,6 +42,21 @@ class Runs:
         return Runs(self.matrix[rows], self.names, [self.words[row] for row in rows], labels)
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Training targets: natural logs, median over repeats. `spread`: their deviation, NaN for one run."""
+
+    log: Floats
+    count: Floats
+    spread: Floats
+    cell: Numbers
+
+    def take(self, rows: Numbers) -> "Sample":
+        """The given rows, cells numbered anew."""
+        cell = np.unique(self.cell[rows], return_inverse=True)[1].ravel()
+        return Sample(self.log[rows], self.count[rows], self.spread[rows], cell)
+
+
 def one_hot(words: Sequence[frozenset[str]], places: dict[str, int]) -> Floats:
     """Which known words each method has, (n, k)."""
     found = np.zeros((len(words), len(places)))

@@ -6,7 +6,6 @@ cell decide a choice, so each cell keeps an intercept of its own. Everything is 
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from metainf.domain import BadInput
 from metainf.embed.roofline import Kind, features, ideal, tokens
 from metainf.learn import trees
 from metainf.learn.baselines import Chooser, SingleBest
-from metainf.learn.process import MethodProcess, Numbers, Runs, one_hot
+from metainf.learn.process import MethodProcess, Numbers, Runs, Sample, one_hot
 from metainf.learn.table import Table
 from metainf.learn.views import Floats, Options, View, budgets, judge, load_of, options, value_of
 
@@ -29,8 +28,8 @@ LEAST_CELLS = 8
 LEAST_SPREADS = 10
 LEAST_WORD = 3
 _TREES = {
-    "max_depth": 4, "eta": 0.06, "subsample": 0.8, "colsample_bynode": 0.5, "lambda": 3.0, "min_child_weight": 3,
-    "tree_method": "hist", "max_bin": 64, "base_score": 0.0, "nthread": 1,
+    "max_depth": 4, "eta": 0.06, "subsample": 0.8, "colsample_bynode": 0.5, "lambda": 3.0,
+    "min_child_weight": 3, "tree_method": "hist", "max_bin": 64, "base_score": 0.0, "nthread": 1,
 }  # fmt: skip
 _IDEAL: dict[str, Kind] = {
     "tokens_per_s_per_device": "rate_per_device", "speed": "speed", "energy": "energy",
@@ -91,21 +90,6 @@ class RelativeTrees:
     def _matrix(self, runs: Runs) -> trees.Matrix:
         source = np.array([runs.labels["source"] == name for name in self.sources]).reshape(-1, len(runs)).T
         return np.column_stack([runs.matrix, one_hot(runs.words, self.words), source]).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Training targets: natural logs, median over repeats. `spread`: their deviation, NaN for one run."""
-
-    log: Floats
-    count: Floats
-    spread: Floats
-    cell: Numbers
-
-    def take(self, rows: Numbers) -> "Sample":
-        """The given rows, cells numbered anew."""
-        cell = np.unique(self.cell[rows], return_inverse=True)[1].ravel()
-        return Sample(self.log[rows], self.count[rows], self.spread[rows], cell)
 
 
 class Relative:

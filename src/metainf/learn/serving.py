@@ -20,7 +20,7 @@ from metainf.learn import trees
 from metainf.learn.conformal import new_group_factor, row_weights, weighted_quantile
 from metainf.learn.failures import Failures
 from metainf.learn.forecast import Z90, Forecast
-from metainf.learn.residual import Core, fit_core, inputs
+from metainf.learn.residual import FACTS, FEATURES, Core, fit_core, inputs
 from metainf.learn.table import Table
 from metainf.learn.views import Floats
 
@@ -53,12 +53,14 @@ class ServingLearner:
     """Forecasts tpot_s, ttft_s, e2e_s, rates, memory and p_ok of served language models.
 
     unseen: the side of a setting that the history does not hold: intervals and features are made for it.
+    residual: False keeps the calibrated prior alone (an ablation).
     """
 
-    def __init__(self, unseen: Unseen = "model") -> None:
+    def __init__(self, unseen: Unseen = "model", residual: bool = True) -> None:
         if unseen not in _KEY:
             raise BadInput(f"expected unseen to be one of {', '.join(_KEY)}, found {unseen!r}")
         self.unseen: Unseen = unseen
+        self.residual = residual
 
     def fit(self, table: Table) -> Self:
         """Learn from the rows that measured both times under a stated load.
@@ -118,7 +120,7 @@ class ServingLearner:
         loss = [
             float(np.average(np.expm1(np.abs(a * fix - left)).clip(0, 1), weights=weights)) for a in SHRINK
         ]
-        self.shrink[name] = SHRINK[int(np.argmin(loss))]
+        self.shrink[name] = SHRINK[int(np.argmin(loss))] if self.residual else 0.0
         residual = self.shrink[name] * fix - left
         label = np.log(np.abs(residual) + 0.02)
         options = _SPREAD | {"base_score": float(np.mean(label))}
@@ -203,6 +205,19 @@ class ServingLearner:
         self.core = Core(theta, residual)
         self._ready()
         return self
+
+    def importance(self) -> list[tuple[str, str, float]]:
+        """(target, feature, share of the total gain) of the learned correction, largest first."""
+        names = (*FEATURES, *FACTS[self.unseen])
+        found = []
+        for target, models in self.core.trees.items():
+            gains = np.zeros(len(names))
+            for model in models:
+                pairs = model.gain()
+                gains[pairs[:, 0].astype(int)] += pairs[:, 1]
+            order = np.argsort(-gains, kind="stable")
+            found += [(target, names[i], float(gains[i] / max(gains.sum(), 1e-12))) for i in order.tolist()]
+        return found
 
     def explain(self, columns: Columns) -> list[list[tuple[str, float]]]:
         """What makes each row's end-to-end time: (phrase, log contribution), strongest first, five."""

@@ -1,0 +1,252 @@
+"""The method chooser on small made-up histories with a planted effect."""
+
+import numpy as np
+import pytest
+
+from metainf.domain import (
+    AttentionBackend,
+    BadInput,
+    Device,
+    Hardware,
+    Lengths,
+    Method,
+    Metrics,
+    Model,
+    Parallelism,
+    Provenance,
+    Record,
+    Setting,
+    WeightQuantization,
+    Workload,
+)
+from metainf.embed.roofline import features, ideal, tokens
+from metainf.learn.process import MethodProcess, Sample
+from metainf.learn.relative import MethodChooser, RelativeTrees, SafeChooser, cell_mean, deal, describe
+from metainf.learn.table import Table, table
+from metainf.learn.views import View, budgets, judge, options
+
+DEVICE = Device(name="a", memory_gib=80, memory_bandwidth_gb_per_s=2000, fp16_tflops=300)
+BARE = Device(name="unheard-of")
+SPEEDS = {"plain": 1.0, "xformers": 1.5, "sdp": 1.3, "slow": 0.7}
+STEPS = View("steps_per_s")
+BUDGET = View("tokens_per_s_per_device", "e2e_s")
+
+
+def picture(number: int, backend: str, noise: float, device: Device = DEVICE) -> Record:
+    """A run of image model `number`: its own level, times the planted effect of the attention backend."""
+    setting = Setting(
+        model=Model(name=f"maker/picture{number}", modality="text2image", params_b=1.0 + number),
+        workload=Workload(batch_size=1, width_px=512, height_px=512, steps=20),
+        hardware=Hardware(device=device, count=1),
+    )
+    method = Method(engine="sd-webui", techniques=(AttentionBackend(name=backend),))
+    speed = 20 / (1 + number) * SPEEDS[backend] * np.exp(noise)
+    return Record(
+        setting=setting,
+        method=method,
+        metrics=Metrics(steps_per_s=speed),
+        provenance=Provenance(source="made-up", kind="measured"),
+    )
+
+
+def pictures(count: int, device: Device = DEVICE) -> Table:
+    rng = np.random.default_rng(1)
+    return table(
+        picture(n, backend, 0.05 * rng.standard_normal(), device) for n in range(count) for backend in SPEEDS
+    )
+
+
+def served(number: int, devices: int, batch: int, weights: str) -> Record:
+    """A language run whose time grows with size and batch and falls with devices and fewer bits."""
+    size = 5.0 + 3 * number
+    step = size / devices**0.8 * (0.6 if weights == "fp8" else 1.0) * (1 + batch / 64) / 1000
+    setting = Setting(
+        model=Model(name=f"maker/words{number}", modality="text", params_b=size),
+        workload=Workload(batch_size=batch, input_tokens=Lengths(mean=128), output_tokens=Lengths(mean=100)),
+        hardware=Hardware(device=DEVICE, count=devices),
+    )
+    techniques = [Parallelism(tensor=devices)]
+    quantized = [WeightQuantization(format="fp8")] if weights == "fp8" else []
+    return Record(
+        setting=setting,
+        method=Method(engine="vllm", techniques=(*techniques, *quantized)),
+        metrics=Metrics(output_tokens_per_s=batch / step, e2e_s=100 * step),
+        provenance=Provenance(source="made-up", kind="measured"),
+    )
+
+
+def words(count: int) -> Table:
+    return table(
+        served(n, devices, batch, weights)
+        for n in range(count)
+        for devices in (1, 2, 4)
+        for batch in (1, 16, 64)
+        for weights in ("", "fp8")
+    )
+
+
+def split(full: Table, model: str) -> tuple[Table, Table]:
+    held = full.keys["model"] == model
+    return full.take(~held), full.take(held)
+
+
+def test_planted_effect_is_found_on_an_unseen_model() -> None:
+    train, test = split(pictures(8), "picture5")
+    chooser = MethodChooser()
+    chooser.fit(train, STEPS)
+    found = options(test, STEPS)
+    scores = chooser.score(test, found, told=True)
+    backend = test.columns["attention_backend"][found.rows]
+    order = backend[np.argsort(-scores[:, 0])].tolist()
+    assert order == ["xformers", "sdp", "plain", "slow"]
+    gap = scores[backend == "xformers", 0] - scores[backend == "slow", 0]
+    assert gap[0] == pytest.approx(np.log(1.5 / 0.7), abs=0.25)
+
+
+def test_same_rows_give_the_same_scores_in_any_process_order() -> None:
+    train, test = split(pictures(6), "picture2")
+    found = options(test, STEPS)
+    scores = []
+    for _ in range(2):
+        chooser = MethodChooser()
+        chooser.fit(train, STEPS)
+        scores.append(chooser.score(test, found, told=True))
+    np.testing.assert_array_equal(scores[0], scores[1])
+
+
+def test_one_training_cell_is_enough() -> None:
+    full = pictures(2)
+    train, test = split(full, "picture1")
+    found = options(test, STEPS)
+    chooser = MethodChooser()
+    chooser.fit(train, STEPS)
+    scores = chooser.score(test, found, told=True)
+    assert np.isfinite(scores).all()
+    assert test.columns["attention_backend"][found.rows][np.argmax(scores)] == "xformers"
+
+
+def test_one_training_cell_under_a_budget_has_an_error_scale() -> None:
+    train, test = split(words(2), "words1")
+    chooser = MethodChooser()
+    chooser.fit(train, BUDGET)
+    found = options(test, BUDGET)
+    assert np.isfinite(chooser.score(test, found, told=False)).all()
+    assert chooser.limit_scale() > 0
+
+
+def test_untold_scores_prefer_what_meets_the_budget() -> None:
+    train, test = split(words(7), "words3")
+    chooser = MethodChooser()
+    chooser.fit(train, BUDGET)
+    found, allowed = options(test, BUDGET), budgets(options(test, BUDGET), BUDGET)
+    told, untold = chooser.score(test, found, True), chooser.score(test, found, False)
+    assert untold.shape == allowed.shape == (18, 3)
+    assert (untold <= told + 1e-12).all()
+    assert (np.diff(untold, axis=1) >= 0).all()
+    blind = judge(found, allowed, told, False)
+    aware = judge(found, allowed, untold, False)
+    assert aware.regret.mean() < blind.regret.mean()
+    assert aware.regret.mean() < 0.25
+
+
+def test_error_scale_reads_training_rows_alone() -> None:
+    train, test = split(words(6), "words4")
+    chooser = MethodChooser()
+    chooser.fit(train, BUDGET)
+    before = chooser.limit_scale()
+    other = MethodChooser()
+    other.fit(train, BUDGET)
+    test.metrics["e2e_s"] *= 50
+    other.score(test, options(test, BUDGET), told=False)
+    assert other.limit_scale() == before
+
+
+def test_nothing_measured_is_refused() -> None:
+    with pytest.raises(BadInput, match="speed"):
+        MethodChooser().fit(pictures(2), View("speed"))
+
+
+def test_unknown_device_and_sizes_still_give_finite_ideals() -> None:
+    full = pictures(2, BARE)
+    matrix, names = features(full.columns)
+    assert len(set(names)) == len(names) == matrix.shape[1]
+    assert np.isnan(matrix[:, names.index("bandwidth")]).all()
+    for kind in ("none", "step", "run", "speed", "rate_per_device", "energy"):
+        assert np.isfinite(ideal(matrix, names, kind)).all()
+
+
+def test_ideal_time_grows_with_load_and_falls_with_devices() -> None:
+    full = words(1)
+    matrix, names = features(full.columns)
+    step = ideal(matrix, names, "step")
+    devices, batch, bits = (full.columns[k] for k in ("num_devices", "batch_size", "weight_bits"))
+    plain = ~(bits < 16)
+    for d in (1, 2, 4):
+        assert (np.diff(step[plain & (devices == d)]) > 0).all()
+    for b in (1, 16, 64):
+        assert (np.diff(step[plain & (batch == b)]) < 0).all()
+
+
+def test_methods_become_words() -> None:
+    full = words(1)
+    found = tokens(full.columns, full.keys["method"])
+    quantized = [some for some in found if "weight_format=fp8" in some]
+    assert len(quantized) == 9
+    assert all("bits=8" in some and "engine=vllm" in some for some in quantized)
+    assert all(
+        ("tensor=4" in some) == (n == 4) for some, n in zip(found, full.columns["num_devices"], strict=True)
+    )
+
+
+def test_trees_without_level_ignore_a_shift_of_whole_cells() -> None:
+    full = pictures(6)
+    runs, cell = describe(full), np.repeat(np.arange(6), 4)
+    target = np.log(full.metrics["steps_per_s"])
+    shift = np.repeat(np.arange(6) * 10.0, 4)
+    one = np.ones(len(full))
+    first = RelativeTrees(0.0).fit(runs, target, cell, one).predict(runs)
+    second = RelativeTrees(0.0).fit(runs, target + shift, cell, one).predict(runs)
+    np.testing.assert_allclose(first, second, atol=1e-3)
+    assert np.ptp(cell_mean(target, cell, one)[:4]) == 0
+
+
+def test_process_thins_whole_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metainf.learn.process.MOST_ROWS", 8)
+    full = pictures(6)
+    cell = np.repeat(np.arange(6), 4)
+    process = MethodProcess().fit(describe(full), np.zeros(24), cell, np.full(24, 0.1))
+    assert len(process.runs) == 8
+    assert len(set(process.runs.labels["model"].tolist())) == 2
+    np.testing.assert_allclose(process.predict(describe(full)), 0.0)
+
+
+def test_taken_samples_number_their_cells_anew() -> None:
+    sample = Sample(np.arange(4.0), np.ones(4), np.full(4, np.nan), np.array([0, 3, 3, 7]))
+    assert sample.take(np.array([1, 2, 3])).cell.tolist() == [0, 0, 1]
+
+
+def test_groups_are_dealt_whole_and_evenly() -> None:
+    labels = np.array(["a"] * 5 + ["b"] * 3 + ["c"] * 2 + ["d"])
+    fold = deal(labels, 2)
+    assert all(len(set(fold[labels == name].tolist())) == 1 for name in "abcd")
+    assert np.bincount(fold).tolist() == [6, 5]
+
+
+def test_safe_chooser_takes_the_single_best_of_a_short_history() -> None:
+    train, test = split(pictures(5), "picture0")
+    chooser = SafeChooser()
+    chooser.fit(train, STEPS)
+    assert chooser.choice(told=True) == "single best"
+    found = options(test, STEPS)
+    best = np.argmax(chooser.score(test, found, True))
+    assert test.columns["attention_backend"][found.rows][best] == "xformers"
+
+
+def test_safe_chooser_leaves_the_single_best_where_methods_pay() -> None:
+    train, test = split(words(9), "words4")
+    chooser = SafeChooser()
+    chooser.fit(train, BUDGET)
+    assert chooser.choice(told=False) != "single best"
+    assert set(chooser.regret[False]) == {"single best", "trees", "methods"}
+    found = options(test, BUDGET)
+    assert chooser.score(test, found, False).shape == (len(found.value), 3)
