@@ -77,7 +77,9 @@ def leaves(value: object) -> list[object]:
 
 
 @given(strategies.techniques(), st.randoms())
-def test_the_order_of_techniques_does_not_matter(techniques: tuple[Technique, ...], rng: random.Random) -> None:
+def test_the_order_of_techniques_does_not_matter(
+    techniques: tuple[Technique, ...], rng: random.Random
+) -> None:
     shuffled = list(techniques)
     rng.shuffle(shuffled)
     left, right = Method(engine="e", techniques=techniques), Method(engine="e", techniques=tuple(shuffled))

@@ -22,7 +22,9 @@ except SystemExit as end:
 
 
 def loaded(code: str) -> str:
-    ran = subprocess.run([sys.executable, "-c", f"{code}\n{TELL}"], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{code}\n{TELL}"], capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     return ran.stdout.splitlines()[-1]
 

@@ -16,6 +16,7 @@ from metainf.domain import (
     NotSupported,
     Objective,
     Selection,
+    Speculative,
     Workload,
 )
 
@@ -49,7 +50,7 @@ def select(question: Question) -> Selection:
     subject, work = _parts(question)
     predictor = load_predictor(question.predictor)
     rules = selection.Rules(
-        check=_checker(subject, work),
+        check=_checker(subject, work, predictor),
         recovery=recovery(subject),
         command=lambda hardware, method: command_of(subject, method, hardware, work),
         notes=_noter(subject, work),
@@ -175,7 +176,9 @@ def _proposals(names: Sequence[str], subject: Model, work: Workload) -> Callable
     return lambda hardware: [method for maker in makers for method in maker.methods(subject, hardware, work)]
 
 
-def _checker(subject: Model, work: Workload) -> Callable[[Hardware, Method], Excluded | None]:
+def _checker(
+    subject: Model, work: Workload, predictor: "TrainedPredictor"
+) -> Callable[[Hardware, Method], Excluded | None]:
     from metainf import engines
 
     def check(hardware: Hardware, method: Method) -> Excluded | None:
@@ -184,6 +187,17 @@ def _checker(subject: Model, work: Workload) -> Callable[[Hardware, Method], Exc
                 hardware=hardware, method=method, limit=_LIMIT_OF_EFFECT[finding.effect],
                 reason=f"{finding.why} ({finding.source})",
             )  # fmt: skip
+        speculative = method.get(Speculative)
+        if (
+            speculative is not None
+            and f"{method.engine} {speculative.algorithm}" not in predictor.speculative
+        ):
+            return Excluded(
+                hardware=hardware,
+                method=method,
+                limit="unknown",
+                reason=f"no measured run of {method.engine} with {speculative.algorithm} speculation to predict from",
+            )
         need = engines.requirement(subject, method, hardware, work)
         if need is not None and not need.fits:
             return Excluded(hardware=hardware, method=method, limit="memory", reason=need.reason)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from metainf.embed.columns import Columns
 
 Floats = NDArray[np.float64]
-_MTP_BUILDS = ("1.1.0rc2.post2", "1.2.0rc6.post3")
+_MTP_BUILDS = ("1.2.0rc6.post3",)
 _BEYOND = 1e12
 _ROLE = re.compile(r"(prefill|decode)\.attention_data=(\d+)")
 
@@ -139,14 +139,13 @@ def _attention_degree(flags: str, role: str) -> float:
 def speculative(c: Columns) -> Floats:
     """1 where a draft or multi-token prediction is on, 0.25 where it cannot be told, else 0.
 
-    Some published DeepSeek runs drop the flag: two TensorRT-LLM builds of the InferenceX campaign are
-    taken as run with multi-token prediction (one of the two is inferred from its speed), and
-    disaggregated DeepSeek rows as possibly so.
+    Some published runs of models with a multi-token head drop the flag: the TensorRT-LLM build that the
+    InferenceX campaign used for its multi-token points is taken as such, and disaggregated rows of such
+    models (latent attention and experts) as possibly so.
     """
     stated = ~np.isin(text(c, "speculative"), ("", "none"))
     build = np.isin(text(c, "engine_version"), _MTP_BUILDS) & (text(c, "engine") == "tensorrt-llm")
-    head = by_name(text(c, "model"), lambda name: float("deepseek" in name.lower())) > 0
-    head &= (num(c, "kv_lora_rank", 0.0) > 0) & (num(c, "num_experts", 0.0) > 0)
+    head = (num(c, "kv_lora_rank", 0.0) > 0) & (num(c, "num_experts", 0.0) > 0)
     pooled = num(c, "disaggregated", 0.0) > 0
     return np.where(stated | (build & head & ~pooled), 1.0, np.where(head & pooled, 0.25, 0.0))
 

@@ -22,7 +22,7 @@ from metainf.domain import (
 )
 from metainf.engines.candidates import ANY_WORKLOAD, device_count
 from metainf.engines.device_support import at_least, computes_bf16, computes_fp8, maker
-from metainf.engines.launch import Launch, not_offered, require_offered
+from metainf.engines.launch import Launch, checkpoint, not_offered, require_offered
 from metainf.engines.memory import requirement
 from metainf.engines.serving import dtype_name, finding_notes
 
@@ -114,7 +114,7 @@ def _program(model: Model, method: Method, device: Device, workload: Workload) -
     precision = method.get(Precision)
     dtype = "" if precision is None else f", torch_dtype=torch.{dtype_name(precision.dtype)}"
     lines = ["import sys", "", "import torch", "from diffusers import DiffusionPipeline", ""]
-    lines.append(f"pipe = DiffusionPipeline.from_pretrained({model.source or model.name!r}{dtype})")
+    lines.append(f"pipe = DiffusionPipeline.from_pretrained({checkpoint(model)!r}{dtype})")
     offload = method.get(MemoryMode)
     if offload is None:
         lines.append(f"pipe.to({where!r})")

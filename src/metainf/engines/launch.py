@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from metainf.domain import BadInput, Frozen, Method, NotSupported, Parallelism, Technique
+from metainf.domain import BadInput, Frozen, Method, Model, NotSupported, Parallelism, Technique
 
 
 class Launch(Frozen):
@@ -26,6 +26,12 @@ class Launch(Frozen):
         writes = [f"printf %s {shlex.quote(text)} > {shlex.quote(name)}" for name, text in self.files.items()]
         settings = [f"{name}={shlex.quote(value)}" for name, value in sorted(self.env.items())]
         return " && ".join([*writes, " ".join([*settings, shlex.join(self.argv)])])
+
+
+def checkpoint(model: Model) -> str:
+    """Where an engine finds the weights: the local path that the facts were read from, else the name."""
+    path = model.source or ""
+    return path if path.startswith(("/", "./", "../", "~")) or path.endswith(".gguf") else model.name
 
 
 def require_offered(engine: str, method: Method, offers: Iterable[type]) -> None:

@@ -30,7 +30,7 @@ from metainf.engines.device_support import (
     reads_awq,
 )
 from metainf.engines.formats import canonical, checkpoint_format, is_gguf
-from metainf.engines.launch import Launch, degrees, not_offered, require_offered
+from metainf.engines.launch import Launch, checkpoint, degrees, not_offered, require_offered
 from metainf.engines.serving import dtype_name, finding_notes, known_context_tokens
 
 FORMATS = {
@@ -103,7 +103,7 @@ class Sglang:
     def launch(self, model: Model, method: Method, hardware: Hardware, workload: Workload) -> Launch:
         """`python -m sglang.launch_server ...`. NotSupported for settings SGLang has no flag for."""
         require_offered(self.name, method, self.offers)
-        argv = ["python", "-m", "sglang.launch_server", "--model-path", model.source or model.name]
+        argv = ["python", "-m", "sglang.launch_server", "--model-path", checkpoint(model)]
         notes: list[str] = []
         argv += _parallel_flags(method, hardware)
         argv += _weight_flags(model, method, hardware.device, notes)

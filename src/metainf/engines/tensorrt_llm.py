@@ -29,7 +29,7 @@ from metainf.domain import (
 from metainf.engines.candidates import ANY_WORKLOAD, Choices, proposals
 from metainf.engines.device_support import at_least, computes_fp8, computes_nvfp4, reads_awq
 from metainf.engines.formats import canonical, checkpoint_format
-from metainf.engines.launch import Launch, degrees, not_offered, require_offered
+from metainf.engines.launch import Launch, checkpoint, degrees, not_offered, require_offered
 from metainf.engines.serving import dtype_name, finding_notes, known_context_tokens
 
 OPTIONS_FILE = "trtllm-options.yaml"
@@ -163,7 +163,7 @@ def _batch_flags(method: Method, options: dict[str, object], notes: list[str]) -
 
 def _checkpoint(model: Model, method: Method, notes: list[str]) -> str:
     """The model to serve: the original, or the folder that its quantization is to be written to."""
-    original = model.source or model.name
+    original = checkpoint(model)
     quantized = method.get(WeightQuantization)
     if quantized is None:
         return original

@@ -32,7 +32,7 @@ from metainf.engines.device_support import (
     serves_cuda_stack,
 )
 from metainf.engines.formats import canonical, checkpoint_format, is_gguf
-from metainf.engines.launch import Launch, degrees, not_offered, require_offered
+from metainf.engines.launch import Launch, checkpoint, degrees, not_offered, require_offered
 from metainf.engines.serving import dtype_name, finding_notes, known_context_tokens
 
 FORMATS = {
@@ -86,7 +86,7 @@ class Vllm:
     def launch(self, model: Model, method: Method, hardware: Hardware, workload: Workload) -> Launch:
         """`vllm serve MODEL ...`. NotSupported for settings vLLM has no flag for."""
         require_offered(self.name, method, self.offers)
-        argv = ["vllm", "serve", model.source or model.name]
+        argv = ["vllm", "serve", checkpoint(model)]
         notes: list[str] = []
         argv += _parallel_flags(method, hardware)
         argv += _weight_flags(model, method, hardware.device, notes)

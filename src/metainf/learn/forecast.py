@@ -1,7 +1,7 @@
 """What a learner says of many settings at once, and the seam that every learner fills."""
 
 from dataclasses import dataclass, field
-from typing import Protocol, Self
+from typing import Protocol
 
 import numpy as np
 
@@ -33,8 +33,8 @@ class Forecast:
 class Learner(Protocol):
     """Fit on a table, forecast any columns. Deterministic."""
 
-    def fit(self, table: Table) -> Self:
-        """Learn from measured and failed rows."""
+    def fit(self, table: Table) -> "Learner":
+        """Learn from measured and failed rows; the fitted learner, usually itself."""
 
     def forecast(self, columns: Columns) -> Forecast:
         """Predict; metrics that the training rows never had are absent."""

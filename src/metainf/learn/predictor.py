@@ -18,6 +18,7 @@ from metainf.learn.forecast import Forecast
 from metainf.learn.nearest import nearest
 from metainf.learn.serving import ServingLearner, Unseen
 from metainf.learn.table import Table
+from metainf.learn.views import load_of
 
 Pairs = Sequence[tuple[Hardware, Method]]
 SIDES: dict[Unseen, str] = {"model": "model_group", "hardware": "device"}
@@ -33,6 +34,11 @@ def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
         trees |= {f"{side}.{name}": model for name, model in boosters.items()}
     timed = np.isfinite(table.metrics["tpot_s"]) & np.isfinite(table.metrics["ttft_s"])
     state["known"] = {side: sorted(set(table.keys[key][timed].tolist())) for side, key in SIDES.items()}
+    told = timed & np.isfinite(load_of(table)) & (table.columns["speculative"] != "")
+    pairs = zip(
+        table.columns["engine"][told].tolist(), table.columns["speculative"][told].tolist(), strict=True
+    )
+    state["speculative"] = sorted({f"{engine} {algorithm}" for engine, algorithm in pairs})
     return state, trees
 
 
@@ -43,6 +49,7 @@ class TrainedPredictor:
         self.manifest, state = artifact.manifest, artifact.state
         try:
             self.learners = {side: ServingLearner.load(*_part(artifact, side)) for side in SIDES}
+            self.speculative = frozenset(state["speculative"])
             self.known = {side: frozenset(state["known"][side]) for side in SIDES}
         except (KeyError, TypeError) as error:
             raise BadInput(f"the predictor lacks {error}: train it again with metainf train") from None
@@ -80,7 +87,12 @@ class TrainedPredictor:
     def explain(self, model: Model, workload: Workload, pair: tuple[Hardware, Method]) -> tuple[str, ...]:
         """What makes the predicted time of one pair, strongest first."""
         told = self.learners["hardware"].explain(self.columns(model, workload, [pair]))[0]
-        return tuple(phrase for phrase, _ in told)
+        return tuple(
+            f"{phrase}: {np.expm1(amount):+.0%} of the time"
+            if phrase.startswith("learned")
+            else f"{phrase}: {-np.expm1(-amount):.0%} of the time"
+            for phrase, amount in told
+        )
 
     def nearest(self, model: Model, workload: Workload, pair: tuple[Hardware, Method]) -> tuple[str, ...]:
         """The measured records closest to one pair, in words with their ids."""

@@ -76,7 +76,7 @@ def _reasons(judged: Judged) -> list[tuple[Why, Tell]]:
     for limit in judged.limits:
         unknown: Why = "quality" if limit.kind == "quality" else "unknown"
         table += [(unknown, partial(_unknown, limit.label)), (cast(Why, limit.kind), limit.text)]
-    table += [("unknown", partial(_unvalued, judged)), ("memory", partial(_unlikely, judged))]
+    table += [("unknown", partial(_unvalued, judged)), ("unsupported", partial(_unlikely, judged))]
     return table + [(cast(Why, limit.kind), limit.text) for limit in judged.limits]
 
 

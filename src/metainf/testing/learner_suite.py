@@ -5,6 +5,7 @@ import numpy as np
 from metainf.domain import Metrics
 from metainf.learn.forecast import Forecast, Learner
 from metainf.learn.table import Table
+from metainf.learn.views import Floats
 
 
 class LearnerSuite:
@@ -95,5 +96,5 @@ class LearnerSuite:
             self._close(found.log_scale[metric], expected.log_scale[metric])
         self._close(found.p_ok, expected.p_ok)
 
-    def _close(self, found: object, expected: object) -> None:
-        np.testing.assert_allclose(found, expected, rtol=0, atol=self.tolerance)  # type: ignore[arg-type]
+    def _close(self, found: Floats, expected: Floats) -> None:
+        np.testing.assert_allclose(found, expected, rtol=0, atol=self.tolerance)
