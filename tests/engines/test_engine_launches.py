@@ -161,7 +161,11 @@ def test_diffusers_offloads_when_nothing_fits() -> None:
     methods = engine("diffusers").methods(IMAGE, Hardware(device=small, count=1), Workload())
     assert methods and all(method.get(MemoryMode) for method in methods)
     for method in methods:
-        (text,) = engine("diffusers").launch(IMAGE, method, Hardware(device=small, count=1), Workload()).files.values()
+        (text,) = (
+            engine("diffusers")
+            .launch(IMAGE, method, Hardware(device=small, count=1), Workload())
+            .files.values()
+        )
         compile(text, "draw.py", "exec")
         assert "cpu_offload()" in text and "pipe.to(" not in text
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from metainf import catalog
 from metainf.api.catalogue import hardware_of, model, workload_of
 from metainf.domain import (
+    Batching,
     Candidate,
     Excluded,
     Hardware,
@@ -187,16 +188,13 @@ def _checker(
                 hardware=hardware, method=method, limit=_LIMIT_OF_EFFECT[finding.effect],
                 reason=f"{finding.why} ({finding.source})",
             )  # fmt: skip
-        speculative = method.get(Speculative)
-        if (
-            speculative is not None
-            and f"{method.engine} {speculative.algorithm}" not in predictor.speculative
-        ):
+        unknown = _unmeasured(method, work, predictor)
+        if unknown is not None:
             return Excluded(
                 hardware=hardware,
                 method=method,
                 limit="unknown",
-                reason=f"no measured run of {method.engine} with {speculative.algorithm} speculation to predict from",
+                reason=unknown,
             )
         need = engines.requirement(subject, method, hardware, work)
         if need is not None and not need.fits:
@@ -204,6 +202,21 @@ def _checker(
         return None
 
     return check
+
+
+def _unmeasured(method: Method, work: Workload, predictor: "TrainedPredictor") -> str | None:
+    """Why the effect of a method cannot be predicted, None where it can."""
+    speculative, batching = method.get(Speculative), method.get(Batching)
+    if speculative is not None:
+        name = f"{method.engine} {speculative.algorithm}"
+        if name not in predictor.speculative:
+            return f"no measured run of {name} speculation to predict its gain from"
+    cap, load = batching.max_sequences if batching else None, work.concurrency or 0
+    if cap is not None and cap < load:
+        return (
+            f"serves at most {cap} at once of the {load:g} in flight; waiting behind that cap is not modelled"
+        )
+    return None
 
 
 def _noter(subject: Model, work: Workload) -> Callable[[Hardware, Method], tuple[str, ...]]:

@@ -7,14 +7,12 @@ cell are not independent.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from copy import copy
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from metainf.domain import BadInput
-from metainf.embed.columns import Columns
 from metainf.embed.joint import Kind
 from metainf.learn.baselines import (
     BestPerHardware,
@@ -26,12 +24,13 @@ from metainf.learn.baselines import (
     SingleBest,
 )
 from metainf.learn.classics import Alors, Isac
-from metainf.learn.forecast import Forecast, Learner
+from metainf.learn.forecast import Learner
+from metainf.learn.learnt import Learnt, Remembered
 from metainf.learn.regression import Fitter, Regression, boosted, forest, gradient
-from metainf.learn.serving import ServingLearner
+from metainf.learn.relative import MethodChooser
 from metainf.learn.splits import By, Fold, folds
 from metainf.learn.table import Table
-from metainf.learn.views import Floats, Options, Score, View, budgets, judge, macro_f1, options, value_of
+from metainf.learn.views import Floats, Score, View, budgets, judge, macro_f1, options, value_of
 
 Progress = Callable[[str], None]
 VIEWS: dict[str, tuple[View, ...]] = {
@@ -47,86 +46,6 @@ VIEWS: dict[str, tuple[View, ...]] = {
 DEFAULT_VIEWS = (View("tokens_per_s_per_device"), View("images_per_s"), View("steps_per_s"))
 ERROR_METRICS = ("tpot_s", "ttft_s", "output_tokens_per_s")
 LEAST_CELLS = 5
-
-
-class Learnt:
-    """A learner as a chooser: expected value under the predictive distribution, limit included.
-
-    score = E[value] × P(limit ≤ budget), both lognormal. Told, only E[value] counts.
-    """
-
-    def __init__(self, make: Callable[[tuple[str, ...]], Learner]) -> None:
-        self.make = make
-
-    def fit(self, train: Table, view: View) -> None:
-        self.view, self.learner = view, self.make(needed(view)).fit(train)
-
-    def score(self, test: Table, found: Options, told: bool) -> Floats:
-        forecast = self.learner.forecast(test.columns)
-        value = found.merged(_log_value(forecast, test, self.view))
-        allowed = budgets(found, self.view)
-        if self.view.limit is None or told:
-            return np.repeat(value[:, None], allowed.shape[1], axis=1)
-        middle = found.merged(forecast.log_median[self.view.limit])
-        scale = found.merged(forecast.log_scale[self.view.limit])
-        gap = (np.log(allowed) - middle[:, None]) / np.maximum(scale, 1e-3)[:, None]
-        return value[:, None] + _log_normal_cdf(gap)
-
-
-class Remembered:
-    """A serving learner that is fitted once for each training table, however many views ask for it.
-
-    Without the residual it forecasts by the calibrated roofline of the same fit.
-    """
-
-    _fits: ClassVar[dict[tuple[str, int], ServingLearner]] = {}
-
-    def __init__(self, unseen: Literal["model", "hardware"], residual: bool = True) -> None:
-        self.unseen, self.residual = unseen, residual
-
-    def fit(self, table: Table) -> ServingLearner:
-        """The learner of this very table."""
-        key = (self.unseen, hash(table.metrics["tpot_s"].tobytes()))
-        if key not in self._fits:
-            self._fits[key] = ServingLearner(self.unseen).fit(table)
-        learner = copy(self._fits[key])
-        if not self.residual:
-            learner.shrink = dict.fromkeys(learner.shrink, 0.0)
-        return learner
-
-    def forecast(self, columns: Columns) -> Forecast:
-        """Unfitted, so never asked."""
-        raise NotImplementedError("call fit first: it returns the learner")
-
-
-def needed(view: View) -> tuple[str, ...]:
-    """The metrics that a view's value and limit are made of."""
-    value = {
-        "tokens_per_s_per_device": ("output_tokens_per_s",),
-        "speed": ("tpot_s",),
-        "energy": ("energy_j_per_token", "energy_j_per_request"),
-        "prefill": ("prefill_tokens_per_s",),
-    }.get(view.value, (view.value,))
-    return (*value, view.limit) if view.limit else value
-
-
-def _log_value(forecast: Forecast, table: Table, view: View) -> Floats:
-    known = forecast.log_median
-    if view.value == "tokens_per_s_per_device":
-        return known["output_tokens_per_s"] - np.log(table.columns["num_devices"])
-    if view.value == "speed":
-        return -known["tpot_s"]
-    if view.value == "energy":
-        tokens = np.isfinite(table.metrics["energy_j_per_token"])
-        per_token = known.get("energy_j_per_token", np.zeros(len(table)))
-        return -np.where(tokens, per_token, known.get("energy_j_per_request", per_token))
-    return known["prefill_tokens_per_s" if view.value == "prefill" else view.value]
-
-
-def _log_normal_cdf(gap: Floats) -> Floats:
-    from scipy.special import log_ndtr
-
-    return np.asarray(log_ndtr(gap))
 
 
 def choosers(source: str, by: By) -> dict[str, Callable[[], Chooser]]:
@@ -148,6 +67,8 @@ def choosers(source: str, by: By) -> dict[str, Callable[[], Chooser]]:
     if source == "aic_silicon":
         found["calibrated roofline alone"] = lambda: Learnt(lambda _: Remembered(side_of(by), residual=False))
         found["MetaInf"] = lambda: Learnt(lambda _: Remembered(side_of(by)))
+    else:
+        found["MetaInf"] = lambda: MethodChooser("device" if by == "hardware" else "model_group")
     return found
 
 

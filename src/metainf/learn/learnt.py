@@ -1,0 +1,93 @@
+"""Learners as choosers: the expected value under the predictive distribution, limit included."""
+
+from collections.abc import Callable
+from copy import copy
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from metainf.embed.columns import Columns
+from metainf.learn.forecast import Forecast, Learner
+from metainf.learn.serving import ServingLearner
+from metainf.learn.table import Table
+from metainf.learn.views import Floats, Options, View, budgets
+
+
+class Learnt:
+    """A learner as a chooser: expected value under the predictive distribution, limit included.
+
+    score = E[value] × P(limit ≤ budget), both lognormal. Told, only E[value] counts.
+    """
+
+    def __init__(self, make: Callable[[tuple[str, ...]], Learner]) -> None:
+        self.make = make
+
+    def fit(self, train: Table, view: View) -> None:
+        self.view, self.learner = view, self.make(needed(view)).fit(train)
+
+    def score(self, test: Table, found: Options, told: bool) -> Floats:
+        forecast = self.learner.forecast(test.columns)
+        value = found.merged(_log_value(forecast, test, self.view))
+        allowed = budgets(found, self.view)
+        if self.view.limit is None or told:
+            return np.repeat(value[:, None], allowed.shape[1], axis=1)
+        middle = found.merged(forecast.log_median[self.view.limit])
+        scale = found.merged(forecast.log_scale[self.view.limit])
+        gap = (np.log(allowed) - middle[:, None]) / np.maximum(scale, 1e-3)[:, None]
+        return value[:, None] + _log_normal_cdf(gap)
+
+
+class Remembered:
+    """A serving learner that is fitted once for each training table, however many views ask for it.
+
+    Without the residual it forecasts by the calibrated roofline of the same fit.
+    """
+
+    _fits: ClassVar[dict[tuple[str, int], ServingLearner]] = {}
+
+    def __init__(self, unseen: Literal["model", "hardware"], residual: bool = True) -> None:
+        self.unseen, self.residual = unseen, residual
+
+    def fit(self, table: Table) -> ServingLearner:
+        """The learner of this very table."""
+        key = (self.unseen, hash(table.metrics["tpot_s"].tobytes()))
+        if key not in self._fits:
+            self._fits[key] = ServingLearner(self.unseen).fit(table)
+        learner = copy(self._fits[key])
+        if not self.residual:
+            learner.shrink = dict.fromkeys(learner.shrink, 0.0)
+        return learner
+
+    def forecast(self, columns: Columns) -> Forecast:
+        """Unfitted, so never asked."""
+        raise NotImplementedError("call fit first: it returns the learner")
+
+
+def needed(view: View) -> tuple[str, ...]:
+    """The metrics that a view's value and limit are made of."""
+    value = {
+        "tokens_per_s_per_device": ("output_tokens_per_s",),
+        "speed": ("tpot_s",),
+        "energy": ("energy_j_per_token", "energy_j_per_request"),
+        "prefill": ("prefill_tokens_per_s",),
+    }.get(view.value, (view.value,))
+    return (*value, view.limit) if view.limit else value
+
+
+def _log_value(forecast: Forecast, table: Table, view: View) -> Floats:
+    known = forecast.log_median
+    if view.value == "tokens_per_s_per_device":
+        return known["output_tokens_per_s"] - np.log(table.columns["num_devices"])
+    if view.value == "speed":
+        return -known["tpot_s"]
+    if view.value == "energy":
+        tokens = np.isfinite(table.metrics["energy_j_per_token"])
+        per_token = known.get("energy_j_per_token", np.zeros(len(table)))
+        return -np.where(tokens, per_token, known.get("energy_j_per_request", per_token))
+    return known["prefill_tokens_per_s" if view.value == "prefill" else view.value]
+
+
+def _log_normal_cdf(gap: Floats) -> Floats:
+    from scipy.special import log_ndtr
+
+    return np.asarray(log_ndtr(gap))
