@@ -13,6 +13,7 @@ from metainf.domain import (
     NotSupported,
     Parallelism,
     PrefixCache,
+    StoreError,
     UnknownName,
     WeightQuantization,
 )
@@ -82,7 +83,9 @@ def test_describe_tells_of_each_part() -> None:
 
 
 def test_a_store_is_made_only_where_wanted(tmp_path: Path) -> None:
-    assert api.sources(str(tmp_path / "new.sqlite")) == []
+    with pytest.raises(StoreError):
+        api.sources(str(tmp_path / "new.sqlite"))
+    assert not (tmp_path / "new.sqlite").exists()
     fixture = Path(__file__).resolve().parents[1] / "importers" / "fixtures" / "vllm_serve.json"
     seen = api.import_file(fixture, None, {"model": "Qwen/Qwen3-8B"}, None)
     assert (seen.format, seen.read, seen.new, seen.rejected) == ("vllm-serve", 1, 1, 0)

@@ -103,10 +103,6 @@ def test_unknown_names_end_with_two_and_near_misses(arguments: tuple[str, ...], 
     assert "unknown" in text and "did you mean" in text and near.lower() in text.lower()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="UnknownName tells of `metainf devices|engines|formats|workloads list`: no such commands",
-)
 @pytest.mark.parametrize(
     "arguments", [("hardware", "show", "mi300y"), ("methods", "show", "vlm", "Llama-3.1-8B-Instruct", "2xL4")]
 )

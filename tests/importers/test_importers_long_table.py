@@ -18,7 +18,6 @@ from metainf.domain import (
     Disaggregation,
     Failed,
     Flags,
-    Hardware,
     Measured,
     Pool,
     Precision,
@@ -144,11 +143,6 @@ def test_a_count_in_the_device_name_wins() -> None:
     assert good(num_devices=None).setting.hardware.count is None
 
 
-@pytest.mark.xfail(
-    Hardware.model_fields["count"].default is not None,
-    reason="Hardware.count defaults to 1, so an unknown count is lost in canonical JSON",
-    strict=True,
-)
 def test_an_unknown_number_of_devices_survives_canonical_json() -> None:
     found = good(num_devices=None)
     assert Record.parse(found.canonical()).setting.hardware.count is None

@@ -111,9 +111,6 @@ def test_bootstrap_resamples_whole_groups() -> None:
     assert 0.45 < low < 0.5 < high < 0.55
 
 
-@pytest.mark.xfail(
-    strict=True, reason="splits._by_time cuts at the first date where it holds four fifths of the rows"
-)
 def test_a_fold_has_rows_to_learn_from() -> None:
     dates = ["2025-01-01"] * 9 + ["2026-01-01"]
     found = made([("alpha", "x", float(n + 1), "small", n + 1.0, 100.0, day) for n, day in enumerate(dates)])

@@ -50,6 +50,7 @@ def select(question: Question) -> Selection:
 
     subject, work = _parts(question)
     predictor = load_predictor(question.predictor)
+    predictor.require(subject, work)
     rules = selection.Rules(
         check=_checker(subject, work, predictor),
         recovery=recovery(subject),

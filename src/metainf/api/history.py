@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metainf import catalog
 from metainf.domain import Record, Rejected
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ def import_file(path: Path, format: str | None, said: dict[str, str], into: "Sto
     """Read a result file into a store (None: only look). Rows that were acknowledged stay, whatever comes."""
     from metainf import importers
 
+    if "model" in said:
+        catalog.find_model(said["model"])
+    if "hardware" in said:
+        catalog.parse_hardware(said["hardware"])
     name = format or importers.detect(path)
     result, reasons = Imported(str(path), name), Counter[str]()
 
@@ -68,5 +73,5 @@ def sources(url: str | None = None) -> list[dict[str, Any]]:
     """What a store holds, by source."""
     from dataclasses import fields
 
-    with store(url) as opened:
+    with store(url, create=False) as opened:
         return [{f.name: getattr(row, f.name) for f in fields(row)} for row in opened.sources()]

@@ -9,7 +9,7 @@ from typing import Any
 
 from metainf.catalog.names import key, split_format, stem
 from metainf.catalog.tables import table
-from metainf.domain import Model, UnknownName
+from metainf.domain import BadInput, Model, UnknownName
 
 NOT_IN_MODEL = ("aliases", "group")
 
@@ -89,6 +89,8 @@ def find_model(name_or_path: str) -> Model:
 
     Raises UnknownName with near misses, or BadInput for a file that cannot be understood.
     """
+    if not name_or_path.strip():
+        raise BadInput("expected the name of a model or a path, found an empty text")
     path = Path(name_or_path)
     if name_or_path.endswith((".json", ".gguf")) or path.exists():
         from metainf.catalog.files import read_model

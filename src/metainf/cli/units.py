@@ -1,5 +1,6 @@
 """Numbers with units as people type them: 500ms, 0.5s, 1.5k."""
 
+import math
 import re
 
 from metainf.domain.errors import BadInput
@@ -22,6 +23,7 @@ def _read(text: str | None, units: dict[str, float], expected: str) -> float | N
     if text is None:
         return None
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([a-zµ]*)\s*", text)
-    if not found or found[2] not in units or float(found[1]) <= 0:
+    value = float(found[1]) * units.get(found[2], math.nan) if found else math.nan
+    if not (0 < value < math.inf):
         raise BadInput(f"expected {expected}, found {text!r}")
-    return float(found[1]) * units[found[2]]
+    return value

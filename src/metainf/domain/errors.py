@@ -15,6 +15,8 @@ Every message says what was expected, what was found, and what to do.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_LISTS = {"model": "models", "device": "hardware", "hardware": "hardware"}
+
 
 class MetaInfError(Exception):
     """Base of every error raised on purpose."""
@@ -31,7 +33,9 @@ class UnknownName(BadInput):
         self.kind, self.name = kind, name
         self.near = near_misses(name, known)
         hint = f"did you mean {', '.join(self.near)}?" if self.near else "no known name is close to it"
-        super().__init__(f"unknown {kind} {name!r}: {hint} (metainf {kind}s list shows all)")
+        command = _LISTS.get(kind)
+        told = f" (metainf {command} list shows all)" if command else ""
+        super().__init__(f"unknown {kind} {name!r}: {hint}{told}")
 
 
 class NotSupported(MetaInfError):

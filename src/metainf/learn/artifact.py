@@ -7,6 +7,7 @@ file is refused with ArtifactError. The same training gives the same bytes.
 import hashlib
 import json
 import zipfile
+import zlib
 from dataclasses import dataclass
 from importlib.resources import files
 from io import BytesIO
@@ -19,6 +20,7 @@ FORMAT = "metainf-predictor"
 VERSION = 1
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LARGEST = 512 * 2**20
+_BROKEN = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def load(data: bytes, where: str = "predictor") -> Artifact:
                 raise ArtifactError(f"{where}: expected at most {_LARGEST >> 20} MiB unpacked, found more")
             members = {name: archive.read(name) for name in archive.namelist()}
         manifest = json.loads(members.pop("manifest.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError, NotImplementedError) as error:
+    except _BROKEN as error:
         raise ArtifactError(f"{where}: expected a predictor made by metainf train, found {error}") from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise ArtifactError(f"{where}: expected format {FORMAT}, found another; train one with metainf train")
@@ -67,7 +69,13 @@ def load(data: bytes, where: str = "predictor") -> Artifact:
             f"{where}: its parts do not match its manifest; the file was altered or cut short"
         )
     trees = {name[6:-4]: part for name, part in members.items() if name.startswith("trees/")}
-    return Artifact(manifest, json.loads(members["state.json"]), trees)
+    try:
+        state = json.loads(members["state.json"])
+    except (KeyError, ValueError):
+        state = None
+    if not isinstance(state, dict):
+        raise ArtifactError(f"{where}: expected an object in state.json, found none; train it again")
+    return Artifact(manifest, state, trees)
 
 
 def read(path: Path | None = None) -> Artifact:

@@ -178,7 +178,8 @@ class Space:
         self.points = self.place(train, rows)
 
     def _raw(self, table: Table, rows: NDArray[np.intp]) -> Floats:
-        return np.stack([np.log1p(np.abs(table.columns[name][rows])) for name in self.columns], axis=1)
+        logs = [np.log1p(np.abs(table.columns[name][rows])) for name in self.columns]
+        return np.stack(logs, axis=1) if logs else np.zeros((len(rows), 0))
 
     def place(self, table: Table, rows: NDArray[np.intp]) -> Floats:
         """Coordinates (n, d) of settings; unknown numbers at the training median."""

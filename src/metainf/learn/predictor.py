@@ -55,8 +55,9 @@ class TrainedPredictor:
             raise BadInput(f"the predictor lacks {error}: train it again with metainf train") from None
         self._index: dict[str, Any] = state.get("nearest", {"told": []})
 
-    def columns(self, model: Model, workload: Workload, pairs: Pairs) -> Columns:
-        """Feature columns of the pairs. Raises NotSupported for what cannot be predicted."""
+    @staticmethod
+    def require(model: Model, workload: Workload) -> None:
+        """Raise NotSupported for what cannot be predicted, with the nearest thing that can."""
         if model.modality not in ("text", "multimodal"):
             raise NotSupported(
                 f"{model.name} makes {model.modality}: only text generation can be predicted so far; "
@@ -69,6 +70,10 @@ class TrainedPredictor:
             )
         if workload.input_tokens is None or workload.output_tokens is None:
             raise NotSupported("expected input and output lengths in tokens, found none: give a workload")
+
+    def columns(self, model: Model, workload: Workload, pairs: Pairs) -> Columns:
+        """Feature columns of the pairs. Raises NotSupported for what cannot be predicted."""
+        self.require(model, workload)
         return columns([model], [workload], [pair[0] for pair in pairs], [pair[1] for pair in pairs])
 
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:

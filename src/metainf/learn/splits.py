@@ -41,12 +41,15 @@ def folds(table: Table, by: By) -> Iterator[Fold]:
 
 
 def _by_time(table: Table, twins: NDArray[Any]) -> Iterator[Fold]:
-    """One fold: the last fifth of the dated rows, cut between two dates; campaigns stay whole."""
+    """One fold: about the last fifth of the dated rows, cut between two dates; cells stay whole."""
     dates = table.keys["date"]
     dated = dates != ""
     if len(np.unique(dates[dated])) < 2:
         return
-    cut = np.sort(dates[dated])[int(0.8 * dated.sum())]
+    ordered = np.sort(dates[dated])
+    cut = ordered[int(0.8 * len(ordered))]
+    if cut == ordered[0]:
+        cut = ordered[ordered > cut][0]
     late = dated & (dates >= cut)
     held = np.isin(table.keys["cell"], table.keys["cell"][late])
     fold = _fold(f"from {cut}", late, twins)
