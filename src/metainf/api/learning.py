@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +39,17 @@ def train(opened: "Store", output: Path) -> dict[str, Any]:
     return manifest
 
 
-def evaluate(opened: "Store", sources: Sequence[str] | None, by: Sequence[str]) -> dict[str, Any]:
-    """Judge every chooser and learner on held-out groups, per source. See metainf.learn.evaluate."""
+def evaluate(
+    opened: "Store",
+    sources: Sequence[str] | None,
+    by: Sequence[str],
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Judge every chooser and learner on held-out groups, per source; `tell` hears of progress."""
     from metainf.learn.evaluate import evaluate_table
     from metainf.learn.table import table
 
-    return evaluate_table(table(opened.query()), sources, by)
+    return evaluate_table(table(opened.query()), sources, by, tell)
 
 
 def write_report(result: dict[str, Any], path: Path) -> None:

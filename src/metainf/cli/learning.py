@@ -1,5 +1,6 @@
 """metainf train | evaluate | importance | describe: the predictor itself."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -44,7 +45,9 @@ def evaluate(
     """Judge every learner on settings it has never seen."""
     from metainf import api
 
-    result = api.evaluate(api.store(store), source or None, by or ["model", "hardware"])
+    result = api.evaluate(
+        api.store(store), source or None, by or ["model", "hardware"], partial(typer.echo, err=True)
+    )
     if report:
         api.write_report(result, report)
     if json:
