@@ -37,12 +37,12 @@ def test_a_fast_method_that_probably_fails_loses() -> None:
     assert limit(found.ranked[0].method) == 2
 
 
-def test_never_running_never_wins_and_is_told_as_memory() -> None:
+def test_never_running_never_wins_and_is_told_as_unsupported() -> None:
     answers = {("a", 1): prediction(1e9, p_ok=0.0), ("a", 2): prediction(1)}
     found = ask(answers, Objective(aim="throughput", confidence=0.01), {"a": 1.0})
     assert [limit(c.method) for c in found.ranked] == [2]
     (out,) = found.excluded
-    assert out.limit == "memory" and "0%" in out.reason
+    assert out.limit == "unsupported" and "0%" in out.reason
 
 
 def test_chance_of_meeting_a_bound_follows_the_interval() -> None:

@@ -33,7 +33,7 @@ def test_files_give_back_what_was_written(
 
 
 def test_an_unknown_count_of_devices_stays_unknown(store: Store, tmp_path: Path) -> None:
-    """Not one device: canonical JSON leaves the count out, and Hardware has 1 where nothing is given."""
+    """Not one device: canonical JSON leaves the count out, and reading it back must not invent one."""
     plain = sample(0)
     hardware = Hardware(device=plain.setting.hardware.device, count=None)
     record = plain.model_copy(update={"setting": plain.setting.model_copy(update={"hardware": hardware})})

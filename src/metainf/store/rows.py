@@ -62,28 +62,14 @@ def written(value: Frozen) -> str:
     """Canonical JSON of a value that reads back equal. Raises BadInput, for NaN above all."""
     text = value.canonical()
     back = type(value).parse(text)
-    if (as_said(back) if isinstance(back, Hardware) else back) != value:
+    if back != value:
         raise BadInput(f"{type(value).__name__} does not read back as it was written: {text:.200}")
     return text
 
 
-def as_said(hardware: Hardware) -> Hardware:
-    """Hardware read from canonical text, where an absent `count` is an unknown one and never 1.
-
-    Canonical JSON leaves out None, and `Hardware.count` is 1 where nothing is given.
-    """
-    if "count" in hardware.model_fields_set:
-        return hardware
-    return hardware.model_copy(update={"count": None})
-
-
 def read_record(text: str | bytes) -> Record:
     """A record from its canonical JSON. Raises BadInput naming each wrong field."""
-    record = Record.parse(text)
-    hardware = as_said(record.setting.hardware)
-    if hardware is record.setting.hardware:
-        return record
-    return record.model_copy(update={"setting": record.setting.model_copy(update={"hardware": hardware})})
+    return Record.parse(text)
 
 
 class Encoder:
@@ -183,7 +169,7 @@ def build_part(part_id: str, kind: str, body: str) -> Frozen:
         part = PART_TYPES[kind].parse(body)  # type: ignore[index]
     except (BadInput, KeyError) as error:
         raise StoreError(f"part {part_id} is damaged in the store: {error}") from error
-    return as_said(part) if isinstance(part, Hardware) else part
+    return part
 
 
 def read_json(row_id: str, text: str) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def sample(trial: int, source: str = "suite", failed: bool = False) -> Record:
         setting=Setting(
             model=Model(name=f"model-{trial % 3}"),
             workload=Workload(concurrency=float(1 + trial % 5)),
-            hardware=Hardware(device=Device(name=f"gpu-{trial % 2}")),
+            hardware=Hardware(device=Device(name=f"gpu-{trial % 2}"), count=1),
         ),
         method=Method(engine=f"engine-{trial % 2}"),
         outcome=outcome,
