@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from metainf import catalog
 from metainf.api.catalogue import hardware_of, model, workload_of
 from metainf.domain import (
-    Batching,
     Candidate,
     Excluded,
     Hardware,
@@ -189,7 +188,7 @@ def _checker(
                 hardware=hardware, method=method, limit=_LIMIT_OF_EFFECT[finding.effect],
                 reason=f"{finding.why} ({finding.source})",
             )  # fmt: skip
-        unknown = _unmeasured(method, work, predictor)
+        unknown = _unmeasured(method, predictor)
         if unknown is not None:
             return Excluded(
                 hardware=hardware,
@@ -205,19 +204,14 @@ def _checker(
     return check
 
 
-def _unmeasured(method: Method, work: Workload, predictor: "TrainedPredictor") -> str | None:
+def _unmeasured(method: Method, predictor: "TrainedPredictor") -> str | None:
     """Why the effect of a method cannot be predicted, None where it can."""
-    speculative, batching = method.get(Speculative), method.get(Batching)
-    if speculative is not None:
-        name = f"{method.engine} {speculative.algorithm}"
-        if name not in predictor.speculative:
-            return f"no measured run of {name} speculation to predict its gain from"
-    cap, load = batching.max_sequences if batching else None, work.concurrency or 0
-    if cap is not None and cap < load:
-        return (
-            f"serves at most {cap} at once of the {load:g} in flight; waiting behind that cap is not modelled"
-        )
-    return None
+    speculative = method.get(Speculative)
+    if speculative is None or predictor.predicts_speculation(method.engine, speculative.algorithm):
+        return None
+    return (
+        f"no run and no published acceptance of {speculative.algorithm} speculation to predict its gain from"
+    )
 
 
 def _noter(subject: Model, work: Workload) -> Callable[[Hardware, Method], tuple[str, ...]]:

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.domain import BadInput, Estimate, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
+from metainf.learn import effects
 from metainf.learn.artifact import Artifact
+from metainf.learn.energy import FEWEST_ROWS, EnergyLearner, measured
 from metainf.learn.forecast import Forecast
 from metainf.learn.nearest import nearest
 from metainf.learn.serving import ServingLearner, Unseen
+from metainf.learn.speculation import known
 from metainf.learn.table import Table
 from metainf.learn.views import load_of
 
@@ -39,6 +42,8 @@ def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
         table.columns["engine"][told].tolist(), table.columns["speculative"][told].tolist(), strict=True
     )
     state["speculative"] = sorted({f"{engine} {algorithm}" for engine, algorithm in pairs})
+    if len(measured(table)) >= FEWEST_ROWS:
+        state["energy"] = EnergyLearner().fit(table).dump()
     return state, trees
 
 
@@ -54,6 +59,7 @@ class TrainedPredictor:
         except (KeyError, TypeError) as error:
             raise BadInput(f"the predictor lacks {error}: train it again with metainf train") from None
         self._index: dict[str, Any] = state.get("nearest", {"told": []})
+        self.energy = EnergyLearner.load(state["energy"]) if "energy" in state else None
 
     @staticmethod
     def require(model: Model, workload: Workload) -> None:
@@ -82,8 +88,17 @@ class TrainedPredictor:
         new_model = np.full(len(pairs), catalog.model_group(model.name) not in self.known["model"])
         devices, place = np.unique(found["device"], return_inverse=True)
         new_device = np.array([name not in self.known["hardware"] for name in devices.tolist()])[place]
-        by_side = {side: learner.forecast(found) for side, learner in self.learners.items()}
-        return blend(by_side["model"], by_side["hardware"], new_model, new_device)
+
+        def ask(asked: Columns) -> Forecast:
+            by_side = {side: learner.forecast(asked) for side, learner in self.learners.items()}
+            return blend(by_side["model"], by_side["hardware"], new_model, new_device)
+
+        joint = effects.forecast(found, ask, self.speculative)
+        return self.energy.add(found, joint) if self.energy is not None else joint
+
+    def predicts_speculation(self, engine: str, algorithm: str) -> bool:
+        """Whether this speculation was measured with the engine, or has a published acceptance."""
+        return f"{engine} {algorithm}" in self.speculative or known(algorithm)
 
     def predict(self, model: Model, workload: Workload, pairs: Pairs) -> list[Prediction]:
         """One Prediction for each pair, without reasons (see `explain`)."""
@@ -127,7 +142,7 @@ def blend(
         )
         both = np.where(new_model, np.hypot(s, t), np.minimum(s, t))
         scale[metric] = np.where(new_model & ~new_device, s, np.where(new_device & ~new_model, t, both))
-    return Forecast(middle, scale, (model.p_ok + hardware.p_ok) / 2)
+    return Forecast(middle, scale, (model.p_ok + hardware.p_ok) / 2, model.basis)
 
 
 def predictions(forecast: Forecast) -> list[Prediction]:

@@ -153,7 +153,7 @@ class ServingLearner:
         self._add_rates(mean, scale, t, num(columns, "request_rate_per_s", np.inf))
         mean["memory_gib"] = np.log(t["need_gib"])
         scale["memory_gib"] = np.full(len(x), MEMORY_SCALE)
-        return Forecast(mean, scale, self.failures.p_ok(columns, t))
+        return Forecast(mean, scale, self.failures.p_ok(columns, t), part | t)
 
     def correction(self, target: str, features: trees.Matrix) -> Floats:
         """Learned log correction of a target's prior, after shrinkage."""
