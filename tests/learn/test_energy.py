@@ -26,9 +26,7 @@ from metainf.learn.table import Table, table
 
 SIZES = {"m3": 3.0, "m8": 8.0, "m14": 14.0, "m32": 32.0}
 DEVICES = {
-    name: Device(
-        name=name, memory_gib=80, memory_bandwidth_gb_per_s=bandwidth, bf16_tflops=flops, tdp_w=tdp, kind="gpu"
-    )
+    name: Device(name=name, memory_gib=80, memory_bandwidth_gb_per_s=bandwidth, bf16_tflops=flops, tdp_w=tdp)
     for name, bandwidth, flops, tdp in (("old", 1500.0, 300.0, 400.0), ("new", 3300.0, 990.0, 700.0))
 }
 TRUE = np.log(np.array([0.3, 2.0, 2.0, 1.5, 1.0]))
