@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from metainf.selection import Sized
 
 ENGINES = ("vllm", "sglang", "tensorrt-llm", "llama.cpp")
+DRAWING_ENGINES = ("diffusers",)
 _LIMIT_OF_EFFECT: dict[str, Any] = {"conflict": "conflict", "no_effect": "no_effect", "harmful": "conflict"}
 _loaded: dict[str, "TrainedPredictor"] = {}
 
@@ -162,17 +163,26 @@ def pareto_plot(found: Selection, path: Path) -> Path:
 def _parts(question: Question) -> tuple[Model, Workload]:
     from metainf.domain import BadInput
 
-    work = workload_of(question.workload, question.changes)
+    work, subject = workload_of(question.workload, question.changes), model(question.model)
+    if draws(subject):
+        return subject, work
     if work.input_tokens is None or work.output_tokens is None:
         raise BadInput(
             "expected a workload: --workload NAME (or a trace), or --input-tokens and --output-tokens"
         )
-    return model(question.model), work
+    return subject, work
+
+
+def draws(subject: Model) -> bool:
+    """Whether a model makes images or video."""
+    return subject.modality in ("image", "video")
 
 
 def _proposals(names: Sequence[str], subject: Model, work: Workload) -> Callable[[Hardware], list[Method]]:
     from metainf import engines
 
+    if draws(subject) and tuple(names) == ENGINES:
+        names = DRAWING_ENGINES
     makers = [engines.engine(name) for name in names]
     return lambda hardware: [method for maker in makers for method in maker.methods(subject, hardware, work)]
 

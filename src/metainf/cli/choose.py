@@ -181,18 +181,10 @@ def _objective(limits: dict[str, Any]) -> Objective:
 def _show(found: Selection) -> None:
     from metainf import api
 
-    head = (
-        "#",
-        "hardware",
-        "method",
-        "tok/s",
-        "TTFT s",
-        "TPOT ms",
-        "$/h",
-        "$/M tokens",
-        "works",
-        "in limits",
-    )
+    drawn = found.model.modality in ("image", "video")
+    speeds = ("images/s", "s per batch", "GiB") if drawn else ("tok/s", "TTFT s", "TPOT ms")
+    costs = ("$/h", "J per image") if drawn else ("$/h", "$/M tokens", "J per token")
+    head = ("#", "hardware", "method", *speeds, *costs, "works", "in limits")
     table(head, [_row(place, c, api.method_in_words(c.method)) for place, c in enumerate(found.ranked, 1)])
     best = found.ranked[0]
     out = console()
@@ -218,16 +210,17 @@ def _show(found: Selection) -> None:
 def _row(place: int, candidate: Candidate, method: str) -> tuple[object, ...]:
     metrics = candidate.prediction.metrics
     hardware = f"{candidate.hardware.count}× {candidate.hardware.device.name}"
-    cost = candidate.usd_per_million_tokens
+    drawn = "images_per_s" in metrics
+    names = ("images_per_s", "e2e_s", "memory_gib") if drawn else ("output_tokens_per_s", "ttft_s", "tpot_s")
+    cost = () if drawn else (interval(candidate.usd_per_million_tokens),)
     return (
         str(place),
         hardware,
         method,
-        interval(metrics.get("output_tokens_per_s")),
-        interval(metrics.get("ttft_s")),
-        interval(metrics.get("tpot_s"), 1e3),
+        *(interval(metrics.get(name), 1e3 if name == "tpot_s" else 1.0) for name in names),
         candidate.usd_per_hour,
-        interval(cost),
+        *cost,
+        interval(metrics.get("energy_j_per_request" if drawn else "energy_j_per_token")),
         f"{candidate.prediction.p_ok:.0%}",
         f"{candidate.p_feasible:.0%}",
     )

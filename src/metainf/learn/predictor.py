@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.domain import BadInput, Estimate, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
-from metainf.learn import effects
+from metainf.learn import effects, images
 from metainf.learn.artifact import Artifact
 from metainf.learn.energy import FEWEST_ROWS, EnergyLearner, measured
 from metainf.learn.forecast import Forecast
+from metainf.learn.image_runs import measured as drawn
 from metainf.learn.nearest import nearest
 from metainf.learn.serving import ServingLearner, Unseen
 from metainf.learn.speculation import known
@@ -44,11 +45,22 @@ def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
     state["speculative"] = sorted({f"{engine} {algorithm}" for engine, algorithm in pairs})
     if len(measured(table)) >= FEWEST_ROWS:
         state["energy"] = EnergyLearner().fit(table).dump()
+    if len(drawn(table)) >= images.FEWEST_ROWS:
+        state["images"], boosters = images.DrawingLearner().fit(table).dump()
+        trees |= {f"images.{name}": model for name, model in boosters.items()}
     return state, trees
 
 
+def draws(model: Model) -> bool:
+    """Whether a model makes images or video."""
+    return model.modality in ("image", "video")
+
+
 class TrainedPredictor:
-    """Predictions of the trained learners. Text generation only; other work is answered NotSupported."""
+    """Predictions of the trained learners, by what a model makes; other work is answered NotSupported.
+
+    An artifact without the energy or image part leaves those answers unknown.
+    """
 
     def __init__(self, artifact: Artifact) -> None:
         self.manifest, state = artifact.manifest, artifact.state
@@ -60,14 +72,18 @@ class TrainedPredictor:
             raise BadInput(f"the predictor lacks {error}: train it again with metainf train") from None
         self._index: dict[str, Any] = state.get("nearest", {"told": []})
         self.energy = EnergyLearner.load(state["energy"]) if "energy" in state else None
+        self.images: images.DrawingLearner | None = None
+        if "images" in state:
+            self.images = images.DrawingLearner.load(state["images"], _trees(artifact, "images"))
 
-    @staticmethod
-    def require(model: Model, workload: Workload) -> None:
+    def require(self, model: Model, workload: Workload) -> None:
         """Raise NotSupported for what cannot be predicted, with the nearest thing that can."""
+        if model.modality in ("image", "video"):
+            self._require_picture(model)
+            return
         if model.modality not in ("text", "multimodal"):
             raise NotSupported(
-                f"{model.name} makes {model.modality}: only text generation can be predicted so far; "
-                "the nearest thing is `metainf records` with measured runs of image models"
+                f"{model.name} makes {model.modality}: only text, image and video models can be predicted"
             )
         if model.params_b is None or model.num_layers is None or model.hidden_size is None:
             raise NotSupported(
@@ -77,6 +93,18 @@ class TrainedPredictor:
         if workload.input_tokens is None or workload.output_tokens is None:
             raise NotSupported("expected input and output lengths in tokens, found none: give a workload")
 
+    def _require_picture(self, model: Model) -> None:
+        if self.images is None:
+            raise NotSupported(
+                f"{model.name} makes {model.modality}: this predictor learnt text generation "
+                "alone; train one with measured image runs (metainf train), or use the shipped one"
+            )
+        if model.denoiser_params_b is None:
+            raise NotSupported(
+                f"{model.name} lacks denoiser_params_b, so its speed cannot be predicted; give its diffusers "
+                "folder with weights, or a model of the same architecture (metainf models list)"
+            )
+
     def columns(self, model: Model, workload: Workload, pairs: Pairs) -> Columns:
         """Feature columns of the pairs. Raises NotSupported for what cannot be predicted."""
         self.require(model, workload)
@@ -85,6 +113,8 @@ class TrainedPredictor:
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
         """Forecasts of all pairs by the learners that fit the question."""
         found = self.columns(model, workload, pairs)
+        if self.images is not None and draws(model):
+            return self.images.forecast(found)
         new_model = np.full(len(pairs), catalog.model_group(model.name) not in self.known["model"])
         devices, place = np.unique(found["device"], return_inverse=True)
         new_device = np.array([name not in self.known["hardware"] for name in devices.tolist()])[place]
@@ -106,6 +136,8 @@ class TrainedPredictor:
 
     def explain(self, model: Model, workload: Workload, pair: tuple[Hardware, Method]) -> tuple[str, ...]:
         """What makes the predicted time of one pair, strongest first."""
+        if self.images is not None and draws(model):
+            return self.images.explain(self.columns(model, workload, [pair]))
         told = self.learners["hardware"].explain(self.columns(model, workload, [pair]))[0]
         return tuple(
             f"{phrase}: {np.expm1(amount):+.0%} of the time"
@@ -116,6 +148,8 @@ class TrainedPredictor:
 
     def nearest(self, model: Model, workload: Workload, pair: tuple[Hardware, Method]) -> tuple[str, ...]:
         """The measured records closest to one pair, in words with their ids."""
+        if draws(model):
+            return ()
         load = workload.concurrency or workload.batch_size or 1.0
         return nearest(self._index, self.columns(model, workload, [pair]), float(load))
 
@@ -160,6 +194,9 @@ def predictions(forecast: Forecast) -> list[Prediction]:
 
 
 def _part(artifact: Artifact, side: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    prefix = f"{side}."
-    trees = {name.removeprefix(prefix): t for name, t in artifact.trees.items() if name.startswith(prefix)}
-    return artifact.state["learners"][side], trees
+    return artifact.state["learners"][side], _trees(artifact, side)
+
+
+def _trees(artifact: Artifact, part: str) -> dict[str, bytes]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): t for name, t in artifact.trees.items() if name.startswith(prefix)}
