@@ -127,6 +127,28 @@ def test_idle_time_between_requests_draws_little(learner: EnergyLearner) -> None
     assert np.exp(idle.log_median["power_w"][0]) < 0.12 * 700.0 < np.exp(full.log_median["power_w"][0])
 
 
+def test_calibration_widens_to_cover_predicted_rates() -> None:
+    """Rates that are three times too high need more room; models whose rates were learnt do not count."""
+    rows = history()
+
+    def rated(found: Columns) -> Forecast:
+        t = terms(found)
+        rate = np.array(
+            [3 * rate_of(size, load) for size, load in zip(found["params_b"], t["conc"], strict=True)]
+        )
+        names = {"output_tokens_per_s": np.log(rate), "e2e_s": np.log(t["conc"] * t["osl"] / rate)}
+        return Forecast(names, {name: np.full(len(rate), 0.05) for name in names}, np.ones(len(rate)), t)
+
+    groups = set(rows.keys["model_group"].tolist())
+    plain, wide, told = EnergyLearner().fit(rows), EnergyLearner().fit(rows), EnergyLearner().fit(rows)
+    wide.calibrate(rows, rated, set())
+    told.calibrate(rows, rated, groups)
+    assert plain.stretch == told.stretch == 1.0 < wide.stretch
+    said = wide.add(rows.columns, rated(rows.columns))
+    off = np.abs(said.log_median["energy_j_per_token"] - np.log(rows.metrics["energy_j_per_token"]))
+    assert np.mean(off <= 1.645 * said.log_scale["energy_j_per_token"]) >= 0.85
+
+
 def test_a_device_without_a_tdp_has_no_energy(learner: EnergyLearner) -> None:
     bare = Device(name="bare", memory_gib=80, memory_bandwidth_gb_per_s=1500, bf16_tflops=300)
     found = asked(8.0, bare, 4.0)

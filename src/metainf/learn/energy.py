@@ -7,10 +7,12 @@ work done in a second (the energy roofline of Choi et al. 2013, "A roofline mode
 
 Utilisations are ideal device-seconds of a kind of work (weights read, cache read, arithmetic) per second.
 Costs are fitted in log space, pulled to 1. Number formats of at most 8 bits have a factor of their own.
-The width of an interval comes from whole models and devices held out. A device without a TDP in the
+The width of an interval comes from whole models and devices held out; that of energy also from runs whose
+rate was predicted by a learner that never saw their model. A device without a TDP in the
 catalogue has no prediction.
 """
 
+from collections.abc import Callable, Collection
 from typing import Any, Self
 
 import numpy as np
@@ -38,6 +40,7 @@ FEWEST_ROWS = 30
 FOLDS = 10
 SIDES = {"model": "model_group", "hardware": "device"}
 Work = dict[str, Floats]
+Ask = Callable[[Columns], Forecast]
 
 
 def work(t: dict[str, Floats]) -> Work:
@@ -83,15 +86,33 @@ class EnergyLearner:
                 f"expected at least {FEWEST_ROWS} runs with energy per token, of two or more models and "
                 f"devices; found {len(rows)}: import more runs"
             )
-        data = _Data.of(table.take(rows))
+        data = Measurements.of(table.take(rows))
         self.theta = data.fit(np.ones(len(rows), dtype=np.bool_))[: len(NAMES)]
         self.known = {side: frozenset(np.unique(g).tolist()) for side, g in groups.items()}
+        self.stretch = 1.0
         self.quantile = {}
         for side, g in groups.items():
             left = data.held_out(folds_of(g))
             weights = row_weights(g, np.stack([data.share, data.rate], axis=1))
             width = weighted_quantile(np.abs(left), weights, COVERAGE)
             self.quantile[side] = width * new_group_factor(left, g, COVERAGE)
+        return self
+
+    def calibrate(self, table: Table, rated: Ask, known_models: Collection[str]) -> Self:
+        """Widen energy per token until 90 % of the runs are inside whose rate is predicted, not measured.
+
+        Only runs of models count whose rate `rated` never learnt. Fewer than 30 leave the width as it is.
+        """
+        rows = measured(table)
+        rows = rows[~np.isin(table.keys["model_group"][rows], sorted(known_models))]
+        if len(rows) < FEWEST_ROWS:
+            return self
+        few = table.take(rows)
+        said = self.add(few.columns, rated(few.columns))
+        actual = np.log(few.metrics["energy_j_per_token"])
+        left = np.abs(said.log_median["energy_j_per_token"] - actual) / said.log_scale["energy_j_per_token"]
+        weights = row_weights(few.keys["model_group"], np.exp(actual)[:, None])
+        self.stretch *= max(weighted_quantile(left, weights, COVERAGE) / Z90, 1.0)
         return self
 
     def add(self, columns: Columns, forecast: Forecast) -> Forecast:
@@ -115,7 +136,8 @@ class EnergyLearner:
         median["power_w"], scale["power_w"] = power, np.hypot(size, slope * spread)
         median["energy_j_per_token"] = power - rate
         median["energy_j_per_request"] = power - rate + np.log(t["osl"])
-        scale["energy_j_per_token"] = scale["energy_j_per_request"] = np.hypot(size, (1 - slope) * spread)
+        width = self.stretch * np.hypot(size, (1 - slope) * spread)
+        scale["energy_j_per_token"] = scale["energy_j_per_request"] = width
         return Forecast(median, scale, forecast.p_ok, t)
 
     def _size(self, columns: Columns) -> Floats:
@@ -133,6 +155,7 @@ class EnergyLearner:
             "kind": "energy",
             "theta": dict(zip(NAMES, self.theta.tolist(), strict=True)),
             "quantile": self.quantile,
+            "stretch": self.stretch,
             "known": {side: sorted(names) for side, names in self.known.items()},
         }
 
@@ -144,6 +167,7 @@ class EnergyLearner:
             self.theta = np.array([float(state["theta"][name]) for name in NAMES])
             self.quantile = {side: float(state["quantile"][side]) for side in SIDES}
             self.known = {side: frozenset(state["known"][side]) for side in SIDES}
+            self.stretch = float(state["stretch"])
         except (KeyError, TypeError, ValueError) as error:
             raise ArtifactError(
                 f"expected a complete energy learner, {error} is wrong: train it anew"
@@ -166,14 +190,14 @@ def folds_of(groups: NDArray[Any]) -> NDArray[np.intp]:
     return np.asarray(np.arange(len(names)) % FOLDS)[place.ravel()]
 
 
-class _Data:
+class Measurements:
     """Measured shares of TDP with the work behind them."""
 
     def __init__(self, done: Work, rate: Floats, share: Floats, prompts: NDArray[np.intp]) -> None:
         self.done, self.rate, self.share, self.prompts = done, rate, share, prompts
 
     @staticmethod
-    def of(table: Table) -> "_Data":
+    def of(table: Table) -> "Measurements":
         columns = dict(table.columns)
         unstated = ~np.isfinite(num(columns, "input_tokens", np.nan))
         columns["input_tokens"] = num(columns, "input_tokens", PROMPT_TOKENS)
@@ -182,7 +206,7 @@ class _Data:
         prompts = np.unique(np.concatenate([[""], names]), return_inverse=True)[1].ravel()[1:]
         rate = table.metrics["output_tokens_per_s"] / columns["num_devices"]
         share = table.metrics["energy_j_per_token"] * rate / columns["tdp_w"]
-        return _Data(work(t), rate, share, np.asarray(prompts))
+        return Measurements(work(t), rate, share, np.asarray(prompts))
 
     def fit(self, rows: NDArray[np.bool_]) -> Floats:
         """Log costs, then the log prompt length of each workload that does not state it."""

@@ -66,7 +66,7 @@ class DrawingLearner:
         data = merged(few)
         self.words = _vocabulary(drawing.words(data.columns))
         p = drawing.picture(data.columns)
-        base, x = drawing.prior(p, data.metrics["whole"] > 0), self._inputs(data.columns, p)
+        base, x = drawing.prior(p, data.metrics["whole"] > 0), self.inputs(data.columns, p)
         y, weights = data.metrics["log_s"], data.metrics["weight"]
         self.ridge = Ridge.fit(x, y - base, weights)
         self.booster = _boost(x, y - base - self.ridge.predict(x), weights)
@@ -112,7 +112,8 @@ class DrawingLearner:
             left[fold] = y[fold] - Ridge.fit(x[inn], y[inn], ones[inn]).predict(x[fold])
         self.power_scale = float(np.quantile(np.abs(left), COVERAGE)) / Z90
 
-    def _inputs(self, columns: Columns, p: dict[str, Floats]) -> Floats:
+    def inputs(self, columns: Columns, p: dict[str, Floats]) -> Floats:
+        """Features (n, d) of rows and their `drawing.picture`."""
         said = drawing.words(columns)
         known = {word: place for place, word in enumerate(self.words)}
         matrix = np.zeros((len(said), len(known)))
@@ -124,7 +125,7 @@ class DrawingLearner:
     def forecast(self, columns: Columns) -> Forecast:
         """Medians and scales of every row; NaN where the size of the denoiser or a device rate is unknown."""
         p = drawing.picture(columns)
-        x, unknown = self._inputs(columns, p), ~drawing.known(columns)
+        x, unknown = self.inputs(columns, p), ~drawing.known(columns)
         log_s = drawing.prior(p) + self.ridge.predict(x) + self._trees.predict(x.astype(np.float32))
         log_s = np.where(unknown, np.nan, log_s)
         size, batch = self._size(columns), np.log(p["batch"])

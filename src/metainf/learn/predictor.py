@@ -32,9 +32,9 @@ def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
     """State and tree models of a predictor trained on a table. Raises BadInput for too little history."""
     state: dict[str, Any] = {"learners": {}}
     trees: dict[str, bytes] = {}
-    for side in SIDES:
-        learner_state, boosters = ServingLearner(side).fit(table).dump()
-        state["learners"][side] = learner_state
+    learners = {side: ServingLearner(side).fit(table) for side in SIDES}
+    for side, learner in learners.items():
+        state["learners"][side], boosters = learner.dump()
         trees |= {f"{side}.{name}": model for name, model in boosters.items()}
     timed = np.isfinite(table.metrics["tpot_s"]) & np.isfinite(table.metrics["ttft_s"])
     state["known"] = {side: sorted(set(table.keys[key][timed].tolist())) for side, key in SIDES.items()}
@@ -44,7 +44,9 @@ def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
     )
     state["speculative"] = sorted({f"{engine} {algorithm}" for engine, algorithm in pairs})
     if len(measured(table)) >= FEWEST_ROWS:
-        state["energy"] = EnergyLearner().fit(table).dump()
+        joules = EnergyLearner().fit(table)
+        joules.calibrate(table, learners["model"].forecast, state["known"]["model"])
+        state["energy"] = joules.dump()
     if len(drawn(table)) >= images.FEWEST_ROWS:
         state["images"], boosters = images.DrawingLearner().fit(table).dump()
         trees |= {f"images.{name}": model for name, model in boosters.items()}

@@ -18,7 +18,10 @@ from metainf.learn.views import Floats
 
 ENGINE_SCALE = 0.15
 """Log scale of what engines add of their own, about the error on the measured pairs (docs/gaps.md)."""
-LONGEST_CHAIN = 8
+LONGEST_CHAIN = 5
+"""Drafting passes of a step; more drafted tokens than these widen a tree (depths published are 4 to 7)."""
+SAME = {"pld": "ngram", "sps": "draft", "nextn": "mtp", "deepseek_mtp": "mtp"}
+"""Other names: prompt lookup decoding, speculative sampling with a draft model, multi-token heads."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,12 @@ def expected_tokens(acceptance: Floats, drafted: Floats) -> Floats:
 
 def known(algorithm: str) -> bool:
     """Whether an acceptance was published for this kind of speculation."""
-    return algorithm.lower() in DRAFTS
+    return _draft_of(algorithm) is not None
+
+
+def _draft_of(algorithm: str) -> Draft | None:
+    name = algorithm.lower()
+    return DRAFTS.get(SAME.get(name, name))
 
 
 @dataclass(frozen=True)
@@ -79,8 +87,7 @@ class Gain:
 
 def gain(columns: Columns, basis: dict[str, Floats]) -> Gain:
     """Yield and cost from the terms and calibrated parts of the same rows without speculation."""
-    names = np.char.lower(text(columns, "speculative").astype(np.str_))
-    kinds = [DRAFTS.get(name) for name in names.tolist()]
+    kinds = [_draft_of(name) for name in text(columns, "speculative").tolist()]
     neutral = Draft(0.0, 0.0, 0.0, 0)
     facts = np.array(
         [
@@ -95,7 +102,7 @@ def gain(columns: Columns, basis: dict[str, Floats]) -> Gain:
     chain = np.minimum(drafted, LONGEST_CHAIN)
     tokens = [expected_tokens(a, chain) for a in (low, middle, high)]
     share = np.minimum(reads + layers / basis["layers"], 1.0)
-    cost = _verify(basis, drafted + 1) + chain * _draft(basis, share, overhead)
+    cost = _verify(basis, drafted + 1) + chain * _drafting(basis, share, overhead)
     scale = np.hypot(np.log(tokens[2] / tokens[0]) / (2 * Z90), ENGINE_SCALE * on)
     return Gain(on, drafted + 1, tokens[1], np.where(on > 0, cost, 1.0), scale)
 
@@ -109,7 +116,7 @@ def _verify(t: dict[str, Floats], positions: Floats) -> Floats:
     return np.asarray(whole / (np.hypot(t["memory"], t["compute"]) + t["comm"] + t["fixed"]))
 
 
-def _draft(t: dict[str, Floats], share: Floats, overhead_s: Floats) -> Floats:
+def _drafting(t: dict[str, Floats], share: Floats, overhead_s: Floats) -> Floats:
     """Time of drafting one token, against a plain step of the model."""
     core = np.hypot(t["memory"], t["compute"]) + t["comm"] + t["fixed"]
     return np.asarray((share * core + overhead_s) / core)
