@@ -187,3 +187,14 @@ def test_rows_do_not_disturb_each_other(ask: effects.Ask) -> None:
         alone = effects.forecast(columns([DENSE], [work()], [machine], [method]), ask)
         for metric, values in alone.log_median.items():
             assert together.log_median[metric][place] == pytest.approx(values[0], abs=1e-6)
+
+
+def test_effects_are_told_in_words(ask: effects.Ask) -> None:
+    job = work(prefix_share=0.8, input_tokens=Lengths(mean=8192))
+    words = effects.told(
+        row(job, PrefixCache(), Speculative(algorithm="ngram"), Batching(max_sequences=2)), ask
+    )
+    assert len(words) == 3 and words[0].startswith("waiting behind the cap on running requests: +")
+    assert any("published acceptance" in phrase and ": -" in phrase for phrase in words)
+    assert any(phrase.startswith("reuse of the shared prefix: -") for phrase in words)
+    assert effects.told(row(work()), ask) == ()

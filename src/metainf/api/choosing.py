@@ -165,6 +165,11 @@ def _parts(question: Question) -> tuple[Model, Workload]:
 
     work, subject = workload_of(question.workload, question.changes), model(question.model)
     if draws(subject):
+        if work.input_tokens is not None or work.output_tokens is not None:
+            raise BadInput(
+                f"{subject.name} makes {subject.modality}: expected pixels, steps and a batch, found token "
+                "lengths; leave the workload out"
+            )
         return subject, work
     if work.input_tokens is None or work.output_tokens is None:
         raise BadInput(

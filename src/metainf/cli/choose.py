@@ -20,6 +20,7 @@ WorkloadName = Annotated[
     str | None, typer.Option("--workload", "-w", help="A named workload or a trace file.")
 ]
 Tokens = Annotated[float | None, typer.Option(help="Mean tokens of a request.")]
+Pixels = Annotated[int | None, typer.Option(help="Pixels of a side (image and video models).")]
 Time = Annotated[str | None, typer.Option(help="Limit, such as 500ms.")]
 Dollars = Annotated[float | None, typer.Option(help="Limit in US dollars.")]
 Predictor = Annotated[Path | None, typer.Option(help="A trained predictor; the shipped one by default.")]
@@ -51,11 +52,15 @@ def select(
         float | None, typer.Option(help="Least share of quality to keep, such as 0.98.")
     ] = None,
     aim: Annotated[
-        str, typer.Option(help="throughput_per_dollar, throughput, cost, latency, ttft, tpot.")
+        str, typer.Option(help="throughput_per_dollar, throughput, cost, latency, ttft, tpot, energy.")
     ] = ("throughput_per_dollar"),
     confidence: Annotated[
         float, typer.Option(help="Least probability of running and meeting all limits.")
     ] = 0.5,
+    width: Pixels = None,
+    height: Pixels = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps (image and video models).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures drawn together (image, video).")] = None,
     engine: Engines = None,
     top: Annotated[int, typer.Option(help="How many answers.")] = 5,
     predictor: Predictor = None,
@@ -76,11 +81,12 @@ def select(
         "min_quality_recovery": quality,
         "confidence": confidence,
     }
+    drawn = {"width_px": width, "height_px": height, "steps": steps, "batch_size": batch}
     question = api.Question(
         model,
         hardware,
         workload,
-        _changes(input_tokens, output_tokens, concurrency, rate),
+        _changes(input_tokens, output_tokens, concurrency, rate) | drawn,
         _objective(limits),
         top=top,
         predictor=predictor,
@@ -188,7 +194,7 @@ def _show(found: Selection) -> None:
     table(head, [_row(place, c, api.method_in_words(c.method)) for place, c in enumerate(found.ranked, 1)])
     best = found.ranked[0]
     out = console()
-    out.print(f"Run the first:\n  {best.command}\n", soft_wrap=True)
+    out.print(f"Run the first:\n  {best.command}\n", soft_wrap=True, markup=False)
     _list("Why", best.prediction.reasons)
     _list("Nearest measured", best.prediction.nearest)
     _list("Mind", best.notes)
@@ -235,7 +241,9 @@ def interval(estimate: Any, times: float = 1.0) -> str | None:
 
 def _list(title: str, lines: tuple[str, ...]) -> None:
     if lines:
-        console().print(title + "\n" + "\n".join(f"  • {line}" for line in lines) + "\n", soft_wrap=True)
+        console().print(
+            title + "\n" + "\n".join(f"  • {line}" for line in lines) + "\n", soft_wrap=True, markup=False
+        )
 
 
 __all__ = ["Aim", "register"]

@@ -12,6 +12,7 @@ Reused prefixes are part of the physics (`embed.physics`): they shorten the pref
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,8 @@ USUAL_CHUNK = 8192.0
 """Tokens of one prefill step in the runs that the learners were calibrated on (the engines' default)."""
 CHUNK_SCALE = 0.5
 """Log scale of the time that extra prefill steps add: an estimate of ours."""
+LEAST_TOLD = 0.005
+"""Change of the log time from which on an effect is worth a sentence."""
 Ask = Callable[[Columns], Forecast]
 
 
@@ -35,10 +38,7 @@ def forecast(columns: Columns, ask: Ask, measured: frozenset[str] = frozenset())
 
     measured: "engine algorithm" pairs whose speculation the learners know from runs of their own.
     """
-    guessed = unmeasured(columns, measured)
-    plain = dict(columns)
-    if guessed.any():
-        plain["speculative"] = np.where(guessed, "", text(columns, "speculative"))
+    guessed, plain = unmeasured(columns, measured), without_guesses(columns, measured)
     cap = capacity(columns)
     stated = stated_load(columns)
     capped = np.isfinite(cap) & (stated > cap)
@@ -59,6 +59,34 @@ def forecast(columns: Columns, ask: Ask, measured: frozenset[str] = frozenset())
     if capped.any() or open_loop.any():
         found = _queued(found, np.where(capped, stated, np.nan), np.where(open_loop, rate, np.nan), cap)
     return found
+
+
+def without_guesses(columns: Columns, measured: frozenset[str]) -> Columns:
+    """The columns as the learners are asked: without speculation that they never saw."""
+    guessed = unmeasured(columns, measured)
+    if not guessed.any():
+        return dict(columns)
+    return columns | {"speculative": np.where(guessed, "", text(columns, "speculative"))}
+
+
+def told(columns: Columns, ask: Ask, measured: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """What the effects here do to the end-to-end time of the first row, in words, strongest first."""
+    row = {name: values[:1] for name, values in columns.items()}
+    whole = float(forecast(row, ask, measured).log_median["e2e_s"][0])
+    blank: dict[str, tuple[str, NDArray[Any]]] = {
+        "prefix_share": ("reuse of the shared prefix", np.array([0.0])),
+        "chunk_tokens": ("size of the prefill chunks", np.array([np.nan])),
+        "max_sequences": ("waiting behind the cap on running requests", np.array([np.nan])),
+    }
+    if unmeasured(row, measured).any():
+        phrase = "speculative decoding (published acceptance, no run of its own)"
+        blank["speculative"] = (phrase, np.array([""]))
+    found = []
+    for name, (phrase, nothing) in blank.items():
+        change = whole - float(forecast(row | {name: nothing}, ask, measured).log_median["e2e_s"][0])
+        if abs(change) > LEAST_TOLD:
+            found.append((change, f"{phrase}: {np.expm1(change):+.0%} of the time"))
+    return tuple(words for _, words in sorted(found, key=lambda pair: -abs(pair[0])))
 
 
 def unmeasured(columns: Columns, measured: frozenset[str]) -> NDArray[np.bool_]:

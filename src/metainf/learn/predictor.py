@@ -140,8 +140,9 @@ class TrainedPredictor:
         """What makes the predicted time of one pair, strongest first."""
         if self.images is not None and draws(model):
             return self.images.explain(self.columns(model, workload, [pair]))
-        told = self.learners["hardware"].explain(self.columns(model, workload, [pair]))[0]
-        return tuple(
+        asked, side = self.columns(model, workload, [pair]), self.learners["hardware"]
+        told = side.explain(effects.without_guesses(asked, self.speculative))[0]
+        return effects.told(asked, side.forecast, self.speculative) + tuple(
             f"{phrase}: {np.expm1(amount):+.0%} of the time"
             if phrase.startswith("learned")
             else f"{phrase}: {-np.expm1(-amount):.0%} of the time"
