@@ -9,7 +9,7 @@ absent says nothing. Missing cells are null; NaN, infinity and negative numbers 
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from metainf.domain import (
 from metainf.domain.base import describe
 from metainf.domain.setting import Modality
 from metainf.importers.context import Context, known_device, known_model, split_count
+from metainf.importers.inferencex_restore import restorer_of
 from metainf.importers.long_table_method import COLUMNS as METHOD_COLUMNS
 from metainf.importers.long_table_method import Row, count, method_of, text
 from metainf.importers.sample import Sample
@@ -121,7 +122,7 @@ class LongTable:
             raise BadInput(f"{path}: expected the long table, found no column {', '.join(missing)}")
         wanted = {*ORIGIN, *WORK, *METHOD_COLUMNS, *METRICS, "quality_metric", "derived", *NEEDED}
         wanted |= {"domain", "model_base", "model_params_b", "active_params_b", "num_devices"}
-        reader = Reader(context)
+        reader = Reader(context, restorer_of(table, names))
         row = 0
         for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=sorted(wanted & names)):
             for values in batch.to_pylist():
@@ -132,14 +133,16 @@ class LongTable:
 class Reader:
     """Turns rows into records, with one cache per kind of part."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, restore: Callable[[Row], Row] | None = None) -> None:
         self.context = context
+        self.restore = restore
         self.parts: dict[tuple[object, ...], Any] = {}
         self.rejections: dict[tuple[object, ...], str] = {}
         self.seen: dict[tuple[object, ...], int] = {}
 
     def record(self, row: int, values: Row) -> Record | Rejected:
         """One row; the trial counts earlier rows that say exactly the same."""
+        values = values if self.restore is None else self.restore(values)
         try:
             setting = Setting(
                 model=self._part("model", NAMED, values, self._model),

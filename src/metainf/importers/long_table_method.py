@@ -29,7 +29,7 @@ Row = Mapping[str, object]
 COLUMNS = (
     *("engine", "engine_version", "precision", "quant", "kv_dtype", "tp", "pp", "ep", "dp", "sp", "disagg"),
     *("spec_decode", "prefix_cache", "chunked_prefill", "attention_backend", "batching", "torch_compile"),
-    *("fused_qkv", "kv_cache", "memory_mode", "other_method"),
+    *("fused_qkv", "kv_cache", "memory_mode", "other_method", "attention_data"),
 )
 DTYPES = {
     "fp32": "fp32",
@@ -60,7 +60,7 @@ FORMATS = {
 }
 """Names of formats as pages write them -> the engine's name and, where the page says it, the bits."""
 UNSAID = {"unknown", "none", "", "nan"}
-POOL = r"(?P<{0}w>nan|[\d.]+)xtp(?P<{0}t>[\d.]+)ep(?P<{0}e>[\d.]+)dpa(?P<{0}d>[\d.]+)"
+POOL = r"(?P<{0}w>nan|[\d.]+)xtp(?P<{0}t>nan|[\d.]+)ep(?P<{0}e>nan|[\d.]+)dpa(?P<{0}d>nan|[\d.]+)"
 POOLS = re.compile(f"P{POOL.format('p')}/D{POOL.format('d')}")
 WORKERS = re.compile(r"P(\d+)D(\d+)")
 
@@ -136,6 +136,7 @@ def _parallel(row: Row) -> Iterator[Technique]:
         pipeline=count(row, "pp"),
         expert=count(row, "ep"),
         data=count(row, "dp"),
+        attention_data=switch(row, "attention_data"),
         sequence=text(row, "sp"),
     )
     if degrees != Parallelism():
