@@ -73,7 +73,7 @@ def layout(c: Columns, concurrency: Floats) -> dict[str, Floats]:
         "pipeline": np.where(disagg, 1.0, pipeline),
         "disagg": disagg * 1.0,
         "known": known,
-        "ep_on": ((expert > 1) | disagg) * 1.0,
+        "ep_on": np.where(disagg, num(c, "decode_expert", 2.0) > 1, expert > 1) * 1.0,
     }
 
 
