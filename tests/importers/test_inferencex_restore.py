@@ -89,7 +89,7 @@ def test_the_lists_name_their_sources_and_known_things() -> None:
         assert catalog.find_model(model) and catalog.find_device(hardware), (model, hardware)
         assert precision in ("fp4", "fp8", "bf16")
         for point in each:
-            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}:[\w./-]+\.yaml", point.run.location)
+            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}:[\w./-]+\.(yaml|sh)", point.run.location)
             assert point.run.since < point.run.before
             assert point.devices <= 144 and point.decode.devices <= 72
         same = [(*p.seen, p.drafting, p.prefill, p.decode, p.run.since) for p in each]
@@ -220,6 +220,18 @@ def test_a_day_of_one_half_tells_what_single_rows_cannot() -> None:
         False,
     ]
     assert found[-1].method.get(Speculative) is not None
+
+
+def test_a_script_that_chose_by_load_names_the_layout() -> None:
+    early = {**SINGLE, "date": "2025-11-02", "tp": 8.0, "ep": 1.0, "dp": 1.0, "num_devices": 8.0}
+    layouts = [
+        records({**early, "concurrency": load})[0].method.get(Parallelism) for load in (8.0, 64.0, 256.0)
+    ]
+    assert layouts == [
+        Parallelism(tensor=8, expert=1, data=1),
+        Parallelism(tensor=8, expert=8, data=1),
+        Parallelism(tensor=8, expert=8, attention_data=True),
+    ]
 
 
 def test_dates_bound_a_list() -> None:
