@@ -44,7 +44,6 @@ class Vllm(ServingEngine):
         | dict.fromkeys(("int8", "w8a8", "compressed_tensors"), "compressed-tensors")
         | {"nvfp4": "modelopt_fp4"},
         online=("fp8", "bitsandbytes"),
-        gguf=("--quantization", "gguf"),
         proposed={
             "fp8": computes_fp8,
             "awq": reads_awq,
