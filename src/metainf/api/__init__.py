@@ -11,6 +11,7 @@ from metainf.api.catalogue import (
     models,
     price,
     techniques,
+    workload,
     workloads,
 )
 from metainf.api.choosing import Question, command_of, pareto_plot, select, size
@@ -40,6 +41,7 @@ __all__ = [
     "store",
     "techniques",
     "train",
+    "workload",
     "workloads",
     "write_report",
 ]

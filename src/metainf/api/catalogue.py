@@ -6,7 +6,9 @@ from typing import Any, get_args
 
 from metainf import catalog
 from metainf.domain import Device, Hardware, Method, Model, NotSupported, Setting, Technique, Workload
-from metainf.domain.errors import BadInput
+from metainf.domain.errors import BadInput, UnknownName
+
+TRACE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 
 
 def models() -> list[Model]:
@@ -31,7 +33,10 @@ def device(name_or_path: str) -> Device:
 
 def price(device_name: str) -> float | None:
     """Median on-demand price in US dollars per device and hour, None where none is known."""
-    found = catalog.price(device_name)
+    try:
+        found = catalog.price(device_name)
+    except UnknownName:
+        return None
     return None if found is None else found.usd_per_device_hour
 
 
@@ -67,29 +72,52 @@ def methods(engine: str, model_name: str, on: str) -> list[tuple[Method, str]]:
 
 
 def hardware_of(texts: Sequence[str]) -> list[tuple[Hardware, float | None]]:
-    """Hardware with its price per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5"."""
-    found: list[tuple[Hardware, float | None]] = []
+    """Hardware with its price per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5".
+
+    Hardware that is named twice counts once. A stated price wins over the catalogue's; raises BadInput for
+    two different stated ones.
+    """
+    found: dict[str, Hardware] = {}
+    stated: dict[str, float] = {}
     for text in texts:
         own = catalog.parse_price(text)
         for item in catalog.parse_hardware(text):
-            each = own.get(item.device.name, price(item.device.name))
-            found.append((item, None if each is None or item.count is None else each * item.count))
+            found[item.id] = item
+            each = own.get(item.device.name)
+            if each is None:
+                continue
+            if stated.setdefault(item.id, each) != each:
+                raise BadInput(
+                    f"{item.count} × {item.device.name}: expected one price, found {stated[item.id]:g} and "
+                    f"{each:g} dollars per device and hour"
+                )
     if not found:
         raise BadInput('expected hardware such as "1-4xL4", found none')
-    return found
+    return [(item, _per_hour(item, stated.get(item.id))) for item in found.values()]
+
+
+def _per_hour(item: Hardware, stated: float | None) -> float | None:
+    each = price(item.device.name) if stated is None else stated
+    return None if each is None or item.count is None else each * item.count
+
+
+def workload(name_or_path: str) -> Workload:
+    """A workload by name, or the moments of a trace file. A known name wins over a file of that name."""
+    if not name_or_path.strip():
+        raise BadInput("expected the name of a workload or a trace file, found an empty text")
+    path = Path(name_or_path)
+    if name_or_path not in catalog.workloads() and (path.exists() or path.suffix in TRACE_ENDINGS):
+        from metainf.importers.traces import read_trace
+
+        return read_trace(name_or_path)
+    return catalog.find_workload(name_or_path)
 
 
 def workload_of(text: str | None, changes: dict[str, Any]) -> Workload:
     """A named workload or a trace file, with fields replaced. Lengths may be plain token counts."""
     base: dict[str, Any] = {}
     if text is not None:
-        if Path(text).exists():
-            from metainf.importers.traces import read_trace
-
-            found = read_trace(text)
-        else:
-            found = catalog.find_workload(text)
-        base = found.model_dump(mode="json", exclude_none=True)
+        base = workload(text).model_dump(mode="json", exclude_none=True)
     for side in ("input_tokens", "output_tokens"):
         if isinstance(changes.get(side), (int, float)):
             changes = changes | {side: {"mean": changes[side]}}

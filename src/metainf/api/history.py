@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metainf import catalog
-from metainf.domain import Record, Rejected
+from metainf.domain import BadInput, Record, Rejected, UnknownName
 
 if TYPE_CHECKING:
     from metainf.store import Store
@@ -45,6 +45,7 @@ def import_file(path: Path, format: str | None, said: dict[str, str], into: "Sto
     """Read a result file into a store (None: only look). Rows that were acknowledged stay, whatever comes."""
     from metainf import importers
 
+    _known(said)
     if "model" in said:
         catalog.find_model(said["model"])
     if "hardware" in said:
@@ -67,6 +68,20 @@ def import_file(path: Path, format: str | None, said: dict[str, str], into: "Sto
         result.new, result.known = added.new, added.known
     result.rejected, result.reasons = sum(reasons.values()), dict(reasons.most_common())
     return result
+
+
+def _known(said: dict[str, str]) -> None:
+    """Refuse empty facts, and an engine that is nearly a known one (a slip of the hand)."""
+    from difflib import get_close_matches
+
+    from metainf.engines import ENGINES
+
+    empty = sorted(name for name, value in said.items() if not value.strip())
+    if empty:
+        raise BadInput(f"--{empty[0]}: expected a value, found an empty text")
+    engine = said.get("engine")
+    if engine is not None and engine not in ENGINES and get_close_matches(engine, ENGINES, cutoff=0.75):
+        raise UnknownName("engine", engine, ENGINES)
 
 
 def sources(url: str | None = None) -> list[dict[str, Any]]:

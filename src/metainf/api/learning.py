@@ -70,25 +70,18 @@ def importance(path: Path | None = None, plot: Path | None = None) -> list[tuple
 
 
 def _plot(rows: list[tuple[str, str, float]], path: Path) -> None:
-    from metainf.domain import MissingExtra
+    from metainf.api.pictures import check_picture, drawing, keep
 
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingExtra("--plot", "plot") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    check_picture(path)
     targets = list(dict.fromkeys(row[0] for row in rows))
-    figure, axes = pyplot.subplots(
+    figure, axes = drawing().subplots(
         1, len(targets), figsize=(5 * len(targets), 5), layout="constrained", squeeze=False
     )
     for axis, target in zip(axes[0], targets, strict=True):
         top = [(name, share) for t, name, share in rows if t == target][:15][::-1]
         axis.barh([name for name, _ in top], [share for _, share in top])
         axis.set(title=target, xlabel="share of gain")
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    keep(figure, path)
 
 
 def _hash(records: Sequence[Record]) -> str:

@@ -4,14 +4,18 @@ import sys
 
 
 def main() -> None:
-    """Entry point of `metainf`. An error raised on purpose ends with its sentence and exit code 2."""
+    """Entry point of `metainf`.
+
+    An error raised on purpose ends with its sentence: exit code 2 where the question cannot be understood,
+    1 where it can and yet has no answer (nothing feasible, not supported, a store that refuses).
+    """
     from metainf.cli.app import app
-    from metainf.domain.errors import MetaInfError
+    from metainf.domain.errors import BadInput, MetaInfError
 
     try:
         app()
     except MetaInfError as error:
         print(f"metainf: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        raise SystemExit(2 if isinstance(error, BadInput) else 1) from None
     except BrokenPipeError:
         raise SystemExit(141) from None

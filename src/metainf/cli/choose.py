@@ -24,6 +24,7 @@ Time = Annotated[str | None, typer.Option(help="Limit, such as 500ms.")]
 Dollars = Annotated[float | None, typer.Option(help="Limit in US dollars.")]
 Predictor = Annotated[Path | None, typer.Option(help="A trained predictor; the shipped one by default.")]
 Engines = Annotated[list[str] | None, typer.Option("--engine", help="Only these engines.")]
+Top = Annotated[int, typer.Option(min=1, help="How many answers.")]
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
 
 
@@ -57,7 +58,7 @@ def select(
         float, typer.Option(help="Least probability of running and meeting all limits.")
     ] = 0.5,
     engine: Engines = None,
-    top: Annotated[int, typer.Option(help="How many answers.")] = 5,
+    top: Top = 5,
     predictor: Predictor = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write the Pareto picture here (.png, .svg, .pdf).")
@@ -66,6 +67,7 @@ def select(
 ) -> None:
     """Which hardware and which methods: ranked, with intervals, reasons and the command to run."""
     from metainf import api
+    from metainf.api.pictures import check_picture
 
     limits = {
         "aim": aim,
@@ -86,6 +88,8 @@ def select(
         predictor=predictor,
         **({"engines": tuple(engine)} if engine else {}),
     )
+    if plot is not None:
+        check_picture(plot)
     found = api.select(question)
     if plot is not None:
         api.pareto_plot(found, plot)
@@ -109,7 +113,7 @@ def size(
         float, typer.Option("--concurrency", "-c", help="Requests in flight per replica.")
     ] = 32,
     engine: Engines = None,
-    top: Annotated[int, typer.Option(help="How many answers.")] = 5,
+    top: Top = 5,
     predictor: Predictor = None,
     json: Json = False,
 ) -> None:

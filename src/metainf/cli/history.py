@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from metainf.cli.show import print_json, table
+from metainf.domain.errors import BadInput
 
 Store = Annotated[
     str | None, typer.Option("--store", help="SQLite file or database URL.", envvar="METAINF_STORE")
@@ -36,12 +37,8 @@ def import_(
     from metainf import api
 
     said = {"model": model, "hardware": hardware, "engine": engine}
-    results = [
-        api.import_file(
-            path, format, {k: v for k, v in said.items() if v}, None if dry_run else api.store(store)
-        )
-        for path in paths
-    ]
+    given = {name: value for name, value in said.items() if value is not None}
+    results = [api.import_file(path, format, given, None if dry_run else api.store(store)) for path in paths]
     if json:
         print_json([result.as_dict() for result in results])
         return
@@ -72,7 +69,7 @@ def records_export(path: Path, store: Store = None) -> None:
     """Write all records to a .parquet or .jsonl file."""
     from metainf import api
 
-    typer.echo(f"{api.store(store).export(path)} records written to {path}")
+    typer.echo(f"{api.store(store, create=False).export(path)} records written to {path}")
 
 
 @records.command("merge")
@@ -80,5 +77,7 @@ def records_merge(path: Path, store: Store = None) -> None:
     """Add the records of an exported file or of another store."""
     from metainf import api
 
+    if "://" not in str(path) and not path.exists():
+        raise BadInput(f"expected an exported file or a store at {path}, found nothing: check the path")
     added = api.store(store).merge(path)
     typer.echo(f"{added.new} new, {added.known} known already")

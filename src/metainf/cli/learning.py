@@ -31,7 +31,7 @@ def train(
     """Train the predictor on the records of a store. The same store gives the same file."""
     from metainf import api
 
-    manifest = api.train(api.store(store), output)
+    manifest = api.train(api.store(store, create=False), output)
     typer.echo(f"{output}: trained on {manifest['records']} records ({manifest['records_hash']})")
 
 

@@ -211,9 +211,8 @@ class Store:
 
         added = self.add(good())
         if failure:
-            raise BadInput(
-                f"{failure[0]} ({added.new} new and {added.known} known records before it are safe)"
-            ) from failure[0]
+            kept = f" ({added.new} new and {added.known} known records before it are safe)"
+            raise BadInput(f"{failure[0]}{kept if added.new + added.known else ''}") from failure[0]
         return added
 
     def check(self) -> int:
