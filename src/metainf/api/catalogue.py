@@ -1,5 +1,6 @@
 """What things are called, and what is known of them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,9 +17,26 @@ def models() -> list[Model]:
     return list(catalog.models().values())
 
 
-def model(name_or_path: str) -> Model:
-    """A model by name, or read from config.json, a diffusers folder or a GGUF file."""
-    return catalog.find_model(name_or_path)
+def model(name_or_path: str, offline: bool = False) -> Model:
+    """A model by name, or read from config.json, a diffusers folder or a GGUF file.
+
+    A name of the form organisation/name that the catalogue does not know is looked up on the Hugging Face
+    hub, unless `offline` (see `catalog.hub`). Raises UnknownName saying what came of it.
+    """
+    try:
+        return catalog.find_model(name_or_path)
+    except UnknownName as unknown:
+        from metainf.catalog.hub import Hub, HubError, looks_like_repository
+
+        if not looks_like_repository(name_or_path):
+            raise
+        hub = None if offline else Hub.of_environment(os.environ)
+        if hub is None:
+            raise unknown.explained("the Hugging Face hub was not asked (offline)") from None
+        try:
+            return hub.model(name_or_path)
+        except HubError as error:
+            raise unknown.explained(str(error)) from None
 
 
 def devices() -> list[Device]:
@@ -59,11 +77,11 @@ def techniques() -> dict[str, str]:
     }
 
 
-def methods(engine: str, model_name: str, on: str) -> list[tuple[Method, str]]:
+def methods(engine: str, model_name: str, on: str, offline: bool = False) -> list[tuple[Method, str]]:
     """Candidate methods of an engine, each with its launch command."""
     from metainf import engines
 
-    found, subject = [], model(model_name)
+    found, subject = [], model(model_name, offline)
     for hardware in hardware_of([on]):
         maker = engines.engine(engine)
         for method in maker.methods(subject, hardware[0], Workload()):
@@ -131,12 +149,12 @@ def workload_of(text: str | None, changes: dict[str, Any]) -> Workload:
     return merged
 
 
-def describe(model_name: str, hardware: str | None, workload: str | None) -> str:
+def describe(model_name: str, hardware: str | None, workload: str | None, offline: bool = False) -> str:
     """The generated description, in paragraphs."""
     from metainf.embed.describe import describe as describe_setting
     from metainf.embed.describe import describe_hardware, describe_model, describe_workload
 
-    subject = model(model_name)
+    subject = model(model_name, offline)
     if hardware and workload:
         machine = hardware_of([hardware])[-1][0]
         return describe_setting(Setting(model=subject, workload=workload_of(workload, {}), hardware=machine))

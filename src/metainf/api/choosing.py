@@ -44,6 +44,7 @@ class Question:
     engines: Sequence[str] = ENGINES
     top: int = 10
     predictor: Path | None = None
+    offline: bool = False
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -166,7 +167,7 @@ def _parts(question: Question) -> tuple[Model, Workload]:
         raise BadInput(
             "expected a workload: --workload NAME (or a trace), or --input-tokens and --output-tokens"
         )
-    return model(question.model), work
+    return model(question.model, question.offline), work
 
 
 def _proposals(names: Sequence[str], subject: Model, work: Workload) -> Callable[[Hardware], list[Method]]:

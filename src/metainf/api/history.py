@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metainf import catalog
+from metainf.api.catalogue import model
 from metainf.domain import BadInput, Record, Rejected, UnknownName
 
 if TYPE_CHECKING:
@@ -41,20 +42,23 @@ def store(url: str | None = None, create: bool = True) -> "Store":
     return open_store(url, create=create)
 
 
-def import_file(path: Path, format: str | None, said: dict[str, str], into: "Store | None") -> Imported:
+def import_file(
+    path: Path, format: str | None, said: dict[str, str], into: "Store | None", offline: bool = False
+) -> Imported:
     """Read a result file into a store (None: only look). Rows that were acknowledged stay, whatever comes."""
     from metainf import importers
 
     _known(said)
+    given: dict[str, Any] = dict(said)
     if "model" in said:
-        catalog.find_model(said["model"])
+        given["model"] = model(said["model"], offline)
     if "hardware" in said:
         catalog.parse_hardware(said["hardware"])
     name = format or importers.detect(path)
     result, reasons = Imported(str(path), name), Counter[str]()
 
     def good() -> Iterator[Record]:
-        for item in importers.read(path, name, importers.Context(**said)):  # type: ignore[arg-type]
+        for item in importers.read(path, name, importers.Context(**given)):
             result.read += 1
             if isinstance(item, Rejected):
                 reasons[item.reason] += 1

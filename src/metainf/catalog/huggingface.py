@@ -8,6 +8,7 @@ from typing import Any
 from metainf.catalog.encoders import refuse_encoders
 from metainf.catalog.shapes import Extras, count_params
 from metainf.catalog.structures import GATED, PLAIN_MLP, POSITIONS, TIED
+from metainf.catalog.weights import params_b
 from metainf.domain import BadInput, Model
 
 Config = Mapping[str, Any]
@@ -68,7 +69,17 @@ def read_config(path: Path) -> Model:
         raise BadInput(f"{file.name} holds a {type(config).__name__}, expected a Hugging Face configuration")
     folder = file.resolve().parent.name
     name = config.get("_name_or_path") or (folder if file.name == "config.json" else file.stem)
-    return model_of(config, str(name))
+    model = model_of(config, str(name))
+    return model if model.params_b is not None or file.name != "config.json" else _weighed(model, file.parent)
+
+
+def _weighed(model: Model, folder: Path) -> Model:
+    """A model whose shapes do not tell its size, with the parameters that its weight files hold."""
+    counted = params_b(folder)
+    if counted is None:
+        return model
+    active = None if model.num_experts else round(counted, 4)
+    return model.model_copy(update={"params_b": round(counted, 4), "active_params_b": active})
 
 
 def model_of(config: Config, name: str) -> Model:

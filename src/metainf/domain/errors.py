@@ -43,6 +43,11 @@ class UnknownName(BadInput):
         told = f" (metainf {command} shows all)" if command else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}{told}")
 
+    def explained(self, why: str) -> "UnknownName":
+        """The same error with one more sentence: where else was looked, and what came of it."""
+        self.args = (f"{self}; {why}",)
+        return self
+
 
 class NotSupported(MetaInfError):
     """What cannot be predicted or run, with the nearest thing that can."""
