@@ -9,16 +9,20 @@ from metainf.api.catalogue import (
     methods,
     model,
     models,
+    offers,
     price,
+    prices,
+    runnable,
     techniques,
     workload,
     workloads,
 )
-from metainf.api.choosing import Question, command_of, pareto_plot, select, size
+from metainf.api.choosing import ENGINES, Question, command_of, pareto_plot, select, size
 from metainf.api.history import Imported, import_file, sources, store
 from metainf.api.learning import evaluate, importance, train, write_report
 
 __all__ = [
+    "ENGINES",
     "Imported",
     "Question",
     "command_of",
@@ -33,8 +37,11 @@ __all__ = [
     "methods",
     "model",
     "models",
+    "offers",
     "pareto_plot",
     "price",
+    "prices",
+    "runnable",
     "select",
     "size",
     "sources",

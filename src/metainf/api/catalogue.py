@@ -58,6 +58,15 @@ def price(device_name: str) -> float | None:
     return None if found is None else found.usd_per_device_hour
 
 
+def prices(name_or_path: str) -> list[catalog.Price]:
+    """Newest price of each tier of a device, none for one that the catalogue does not know."""
+    try:
+        found = [catalog.price(name_or_path, tier) for tier in catalog.tiers(name_or_path)]
+    except BadInput:
+        return []
+    return [price for price in found if price is not None]
+
+
 def detect() -> list[Hardware]:
     """The hardware of this machine."""
     return list(catalog.detect())
@@ -75,6 +84,26 @@ def techniques() -> dict[str, str]:
         kind.model_fields["kind"].default: (kind.__doc__ or kind.__name__).partition("\n")[0]
         for kind in union
     }
+
+
+def offers() -> dict[str, list[str]]:
+    """Kind of technique -> the engines that have a setting for it."""
+    from metainf import engines
+
+    kinds = [(name, maker.offers) for name, maker in engines.engines().items()]
+    union = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(Technique)[0])}
+    return {name: [engine for engine, offered in kinds if kind in offered] for name, kind in union.items()}
+
+
+def runnable(engine: str, names: Sequence[str]) -> list[str]:
+    """The models for which an engine has a method on some common hardware (eight H100 or one MI300X)."""
+    from metainf import engines
+
+    maker = engines.engine(engine)
+    machines = [machine for machine, _ in hardware_of(["8xh100", "mi300x"])]
+    return [
+        n for n in names if any(maker.methods(model(n, True), machine, Workload()) for machine in machines)
+    ]
 
 
 def methods(engine: str, model_name: str, on: str, offline: bool = False) -> list[tuple[Method, str]]:

@@ -1,5 +1,6 @@
 """The command line: parse, call the api, show."""
 
+import io
 import sys
 
 
@@ -12,6 +13,9 @@ def main() -> None:
     from metainf.cli.app import app
     from metainf.domain.errors import BadInput, MetaInfError
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except MetaInfError as error:

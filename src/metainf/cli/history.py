@@ -5,13 +5,11 @@ from typing import Annotated
 
 import typer
 
+from metainf.cli.names import engine_names, format_names, hardware_names, model_names
+from metainf.cli.options import Json, Offline, Store
 from metainf.cli.show import print_json, table
 from metainf.domain.errors import BadInput
 
-Store = Annotated[
-    str | None, typer.Option("--store", help="SQLite file or database URL.", envvar="METAINF_STORE")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
 records = typer.Typer(help="The records in the store.", no_args_is_help=True)
 
 
@@ -23,14 +21,23 @@ def register(app: typer.Typer) -> None:
 
 def import_(
     paths: Annotated[list[Path], typer.Argument(help="Result files of benchmark tools.")],
-    format: Annotated[str | None, typer.Option(help="Format; found out when not given.")] = None,
-    model: Annotated[str | None, typer.Option(help="Model, where the file does not say.")] = None,
-    hardware: Annotated[str | None, typer.Option(help="Hardware, where the file does not say.")] = None,
-    engine: Annotated[str | None, typer.Option(help="Engine, where the file does not say.")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="Format; found out when not given.", autocompletion=format_names)
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model, where the file does not say.", autocompletion=model_names)
+    ] = None,
+    hardware: Annotated[
+        str | None, typer.Option(help="Hardware, where the file does not say.", autocompletion=hardware_names)
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Engine, where the file does not say.", autocompletion=engine_names)
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be kept; store nothing.")
     ] = False,
     store: Store = None,
+    offline: Offline = False,
     json: Json = False,
 ) -> None:
     """Read result files into the store. Each row is kept or rejected with a reason."""
