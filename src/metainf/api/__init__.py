@@ -18,7 +18,7 @@ from metainf.api.catalogue import (
     workloads,
 )
 from metainf.api.choosing import ENGINES, Question, command_of, pareto_plot, select, size
-from metainf.api.history import Imported, import_file, sources, store
+from metainf.api.history import Imported, export, import_file, sources, store
 from metainf.api.learning import evaluate, importance, train, write_report
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "device",
     "devices",
     "evaluate",
+    "export",
     "import_file",
     "importance",
     "method_in_words",

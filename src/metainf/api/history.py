@@ -1,7 +1,7 @@
 """The store of measured runs: import, list."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,10 @@ from metainf.domain import BadInput, Record, Rejected, UnknownName
 
 if TYPE_CHECKING:
     from metainf.store import Store
+
+Tell = Callable[[int], None]
+STEP = 500
+"""Rows between two words to `tell`."""
 
 
 @dataclass
@@ -43,9 +47,17 @@ def store(url: str | None = None, create: bool = True) -> "Store":
 
 
 def import_file(
-    path: Path, format: str | None, said: dict[str, str], into: "Store | None", offline: bool = False
+    path: Path,
+    format: str | None,
+    said: dict[str, str],
+    into: "Store | None",
+    offline: bool = False,
+    tell: Tell = lambda _: None,
 ) -> Imported:
-    """Read a result file into a store (None: only look). Rows that were acknowledged stay, whatever comes."""
+    """Read a result file into a store (None: only look). Rows that were acknowledged stay, whatever comes.
+
+    `said` are facts that the file lacks (model, hardware, engine); `tell` hears how many more rows are read.
+    """
     from metainf import importers
 
     _known(said)
@@ -60,6 +72,8 @@ def import_file(
     def good() -> Iterator[Record]:
         for item in importers.read(path, name, importers.Context(**given)):
             result.read += 1
+            if result.read % STEP == 0:
+                tell(STEP)
             if isinstance(item, Rejected):
                 reasons[item.reason] += 1
             else:
@@ -86,6 +100,19 @@ def _known(said: dict[str, str]) -> None:
     engine = said.get("engine")
     if engine is not None and engine not in ENGINES and get_close_matches(engine, ENGINES, cutoff=0.75):
         raise UnknownName("engine", engine, ENGINES)
+
+
+def export(opened: "Store", path: Path, tell: Tell = lambda _: None) -> int:
+    """Write all records of a store to a .parquet or .jsonl file; `tell` hears how many more are written."""
+    from metainf.store.files import write_records
+
+    def told() -> Iterator[Record]:
+        for place, record in enumerate(opened.query(), 1):
+            if place % STEP == 0:
+                tell(STEP)
+            yield record
+
+    return write_records(path, told())
 
 
 def sources(url: str | None = None) -> list[dict[str, Any]]:

@@ -23,3 +23,6 @@ def main() -> None:
         raise SystemExit(2 if isinstance(error, BadInput) else 1) from None
     except BrokenPipeError:
         raise SystemExit(141) from None
+    except OSError as error:
+        print(f"metainf: the system refuses: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

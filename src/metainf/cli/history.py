@@ -7,6 +7,7 @@ import typer
 
 from metainf.cli.names import engine_names, format_names, hardware_names, model_names
 from metainf.cli.options import Json, Offline, Store
+from metainf.cli.progress import bar
 from metainf.cli.show import print_json, table
 from metainf.domain.errors import BadInput
 
@@ -45,7 +46,9 @@ def import_(
 
     said = {"model": model, "hardware": hardware, "engine": engine}
     given = {name: value for name, value in said.items() if value is not None}
-    results = [api.import_file(path, format, given, None if dry_run else api.store(store)) for path in paths]
+    into = None if dry_run else api.store(store)
+    with bar("rows read", None, json) as tell:
+        results = [api.import_file(path, format, given, into, offline, tell) for path in paths]
     if json:
         print_json([result.as_dict() for result in results])
         return
@@ -72,19 +75,37 @@ def records_list(store: Store = None, json: Json = False) -> None:
 
 
 @records.command("export")
-def records_export(path: Path, store: Store = None) -> None:
+def records_export(
+    path: Annotated[Path, typer.Argument(help="Where to: .parquet or .jsonl.")],
+    store: Store = None,
+    json: Json = False,
+) -> None:
     """Write all records to a .parquet or .jsonl file."""
     from metainf import api
 
-    typer.echo(f"{api.store(store, create=False).export(path)} records written to {path}")
+    opened = api.store(store, create=False)
+    with bar("records written", opened.count(), json) as tell:
+        written = api.export(opened, path, tell)
+    if json:
+        print_json({"path": str(path), "written": written})
+        return
+    typer.echo(f"{written} records written to {path}")
 
 
 @records.command("merge")
-def records_merge(path: Path, store: Store = None) -> None:
+def records_merge(
+    path: Annotated[Path, typer.Argument(help="An exported file or another store.")],
+    store: Store = None,
+    json: Json = False,
+) -> None:
     """Add the records of an exported file or of another store."""
     from metainf import api
 
     if "://" not in str(path) and not path.exists():
         raise BadInput(f"expected an exported file or a store at {path}, found nothing: check the path")
-    added = api.store(store).merge(path)
+    with bar("records read", None, json) as tell:
+        added = api.store(store).merge(path, lambda batch: tell(batch.new + batch.known))
+    if json:
+        print_json({"new": added.new, "known": added.known})
+        return
     typer.echo(f"{added.new} new, {added.known} known already")

@@ -8,6 +8,7 @@ import typer
 
 from metainf.cli.names import hardware_names, model_names
 from metainf.cli.options import MODEL_HELP, Offline, WorkloadName
+from metainf.cli.progress import spinner
 from metainf.cli.show import print_json, table
 
 Store = Annotated[
@@ -29,11 +30,16 @@ def train(
         "predictor.metainf"
     ),
     store: Store = None,
+    json: Json = False,
 ) -> None:
     """Train the predictor on the records of a store. The same store gives the same file."""
     from metainf import api
 
-    manifest = api.train(api.store(store, create=False), output)
+    with spinner("training", json) as tell:
+        manifest = api.train(api.store(store, create=False), output, tell)
+    if json:
+        print_json(manifest)
+        return
     typer.echo(f"{output}: trained on {manifest['records']} records ({manifest['records_hash']})")
 
 
