@@ -25,7 +25,8 @@ def way_out(judged: Judged, excluded: Sequence[Group]) -> str:
         return f"no candidate meets the limits ({put_out}). Cheapest way out: {ways}"
     if len(judged.limits) > 1 and (whole := _without_any(judged)) is not None:
         return f"no candidate meets the limits ({put_out}); more than one limit binds. {whole}"
-    return f"no candidate meets the limits ({put_out}); no change of the limits helps. Nearest: {reasons(excluded, 3)}"
+    told = f"no candidate meets the limits ({put_out}); no change of the limits helps"
+    return f"{told}. Nearest: {reasons(excluded, 3)}"
 
 
 def _without_any(judged: Judged) -> str | None:
