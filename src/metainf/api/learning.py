@@ -6,23 +6,32 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metainf.domain import Record
+from metainf.domain import BadInput, Record
 
 if TYPE_CHECKING:
     from metainf.store import Store
 
 
-def train(opened: "Store", output: Path) -> dict[str, Any]:
-    """Train on all records of a store and write the predictor. Returns its manifest. Deterministic."""
+def train(opened: "Store", output: Path, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Train on all records of a store and write the predictor. Returns its manifest. Deterministic.
+
+    `tell` hears what is being done. Raises BadInput before the work where `output` has no folder.
+    """
     from metainf import __version__
     from metainf.learn.artifact import Artifact
     from metainf.learn.nearest import index
     from metainf.learn.predictor import fit
     from metainf.learn.table import table
 
+    if not output.parent.is_dir():
+        raise BadInput(f"expected a folder for {output.name} at {output.parent}, found none: make it first")
+    tell("reading the records of the store")
     records = sorted(opened.query(), key=lambda record: record.id)
+    tell(f"laying out {len(records):,} records as columns")
     rows = table(records)
+    tell(f"training on {len(records):,} records")
     state, trees = fit(rows)
+    tell("indexing the measured records")
     state["nearest"] = index(rows, records)
     manifest = {
         "metainf": __version__,
@@ -70,25 +79,18 @@ def importance(path: Path | None = None, plot: Path | None = None) -> list[tuple
 
 
 def _plot(rows: list[tuple[str, str, float]], path: Path) -> None:
-    from metainf.domain import MissingExtra
+    from metainf.api.pictures import check_picture, drawing, keep
 
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingExtra("--plot", "plot") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    check_picture(path)
     targets = list(dict.fromkeys(row[0] for row in rows))
-    figure, axes = pyplot.subplots(
+    figure, axes = drawing().subplots(
         1, len(targets), figsize=(5 * len(targets), 5), layout="constrained", squeeze=False
     )
     for axis, target in zip(axes[0], targets, strict=True):
         top = [(name, share) for t, name, share in rows if t == target][:15][::-1]
         axis.barh([name for name, _ in top], [share for _, share in top])
         axis.set(title=target, xlabel="share of gain")
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    keep(figure, path)
 
 
 def _hash(records: Sequence[Record]) -> str:

@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from metainf.cli.names import hardware_names, model_names
+from metainf.cli.options import MODEL_HELP, Offline, WorkloadName
+from metainf.cli.progress import spinner
 from metainf.cli.show import print_json, table
 
 Store = Annotated[
@@ -27,11 +30,16 @@ def train(
         "predictor.metainf"
     ),
     store: Store = None,
+    json: Json = False,
 ) -> None:
     """Train the predictor on the records of a store. The same store gives the same file."""
     from metainf import api
 
-    manifest = api.train(api.store(store), output)
+    with spinner("training", json) as tell:
+        manifest = api.train(api.store(store, create=False), output, tell)
+    if json:
+        print_json(manifest)
+        return
     typer.echo(f"{output}: trained on {manifest['records']} records ({manifest['records_hash']})")
 
 
@@ -78,13 +86,16 @@ def importance(
 
 
 def describe(
-    model: str,
-    hardware: Annotated[str | None, typer.Option(help="Hardware, such as 2xL4.")] = None,
-    workload: Annotated[str | None, typer.Option(help="A named workload or a trace file.")] = None,
+    model: Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=model_names)],
+    hardware: Annotated[
+        str | None, typer.Option(help="Hardware, such as 2xL4.", autocompletion=hardware_names)
+    ] = None,
+    workload: WorkloadName = None,
+    offline: Offline = False,
     json: Json = False,
 ) -> None:
     """The text from which the language-model embedding is made."""
     from metainf import api
 
-    text = api.describe(model, hardware, workload)
+    text = api.describe(model, hardware, workload, offline)
     print_json({"description": text}) if json else typer.echo(text)
