@@ -102,9 +102,9 @@ def test_a_tie_within_the_noise_is_not_clear() -> None:
 def test_the_oracle_has_no_regret_and_chance_has_some(rows: Table, view: View, told: bool) -> None:
     oracle = judged(Oracle(), rows, rows, view, told)
     assert not oracle.regret.any() and oracle.hit.all() and not oracle.infeasible.any()
-    chance = [judged(Random(seed), rows, rows, view, told).regret.mean() for seed in range(10)]
+    chance = [judged(Random(), rows, rows, view, told).regret.mean() for _ in range(2)]
     assert 0 < np.mean(chance) < 1
-    assert chance[0] == judged(Random(0), rows, rows, view, told).regret.mean()
+    assert chance[0] == chance[1]
 
 
 def test_the_single_best_picks_the_option_that_was_best_on_average() -> None:
@@ -156,8 +156,9 @@ def test_an_option_never_seen_scores_below_every_known_one(
     scores = chooser.score(test, fresh, told)
     assert scores.shape == budgets(fresh, view).shape and np.isfinite(scores).all()
     assert (scores[0] <= 0.5 * UNSEEN).all() and (scores[1:] >= scores[0]).all()
-    ever = np.ones(len(scores), dtype=bool) if view is FIXED or not told else found.limit <= 4.0
-    assert (scores[1:][ever[1:]] > scores[0]).all(), "told, what no budget allowed counts as never seen"
+    ever = found.limit[:, None] <= budgets(found, view) if told else np.ones(scores.shape, dtype=bool)
+    higher = scores[1:] > scores[0]
+    assert higher[ever[1:]].all(), "told, what a budget never allowed counts as never seen under it"
 
 
 def test_macro_f1() -> None:

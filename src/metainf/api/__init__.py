@@ -15,7 +15,7 @@ from metainf.api.catalogue import (
 )
 from metainf.api.choosing import Question, command_of, pareto_plot, select, size
 from metainf.api.history import Imported, import_file, sources, store
-from metainf.api.learning import evaluate, importance, train, write_report
+from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
 
 __all__ = [
     "Imported",
@@ -25,7 +25,9 @@ __all__ = [
     "detect",
     "device",
     "devices",
+    "draw_figures",
     "evaluate",
+    "evaluation_plan",
     "import_file",
     "importance",
     "method_in_words",

@@ -84,7 +84,7 @@ def _log_value(forecast: Forecast, table: Table, view: View) -> Floats:
         tokens = np.isfinite(table.metrics["energy_j_per_token"])
         per_token = known.get("energy_j_per_token", np.zeros(len(table)))
         return -np.where(tokens, per_token, known.get("energy_j_per_request", per_token))
-    return known["prefill_tokens_per_s" if view.value == "prefill" else view.value]
+    return known[needed(view)[0]]
 
 
 def _log_normal_cdf(gap: Floats) -> Floats:
