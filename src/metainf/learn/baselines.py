@@ -4,7 +4,7 @@ A chooser is fitted on a training table under a view and gives each option of a 
 each budget. The rules here know options by name; an option never seen scores below every known one.
 """
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,17 @@ class Utility:
     """Training utilities value/best in [0, 1] by budget, cell and option name; 0 where a budget is broken.
 
     A budget is known by its place (25th, 50th, 75th percentile), so a rule may keep one answer for each.
+    `Utility.known` shares the last one between rules that learn from the same table.
     """
+
+    _last: ClassVar[tuple[Table, View, "Utility"] | None] = None
+
+    @classmethod
+    def known(cls, train: Table, view: View) -> "Utility":
+        """The utilities of this very table under a view."""
+        if cls._last is None or cls._last[0] is not train or cls._last[1] != view:
+            cls._last = (train, view, cls(train, view))
+        return cls._last[2]
 
     def __init__(self, train: Table, view: View) -> None:
         found = options(train, view)
@@ -100,7 +110,7 @@ class SingleBest:
         self.blind = blind
 
     def fit(self, train: Table, view: View) -> None:
-        self.past = Utility(train, view)
+        self.past = Utility.known(train, view)
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
         return self.past.spread(mean_known(self.past.of(told and not self.blind)), self.past.index(found))
@@ -117,7 +127,7 @@ class FairBest:
         self.weight = weight
 
     def fit(self, train: Table, view: View) -> None:
-        self.past = Utility(train, view)
+        self.past = Utility.known(train, view)
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
         past = self.past.of(told)
@@ -133,7 +143,7 @@ class BestPerHardware:
     """The option that was best on average on the same device type; elsewhere the single best."""
 
     def fit(self, train: Table, view: View) -> None:
-        self.past = Utility(train, view)
+        self.past = Utility.known(train, view)
         self.device = train.keys["device"][self.past.cell_row]
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
@@ -156,7 +166,7 @@ class NearestSetting:
         self.k = k
 
     def fit(self, train: Table, view: View) -> None:
-        self.past = Utility(train, view)
+        self.past = Utility.known(train, view)
         self.space = Space(train, self.past.cell_row)
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
@@ -178,7 +188,7 @@ class Portfolio:
         self.size = size
 
     def fit(self, train: Table, view: View) -> None:
-        self.past = Utility(train, view)
+        self.past = Utility.known(train, view)
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
         known = self.past.of(told)

@@ -22,7 +22,7 @@ class Isac:
             from sklearn.cluster import KMeans
         except ImportError:
             raise MissingExtra("the ISAC baseline", "evaluate") from None
-        self.past = Utility(train, view)
+        self.past = Utility.known(train, view)
         self.space = Space(train, self.past.cell_row)
         count = min(self.clusters, len(np.unique(self.space.points, axis=0)))
         self.means = KMeans(count, n_init=4, random_state=0).fit(self.space.points)
@@ -49,7 +49,7 @@ class Alors:
             from sklearn.ensemble import RandomForestRegressor
         except ImportError:
             raise MissingExtra("the ALORS baseline", "evaluate") from None
-        self.past = Utility(train, view)
+        self.past = Utility.known(train, view)
         self.space = Space(train, self.past.cell_row)
         self.fits = {
             told: [self._fit(part, RandomForestRegressor) for part in self.past.of(told)]

@@ -173,5 +173,7 @@ def side_of(by: By) -> Literal["model", "hardware"]:
 
 
 PEER_ENTRY = Entry(NAME, "peer", PeerChooser, "rules")
-NAMES = frozenset(entry.name for source in ("aic_silicon", "") for entry in entries(source, "model", {}))
+NAMES = frozenset(
+    entry.name for source in ("aic_silicon", "") for entry in (*entries(source, "model", {}), PEER_ENTRY)
+)
 """Every chooser of any source."""

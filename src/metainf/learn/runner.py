@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from metainf.domain import BadInput, MetaInfError
+from metainf.domain import MetaInfError
 from metainf.learn.accuracy import accuracy
 from metainf.learn.contest import Entry
 from metainf.learn.forecast import Learner
@@ -94,12 +94,8 @@ def run(task: Task) -> Result:
         noise = repeat_noise(task.rows, view)
         ranks = [default_rank(test, found, task.rows) for _, test, found in cases]
         judged = [(*case, Rules(rank, noise)) for case, rank in zip(cases, ranks, strict=True)]
-        seen: dict[str, Any] = {}
-        for entry in task.entries:
-            try:
-                seen[entry.name] = _play(task.rows, view, judged, entry)
-            except (BadInput, MetaInfError) as error:
-                result["notes"].append({"view": view.name, "chooser": entry.name, "why": str(error)})
+        seen, notes = _play(task.rows, view, judged, task.entries)
+        result["notes"] += notes
         sizes = [len(found.cells) for _, _, found in cases]
         result["views"][view.name] = {
             "cells": sum(sizes), "folds": len(sizes), "noise": round(noise, 4),
@@ -120,21 +116,32 @@ def _cases(rows: Table, view: View, held: Sequence[Fold]) -> list[tuple[Fold, Ta
     return [c for c in cases if len(c[2].value) and len(options(rows.take(c[0].train), view).value)]
 
 
-def _play(rows: Table, view: View, cases: Sequence[Any], entry: Entry) -> dict[str, list[Any]]:
-    """What one chooser did in every case, as lists; `_told` where it saw only what is feasible."""
-    out: dict[str, list[Any]] = {}
-    shift, chooser = 0, entry.make()
+def _play(
+    rows: Table, view: View, cases: Sequence[Any], entries: Sequence[Entry]
+) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """What each chooser did in every case, as lists (`_told`: it saw only what is feasible), and who could
+    not be run."""
+    out: dict[str, dict[str, list[Any]]] = {entry.name: {} for entry in entries}
+    notes, shift = [], 0
     for fold, test, found, rules in cases:
-        chooser.fit(rows.take(fold.train), view)
-        allowed = budgets(found, view)
-        untold = judge(found, allowed, chooser.score(test, found, False), False, rules)
-        told = untold
-        if view.limit:
-            told = judge(found, allowed, chooser.score(test, found, True), True, rules)
-        for name, values in _lists((untold, told), found, shift).items():
-            out.setdefault(name, []).extend(values)
+        train, allowed = rows.take(fold.train), budgets(found, view)
+        for entry in [entry for entry in entries if entry.name in out]:
+            try:
+                chooser = entry.make()
+                chooser.fit(train, view)
+                untold = judge(found, allowed, chooser.score(test, found, False), False, rules)
+                told = untold
+                if view.limit:
+                    told = judge(found, allowed, chooser.score(test, found, True), True, rules)
+            except MetaInfError as error:
+                del out[entry.name]
+                why = f"{error} (fold {fold.name})"
+                notes.append({"view": view.name, "chooser": entry.name, "why": why})
+                continue
+            for name, values in _lists((untold, told), found, shift).items():
+                out[entry.name].setdefault(name, []).extend(values)
         shift += len(found.cells)
-    return out
+    return out, notes
 
 
 def _lists(scores: tuple[Score, Score], found: Options, shift: int) -> dict[str, list[Any]]:
