@@ -19,7 +19,7 @@ from metainf.api.catalogue import (
 )
 from metainf.api.choosing import ENGINES, Question, command_of, pareto_plot, select, size
 from metainf.api.history import Imported, export, import_file, sources, store
-from metainf.api.learning import evaluate, importance, train, write_report
+from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
 
 __all__ = [
     "ENGINES",
@@ -30,7 +30,9 @@ __all__ = [
     "detect",
     "device",
     "devices",
+    "draw_figures",
     "evaluate",
+    "evaluation_plan",
     "export",
     "import_file",
     "importance",
