@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from metainf.domain import (
-    BadInput,
     Candidate,
     Estimate,
     Excluded,
@@ -15,14 +14,14 @@ from metainf.domain import (
     Model,
     NoFeasible,
     Objective,
-    Prediction,
     Selection,
     Workload,
 )
 from metainf.selection.exclusion import Failure, failures, grouped, refused
 from metainf.selection.infeasible import way_out
 from metainf.selection.judging import Judged, judge
-from metainf.selection.predictor import MethodsFor, Pair, Predictor, Priced
+from metainf.selection.outlook import ask
+from metainf.selection.predictor import Forecaster, MethodsFor, Pair, Predictor, Priced
 from metainf.selection.scoring import Pool, limits
 from metainf.selection.spread import Floats
 
@@ -49,7 +48,7 @@ def select(
     workload: Workload,
     objective: Objective,
     hardware: Sequence[Priced],
-    predictor: Predictor,
+    predictor: Predictor | Forecaster,
     methods_for: MethodsFor,
     rules: Rules = Rules(),
 ) -> Selection:
@@ -65,7 +64,7 @@ def select(
     pairs, prices, out = _gather(hardware, methods_for, rules)
     if not pairs:
         raise NoFeasible(_nothing_proposed(model, hardware, out))
-    pool = Pool(model, workload, objective, pairs, prices, _predict(predictor, model, workload, pairs))
+    pool = Pool(model, workload, objective, pairs, prices, ask(predictor, model, workload, pairs))
     judged = judge(pool, limits(pool, rules.recovery))
     excluded = grouped([*out, *failures(judged)], rules.max_excluded)
     if not judged.feasible.any():
@@ -77,15 +76,6 @@ def select(
         ranked=tuple(_candidate(judged, i, rules) for i in _best(judged, rules.top)),
         excluded=tuple(item.excluded for item in excluded),
     )
-
-
-def _predict(
-    predictor: Predictor, model: Model, workload: Workload, pairs: Sequence[Pair]
-) -> Sequence[Prediction]:
-    found = predictor.predict(model, workload, pairs)
-    if len(found) != len(pairs):
-        raise BadInput(f"expected {len(pairs)} predictions, found {len(found)}")
-    return found
 
 
 def _gather(
@@ -129,7 +119,7 @@ def _candidate(judged: Judged, i: int, rules: Rules) -> Candidate:
     return Candidate(
         hardware=machine,
         method=method,
-        prediction=pool.predictions[i],
+        prediction=pool.outlook.prediction(i),
         usd_per_hour=None if np.isnan(price) else price,
         usd_per_million_tokens=_per_million(pool, i),
         p_feasible=min(1.0, float(judged.p_feasible[i])),
