@@ -37,7 +37,7 @@ Columns = dict[str, NDArray[Any]]
 P = TypeVar("P")
 NAN = float("nan")
 Encoder = Callable[[P], dict[str, float | str]]
-Encoded = tuple[NDArray[np.float64], tuple[str, ...]]
+Encoded = tuple[NDArray[np.float64], NDArray[np.intp]]
 
 _NAMES_OF_MODEL = {"name": "model", "modality": "modality", "attention": "attention", "denoiser": "denoiser"}
 _NAMES_OF_DEVICE = {"name": "device", "vendor": "vendor", "kind": "device_kind", "arch": "arch"}
@@ -180,22 +180,24 @@ def _gather(parts: Sequence[P], encoder: Encoder[P], length: int) -> Columns:
     where = np.array(index if len(parts) == length else index * length, dtype=np.intp)
     numbers = np.concatenate([row[0] for row in rows]).reshape(len(rows), -1).T[:, where]
     found: Columns = dict(zip(memory.number_fields, numbers, strict=True))
-    for field, values in zip(memory.name_fields, zip(*(row[1] for row in rows), strict=True), strict=True):
-        kinds = {value: place for place, value in enumerate(dict.fromkeys(values))}
-        codes = np.array([kinds[value] for value in values], dtype=np.intp)
-        found[field] = np.array(list(kinds), dtype=np.str_)[codes[where]]
+    codes = np.concatenate([row[1] for row in rows]).reshape(len(rows), -1).T
+    for (field, words), own in zip(memory.words.items(), codes, strict=True):
+        used, place = np.unique(own, return_inverse=True)
+        known = list(words)
+        found[field] = np.array([known[word] for word in used], dtype=np.str_)[place.ravel()[where]]
     return {field: found[field] for field in memory.fields}
 
 
 class _Memory:
-    """What one encoder said of each part, by identity (parts are frozen): numbers as an array, and names."""
+    """What one encoder said of each part, by identity (parts are frozen): its numbers, and its names as
+    numbers of `words`."""
 
     def __init__(self, encoder: Encoder[Any]) -> None:
         self._encoder = encoder
         self._seen: dict[int, tuple[object, Encoded]] = {}
         self.fields: tuple[str, ...] = ()
         self.number_fields: tuple[str, ...] = ()
-        self.name_fields: tuple[str, ...] = ()
+        self.words: dict[str, dict[str, int]] = {}
 
     def of(self, part: object) -> Encoded:
         """The encoding of a part, made when it is first asked for."""
@@ -208,9 +210,10 @@ class _Memory:
         if not self.fields:
             self.fields = tuple(row)
             self.number_fields = tuple(field for field in row if isinstance(row[field], float))
-            self.name_fields = tuple(field for field in row if isinstance(row[field], str))
+            self.words = {field: {} for field in row if isinstance(row[field], str)}
         numbers = np.array([row[field] for field in self.number_fields], dtype=np.float64)
-        found = numbers, tuple(str(row[field]) for field in self.name_fields)
+        codes = [known.setdefault(str(row[field]), len(known)) for field, known in self.words.items()]
+        found = numbers, np.array(codes, dtype=np.intp)
         self._seen[id(part)] = part, found
         return found
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
+from metainf.embed.layout import by_name
 from metainf.embed.physics import terms
 from metainf.learn.artifact import Artifact
 from metainf.learn.forecast import Forecast, predictions
@@ -84,8 +85,10 @@ class TrainedPredictor:
         t = None if _open_loop(workload) else terms(found)
         p_ok = self.learners["model"].failures.p_ok(found, t) if t and self._one_failure_model else None
         new_model = catalog.model_group(model.name) not in self.known["model"]
-        devices = {id(pair[0]): pair[0].device.name not in self.known["hardware"] for pair in pairs}
-        new_device = np.array([devices[id(pair[0])] for pair in pairs], dtype=np.bool_)
+        devices, place = np.unique(found["device"], return_inverse=True)
+        new_device = np.array([name not in self.known["hardware"] for name in devices.tolist()])[
+            place.ravel()
+        ]
         by_side = {side: learner.forecast(found, t, p_ok) for side, learner in self.learners.items()}
         return blend(by_side["model"], by_side["hardware"], np.full(len(pairs), new_model), new_device)
 

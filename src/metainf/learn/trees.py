@@ -20,7 +20,7 @@ from metainf.learn import flat
 Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
-BLOCK = 32
+BLOCK = 64
 """Rows whose leaf sets are held at once; they stay in the processor's cache."""
 
 
@@ -94,7 +94,7 @@ class Forest:
         self._leaf = np.zeros((self._first[-1], width), dtype=np.float32)
         for start, part in zip(self._first, parts, strict=False):
             self._leaf[start : start + len(part.leaf), : part.width] = part.leaf
-        self._offset = np.arange(len(self._leaf)) * width - 127
+        self._offset = (np.arange(len(self._leaf)) * width - 127).astype(np.int32)
         self._parts = parts
 
     @cached_property
@@ -130,21 +130,43 @@ class Forest:
                 common &= table[place[0]]
             else:
                 many.append((table, place))
+        work = _Workspace(min(BLOCK, len(data)), common)
         for start in range(0, len(data), BLOCK):
             here = slice(start, start + BLOCK)
-            standing = np.repeat(common[None], len(data[here]), axis=0)
-            for table, place in many:
-                standing &= table.take(place[here], axis=0)
-            found[here] = self._sums(standing)
+            work.strike(common, [(table, place[here]) for table, place in many], len(data[here]))
+            work.sum_leaves(self._leaf, self._offset, self._first[:-1], found[here])
         found += self._base
         return {name: found[:, places].mean(axis=1)[row] for name, places in self._places.items()}
 
-    def _sums(self, standing: NDArray[Any]) -> Floats:
-        """Sum of the leaves reached, by member. The lowest set bit is a power of two: its exponent."""
-        lowest = (standing & (~standing + self._set.type(1))).astype(np.float32)
-        place = (lowest.view(np.int32) >> 23) + self._offset
-        values = self._leaf.ravel().take(place)
-        return np.asarray(np.add.reduceat(values, self._first[:-1], axis=1, dtype=np.float64))
+
+class _Workspace:
+    """Arrays for one block of rows, used again for each: fresh ones would cost more than the arithmetic."""
+
+    def __init__(self, rows: int, common: NDArray[Any]) -> None:
+        self._sets = np.empty((2, rows, len(common)), dtype=common.dtype)
+        self._bits = np.empty((rows, len(common)), dtype=np.int32)
+
+    def strike(self, common: NDArray[Any], many: Sequence[tuple[NDArray[Any], Codes]], rows: int) -> None:
+        """The leaves left standing in each tree for a block of rows."""
+        self._rows = rows
+        standing, other = self._sets[:, :rows]
+        standing[:] = common
+        for table, place in many:
+            table.take(place, axis=0, out=other, mode="clip")
+            np.bitwise_and(standing, other, out=standing)
+
+    def sum_leaves(self, leaf: Matrix, offset: NDArray[np.int32], starts: Codes, out: Floats) -> None:
+        """Sum of the lowest leaves standing, by member. Their bit is a power of two: its exponent tells."""
+        standing, other = self._sets[:, : self._rows]
+        place = self._bits[: self._rows]
+        values = place.view(np.float32)
+        np.negative(standing, out=other)
+        np.bitwise_and(standing, other, out=other)
+        values[:] = other
+        np.right_shift(place, 23, out=place)
+        np.add(place, offset, out=place)
+        leaf.take(place, out=values, mode="clip")
+        np.add.reduceat(values, starts, axis=1, out=out)
 
 
 def checked(features: Matrix, width: int) -> Matrix:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from metainf.domain import (
     Model,
     NoFeasible,
     Objective,
+    Prediction,
     Selection,
     Workload,
 )
@@ -73,7 +75,7 @@ def select(
         model=model,
         workload=workload,
         objective=objective,
-        ranked=tuple(_candidate(judged, i, rules) for i in _best(judged, rules.top)),
+        ranked=_candidates(judged, _best(judged, rules.top), rules),
         excluded=tuple(item.excluded for item in excluded),
     )
 
@@ -105,21 +107,30 @@ def _best(judged: Judged, top: int) -> list[int]:
     price = np.nan_to_num(judged.pool.usd_per_hour, nan=np.inf)
     pairs = judged.pool.pairs
 
-    def key(i: int) -> tuple[float, float, str, str]:
+    def key(i: int) -> tuple[float, float]:
+        return -float(judged.score[i]), float(price[i])
+
+    def content(i: int) -> tuple[str, str]:
         machine, method = pairs[i]
-        return -float(judged.score[i]), float(price[i]), method.id, machine.id
+        return method.id, machine.id
 
-    return sorted(open_.tolist(), key=key)[:top]
+    tied = [list(same) for _, same in groupby(sorted(open_.tolist(), key=key), key=key)]
+    return [i for same in tied for i in (sorted(same, key=content) if len(same) > 1 else same)][:top]
 
 
-def _candidate(judged: Judged, i: int, rules: Rules) -> Candidate:
+def _candidates(judged: Judged, places: Sequence[int], rules: Rules) -> tuple[Candidate, ...]:
+    found = judged.pool.outlook.predictions(places)
+    return tuple(_candidate(judged, i, one, rules) for i, one in zip(places, found, strict=True))
+
+
+def _candidate(judged: Judged, i: int, prediction: Prediction, rules: Rules) -> Candidate:
     pool = judged.pool
     machine, method = pool.pairs[i]
     price = float(pool.usd_per_hour[i])
     return Candidate(
         hardware=machine,
         method=method,
-        prediction=pool.outlook.prediction(i),
+        prediction=prediction,
         usd_per_hour=None if np.isnan(price) else price,
         usd_per_million_tokens=_per_million(pool, i),
         p_feasible=min(1.0, float(judged.p_feasible[i])),

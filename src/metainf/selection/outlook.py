@@ -13,11 +13,11 @@ from metainf.selection.spread import Floats, Spread
 
 @dataclass(frozen=True)
 class Outlook:
-    """`p_ok` of every candidate, the distribution of any metric, and one candidate as a Prediction."""
+    """`p_ok` of every candidate, the distribution of any metric, and some as Predictions."""
 
     p_ok: Floats
     _spread: Callable[[str], Spread]
-    prediction: Callable[[int], Prediction]
+    predictions: Callable[[Sequence[int]], list[Prediction]]
     _read: dict[str, Spread] = field(default_factory=dict)
 
     def metric(self, name: str) -> Spread:
@@ -30,7 +30,7 @@ class Outlook:
     def of_predictions(cls, found: Sequence[Prediction]) -> "Outlook":
         """From one Prediction for each candidate."""
         p_ok = np.array([prediction.p_ok for prediction in found], dtype=np.float64)
-        return cls(p_ok, lambda name: Spread.of(found, name), lambda i: found[i])
+        return cls(p_ok, lambda name: Spread.of(found, name), lambda rows: [found[i] for i in rows])
 
     @classmethod
     def of_forecast(cls, found: Forecast) -> "Outlook":
@@ -42,7 +42,7 @@ class Outlook:
                 return Spread.from_logs(unknown, unknown, unknown)
             return Spread.from_logs(*found.log_bounds(name))
 
-        return cls(np.clip(found.p_ok, 0, 1), spread, lambda i: predictions(found, [i])[0])
+        return cls(np.clip(found.p_ok, 0, 1), spread, lambda rows: predictions(found, rows))
 
 
 def ask(
