@@ -1,13 +1,15 @@
 """metainf select | size: the main job."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from metainf.cli.show import cell, console, print_json, table
 from metainf.cli.units import amount, seconds
-from metainf.domain.objective import Aim, Candidate, Objective, Selection
+
+if TYPE_CHECKING:
+    from metainf.domain import Candidate, Objective, Selection
 
 ModelName = Annotated[
     str, typer.Option("--model", "-m", help="Name, config.json, diffusers folder or GGUF file.")
@@ -174,11 +176,13 @@ def _changes(
     }
 
 
-def _objective(limits: dict[str, Any]) -> Objective:
+def _objective(limits: dict[str, Any]) -> "Objective":
+    from metainf.domain import Objective
+
     return Objective.of({name: value for name, value in limits.items() if value is not None})
 
 
-def _show(found: Selection) -> None:
+def _show(found: "Selection") -> None:
     from metainf import api
 
     head = (
@@ -215,7 +219,7 @@ def _show(found: Selection) -> None:
         )
 
 
-def _row(place: int, candidate: Candidate, method: str) -> tuple[object, ...]:
+def _row(place: int, candidate: "Candidate", method: str) -> tuple[object, ...]:
     metrics = candidate.prediction.metrics
     hardware = f"{candidate.hardware.count}× {candidate.hardware.device.name}"
     cost = candidate.usd_per_million_tokens
@@ -243,6 +247,3 @@ def interval(estimate: Any, times: float = 1.0) -> str | None:
 def _list(title: str, lines: tuple[str, ...]) -> None:
     if lines:
         console().print(title + "\n" + "\n".join(f"  • {line}" for line in lines) + "\n", soft_wrap=True)
-
-
-__all__ = ["Aim", "register"]

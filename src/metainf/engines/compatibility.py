@@ -6,7 +6,7 @@ The rows live in `data/compatibility.toml`; its head explains the condition lang
 import re
 import tomllib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
@@ -64,6 +64,12 @@ def rows() -> tuple[Row, ...]:
     return _table()[0]
 
 
+@cache
+def rows_of(engine: str, version: str | None) -> tuple[Row, ...]:
+    """The rows that speak of one version of an engine, in file order."""
+    return tuple(row for row in rows() if row.engine == engine and version_within(version, row.versions))
+
+
 def reference_version(engine: str) -> str | None:
     """The version that a method without one is taken to run; None for an engine without rows."""
     return _table()[1].get(engine)
@@ -76,9 +82,7 @@ def check(
     facts = _facts(method, model, workload, hardware)
     version = method.engine_version or reference_version(method.engine)
     found = []
-    for row in rows():
-        if row.engine != method.engine or not version_within(version, row.versions):
-            continue
+    for row in rows_of(method.engine, version):
         if all(holds(condition, facts) for condition in row.when):
             found.append(
                 Finding(
@@ -105,7 +109,7 @@ def _facts(method: Method, model: Model, workload: Workload, hardware: Hardware 
         "model.moe": (model.num_experts or 1) > 1,
     }
     for technique in method.techniques:
-        values = technique.model_dump(exclude_none=True)
+        values = {field: value for field, value in technique if value is not None}
         facts[technique.kind] = values.get("enabled", True)
         facts |= {f"{technique.kind}.{field}": value for field, value in values.items()}
     quantized = method.get(WeightQuantization)
@@ -125,13 +129,19 @@ def _facts(method: Method, model: Model, workload: Workload, hardware: Hardware 
 
 def holds(condition: str, facts: Mapping[str, Fact]) -> bool:
     """Whether one condition holds. An unknown fact makes it false, negated or not."""
+    path, op, value, negated = _parsed(condition)
+    fact = facts.get(path)
+    if fact is None:
+        return False
+    return _compare(fact, op, value) != negated
+
+
+@cache
+def _parsed(condition: str) -> tuple[str, str | None, str | None, bool]:
     match = _CONDITION.match(condition)
     if match is None:
         raise BadInput(f"expected `[not ]path[ OP value]`, found {condition!r}")
-    fact = facts.get(match["path"])
-    if fact is None:
-        return False
-    return _compare(fact, match["op"], match["value"]) != bool(match["not"])
+    return match["path"], match["op"], match["value"], bool(match["not"])
 
 
 def _compare(fact: Fact, op: str | None, value: str | None) -> bool:
@@ -161,6 +171,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(parts)
 
 
+@lru_cache(maxsize=4096)
 def version_within(version: str | None, bounds: str) -> bool:
     """Whether a version meets every comma-separated bound; an unknown version meets only no bounds."""
     if not bounds.strip():

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
-from metainf.embed.layout import by_name
 from metainf.embed.physics import terms
 from metainf.learn.artifact import Artifact
 from metainf.learn.forecast import Forecast, predictions
