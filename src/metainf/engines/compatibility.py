@@ -10,7 +10,16 @@ from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
-from metainf.domain import BadInput, Frozen, Hardware, Method, Model, WeightQuantization, Workload
+from metainf.domain import (
+    BadInput,
+    Frozen,
+    Hardware,
+    Method,
+    Model,
+    Technique,
+    WeightQuantization,
+    Workload,
+)
 from metainf.engines.device_support import capability, maker
 from metainf.engines.formats import is_gguf
 
@@ -103,17 +112,30 @@ def is_hybrid(model: Model) -> bool:
 
 
 def _facts(method: Method, model: Model, workload: Workload, hardware: Hardware | None) -> dict[str, Fact]:
+    facts = dict(_situation(model, workload, hardware))
+    for technique in method.techniques:
+        facts |= _told_by(technique)
+    quantized = method.get(WeightQuantization)
+    facts["weight_quantization.gguf"] = quantized is not None and is_gguf(quantized.format)
+    return facts
+
+
+@lru_cache(maxsize=4096)
+def _told_by(technique: Technique) -> Mapping[str, Fact]:
+    """The facts of one technique: whether it is on, and its settings."""
+    values = {field: value for field, value in technique if value is not None}
+    named = {f"{technique.kind}.{field}": value for field, value in values.items()}
+    return {technique.kind: values.get("enabled", True), **named}
+
+
+@lru_cache(maxsize=256)
+def _situation(model: Model, workload: Workload, hardware: Hardware | None) -> Mapping[str, Fact]:
+    """The facts that every method of a setting shares."""
     facts: dict[str, Fact] = {
         "model.hybrid": is_hybrid(model),
         "model.mla": model.kv_lora_rank is not None,
         "model.moe": (model.num_experts or 1) > 1,
     }
-    for technique in method.techniques:
-        values = {field: value for field, value in technique if value is not None}
-        facts[technique.kind] = values.get("enabled", True)
-        facts |= {f"{technique.kind}.{field}": value for field, value in values.items()}
-    quantized = method.get(WeightQuantization)
-    facts["weight_quantization.gguf"] = quantized is not None and is_gguf(quantized.format)
     load = workload.concurrency or workload.batch_size
     if load is not None:
         facts["workload.load"] = float(load)
