@@ -69,7 +69,7 @@ def select(question: Question) -> Selection:
         subject, work, question.objective, hardware_of(question.hardware), predictor,
         _proposals(question.engines, subject, work), rules,
     )  # fmt: skip
-    return found.model_copy(update={"ranked": tuple(_explained(predictor, found, c) for c in found.ranked)})
+    return found.model_copy(update={"ranked": _explained(predictor, found)})
 
 
 def size(question: Question, rate_per_s: float, percentile: str | None = None) -> "tuple[Sized, ...]":
@@ -246,9 +246,16 @@ def _noter(subject: Model, work: Workload) -> Callable[[Hardware, Method], tuple
     return notes
 
 
-def _explained(predictor: "TrainedPredictor", found: Selection, candidate: Candidate) -> Candidate:
-    pair = (candidate.hardware, candidate.method)
-    reasons = predictor.explain(found.model, found.workload, pair)
-    nearest = predictor.nearest(found.model, found.workload, pair)
-    told = candidate.prediction.model_copy(update={"reasons": reasons, "nearest": nearest})
-    return candidate.model_copy(update={"prediction": told})
+def _explained(predictor: "TrainedPredictor", found: Selection) -> tuple[Candidate, ...]:
+    """The ranked candidates with their reasons and nearest records."""
+    pairs = [(candidate.hardware, candidate.method) for candidate in found.ranked]
+    reasons = predictor.explain(found.model, found.workload, pairs)
+    nearest = predictor.nearest(found.model, found.workload, pairs)
+    told = [
+        candidate.prediction.model_copy(update={"reasons": why, "nearest": near})
+        for candidate, why, near in zip(found.ranked, reasons, nearest, strict=True)
+    ]
+    return tuple(
+        candidate.model_copy(update={"prediction": prediction})
+        for candidate, prediction in zip(found.ranked, told, strict=True)
+    )

@@ -1,15 +1,13 @@
 """metainf models | hardware | workloads | methods: what things are called, and what is known of them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from metainf.cli.names import engine_names, hardware_names, model_names, one_of, workload_names
-from metainf.cli.options import MODEL_HELP, Json, Offline
+from metainf.cli.options import MODALITIES, MODEL_HELP, Json, Offline
 from metainf.cli.show import fields, print_json, table
-from metainf.domain.errors import UnknownName
-from metainf.domain.setting import Modality
 
 T = TypeVar("T")
 KINDS = ("gpu", "cpu", "apu", "tpu", "npu")
@@ -34,7 +32,7 @@ def models_list(
     match: Match = "",
     modality: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(get_args(Modality))}.", autocompletion=one_of(*get_args(Modality))),
+        typer.Option(help=f"{', '.join(MODALITIES)}.", autocompletion=one_of(*MODALITIES)),
     ] = None,
     family: Annotated[str | None, typer.Option(help="Family, such as Qwen3 or FLUX.1.")] = None,
     engine: Annotated[
@@ -46,7 +44,7 @@ def models_list(
     from metainf import api
 
     rows = [m for m in api.models() if match.lower() in m.name.lower()]
-    rows = only("modality", modality, rows, lambda m: m.modality, get_args(Modality))
+    rows = only("modality", modality, rows, lambda m: m.modality, MODALITIES)
     rows = only("family", family, rows, lambda m: m.family, {m.family for m in api.models() if m.family})
     if engine is not None:
         kept = set(api.runnable(engine, [m.name for m in rows]))
@@ -191,6 +189,8 @@ def methods_list(
     offers = api.offers()
     known = sorted({name for names in offers.values() for name in names})
     if engine is not None and engine not in known:
+        from metainf.domain import UnknownName
+
         raise UnknownName("engine", engine, known)
     rows = {
         name: {"what": text, "engines": offers[name]}
@@ -237,5 +237,7 @@ def only(
         return rows
     names = sorted(known)
     if wanted.lower() not in [name.lower() for name in names]:
+        from metainf.domain import UnknownName
+
         raise UnknownName(what, wanted, names)
     return [row for row in rows if str(of(row)).lower() == wanted.lower()]

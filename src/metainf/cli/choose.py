@@ -1,13 +1,13 @@
 """metainf select | size: the main job."""
 
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metainf.cli.answer import machine, show
-from metainf.cli.names import aim_names, one_of
+from metainf.cli.names import one_of
 from metainf.cli.options import (
+    AIMS,
     Concurrency,
     Dollars,
     Engines,
@@ -23,8 +23,9 @@ from metainf.cli.options import (
 )
 from metainf.cli.show import print_json, table
 from metainf.cli.units import amount, seconds
-from metainf.domain.errors import UnknownName
-from metainf.domain.objective import Aim, Objective
+
+if TYPE_CHECKING:
+    from metainf.domain import Objective
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +51,7 @@ def select(
     ] = None,
     aim: Annotated[
         str,
-        typer.Option(help=f"What to be best at: {', '.join(get_args(Aim))}.", autocompletion=aim_names),
+        typer.Option(help=f"What to be best at: {', '.join(AIMS)}.", autocompletion=one_of(*AIMS)),
     ] = "throughput_per_dollar",
     confidence: Annotated[
         float, typer.Option(help="Least probability of running and meeting all limits.")
@@ -67,9 +68,11 @@ def select(
     """Which hardware and which methods: ranked, with intervals, reasons and the command to run."""
     from metainf import api
     from metainf.api.pictures import check_picture
+    from metainf.cli.answer import show
+    from metainf.domain import UnknownName
 
-    if aim not in get_args(Aim):
-        raise UnknownName("aim", aim, get_args(Aim))
+    if aim not in AIMS:
+        raise UnknownName("aim", aim, AIMS)
     limits = {
         "aim": aim,
         "max_usd_per_hour": max_usd_per_hour,
@@ -151,6 +154,7 @@ def size(
 
 def _show_sizes(found: Any) -> None:
     from metainf import api
+    from metainf.cli.answer import machine
 
     head = (
         *("hardware", "method", "replicas", "devices", "$/h", "$/M requests", "in use"),
@@ -177,5 +181,7 @@ def _changes(
     }
 
 
-def _objective(limits: dict[str, Any]) -> Objective:
+def _objective(limits: dict[str, Any]) -> "Objective":
+    from metainf.domain import Objective
+
     return Objective.of({name: value for name, value in limits.items() if value is not None})

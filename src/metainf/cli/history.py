@@ -9,7 +9,6 @@ from metainf.cli.names import engine_names, format_names, hardware_names, model_
 from metainf.cli.options import Json, Offline, Store
 from metainf.cli.progress import bar
 from metainf.cli.show import print_json, table
-from metainf.domain.errors import BadInput
 
 records = typer.Typer(help="The records in the store.", no_args_is_help=True)
 
@@ -102,6 +101,8 @@ def records_merge(
     from metainf import api
 
     if "://" not in str(path) and not path.exists():
+        from metainf.domain import BadInput
+
         raise BadInput(f"expected an exported file or a store at {path}, found nothing: check the path")
     with bar("records read", None, json) as tell:
         added = api.store(store).merge(path, lambda batch: tell(batch.new + batch.known))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable, Iterable
-from typing import get_args
 
 COUNTED = re.compile(r"((?:\d+(?:-\d+)?[x×])?)(.*)")
 
@@ -45,13 +44,6 @@ def format_names(incomplete: str) -> list[str]:
     from metainf.importers import IMPORTERS
 
     return starting(incomplete, IMPORTERS)
-
-
-def aim_names(incomplete: str) -> list[str]:
-    """Aims of a selection."""
-    from metainf.domain.objective import Aim
-
-    return starting(incomplete, get_args(Aim))
 
 
 def one_of(*words: str) -> Callable[[str], list[str]]:

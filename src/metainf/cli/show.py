@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 READABLE = 36
 """Columns below which folded text is hard to read."""
@@ -17,6 +18,8 @@ def print_json(value: Any) -> None:
 
 def plain(value: Any) -> Any:
     """Domain values as plain data."""
+    from pydantic import BaseModel
+
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_none=True)
     if isinstance(value, Mapping):
@@ -80,7 +83,7 @@ def cell(item: object) -> str:
     return str(item)
 
 
-def fields(value: BaseModel) -> None:
+def fields(value: "BaseModel") -> None:
     """Known fields of a value, one a line."""
     for name, item in plain(value).items():
         print(f"{name:28} {cell(item) if not isinstance(item, dict) else json.dumps(item)}")

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf import catalog
-from metainf.domain import BadInput, Estimate, Hardware, Method, Model, NotSupported, Prediction, Workload
+from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
+from metainf.embed.physics import terms
 from metainf.learn.artifact import Artifact
-from metainf.learn.forecast import Forecast
+from metainf.learn.forecast import Forecast, predictions
 from metainf.learn.nearest import nearest
 from metainf.learn.serving import ServingLearner, Unseen
 from metainf.learn.table import Table
@@ -49,6 +50,7 @@ class TrainedPredictor:
         self.manifest, state = artifact.manifest, artifact.state
         try:
             self.learners = {side: ServingLearner.load(*_part(artifact, side)) for side in SIDES}
+            self._one_failure_model = len({repr(x.failures) for x in self.learners.values()}) == 1
             self.speculative = frozenset(state["speculative"])
             self.known = {side: frozenset(state["known"][side]) for side in SIDES}
         except (KeyError, TypeError) as error:
@@ -79,30 +81,37 @@ class TrainedPredictor:
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
         """Forecasts of all pairs by the learners that fit the question."""
         found = self.columns(model, workload, pairs)
-        new_model = np.full(len(pairs), catalog.model_group(model.name) not in self.known["model"])
+        t = None if _open_loop(workload) else terms(found)
+        p_ok = self.learners["model"].failures.p_ok(found, t) if t and self._one_failure_model else None
+        new_model = catalog.model_group(model.name) not in self.known["model"]
         devices, place = np.unique(found["device"], return_inverse=True)
-        new_device = np.array([name not in self.known["hardware"] for name in devices.tolist()])[place]
-        by_side = {side: learner.forecast(found) for side, learner in self.learners.items()}
-        return blend(by_side["model"], by_side["hardware"], new_model, new_device)
+        new_device = np.array([name not in self.known["hardware"] for name in devices.tolist()])[
+            place.ravel()
+        ]
+        by_side = {side: learner.forecast(found, t, p_ok) for side, learner in self.learners.items()}
+        return blend(by_side["model"], by_side["hardware"], np.full(len(pairs), new_model), new_device)
 
     def predict(self, model: Model, workload: Workload, pairs: Pairs) -> list[Prediction]:
         """One Prediction for each pair, without reasons (see `explain`)."""
         return predictions(self.forecast(model, workload, pairs))
 
-    def explain(self, model: Model, workload: Workload, pair: tuple[Hardware, Method]) -> tuple[str, ...]:
-        """What makes the predicted time of one pair, strongest first."""
-        told = self.learners["hardware"].explain(self.columns(model, workload, [pair]))[0]
-        return tuple(
-            f"{phrase}: {np.expm1(amount):+.0%} of the time"
-            if phrase.startswith("learned")
-            else f"{phrase}: {-np.expm1(-amount):.0%} of the time"
-            for phrase, amount in told
-        )
+    def explain(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
+        """What makes the predicted time of each pair, strongest first."""
+        told = self.learners["hardware"].explain(self.columns(model, workload, pairs))
+        return [
+            tuple(
+                f"{phrase}: {np.expm1(amount):+.0%} of the time"
+                if phrase.startswith("learned")
+                else f"{phrase}: {-np.expm1(-amount):.0%} of the time"
+                for phrase, amount in one
+            )
+            for one in told
+        ]
 
-    def nearest(self, model: Model, workload: Workload, pair: tuple[Hardware, Method]) -> tuple[str, ...]:
-        """The measured records closest to one pair, in words with their ids."""
+    def nearest(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
+        """The measured records closest to each pair, in words with their ids."""
         load = workload.concurrency or workload.batch_size or 1.0
-        return nearest(self._index, self.columns(model, workload, [pair]), float(load))
+        return nearest(self._index, self.columns(model, workload, pairs), float(load))
 
     def importance(self) -> list[tuple[str, str, float]]:
         """(target, feature, share of total gain) of the learned corrections, largest first."""
@@ -130,18 +139,13 @@ def blend(
     return Forecast(middle, scale, (model.p_ok + hardware.p_ok) / 2)
 
 
-def predictions(forecast: Forecast) -> list[Prediction]:
-    """Prediction values of a forecast. Built without validation: the numbers are ours and finite."""
-    bounds = {metric: np.stack(forecast.bounds(metric), axis=1).tolist() for metric in forecast.log_median}
-    found = []
-    for row, chance in enumerate(np.clip(forecast.p_ok, 0, 1).tolist()):
-        metrics = {}
-        for metric, values in bounds.items():
-            value, low, high = values[row]
-            if value == value:
-                metrics[metric] = Estimate.model_construct(value=value, low=low, high=high)
-        found.append(Prediction.model_construct(p_ok=chance, metrics=metrics, reasons=(), nearest=()))
-    return found
+def _open_loop(workload: Workload) -> bool:
+    """Whether the requests in flight must be found from their rate, which differs between the learners."""
+    return (
+        workload.request_rate_per_s is not None
+        and workload.concurrency is None
+        and workload.batch_size is None
+    )
 
 
 def _part(artifact: Artifact, side: str) -> tuple[dict[str, Any], dict[str, bytes]]:

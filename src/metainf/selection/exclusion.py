@@ -96,7 +96,7 @@ def _unvalued(judged: Judged, i: int) -> str:
 
 
 def _unlikely(judged: Judged, i: int) -> str:
-    hints = judged.pool.predictions[i].reasons[:1]
+    hints = judged.pool.outlook.predictions([i])[0].reasons[:1]
     return "; ".join([f"runs with a probability of {judged.pool.p_ok[i]:.0%} only", *hints])
 
 

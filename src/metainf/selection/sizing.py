@@ -19,7 +19,8 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from metainf.domain import Batching, Frozen, Hardware, Method, Model, NoFeasible, Objective, Workload
-from metainf.selection.predictor import MethodsFor, Predictor, Priced
+from metainf.selection.outlook import ask
+from metainf.selection.predictor import Forecaster, MethodsFor, Predictor, Priced
 from metainf.selection.scoring import Pool
 from metainf.selection.spread import Floats
 
@@ -60,7 +61,7 @@ def size(
     workload: Workload,
     objective: Objective,
     hardware: Sequence[Priced],
-    predictor: Predictor,
+    predictor: Predictor | Forecaster,
     methods_for: MethodsFor,
     target: Target,
 ) -> tuple[Sized, ...]:
@@ -77,7 +78,7 @@ def size(
     if not pairs:
         raise NoFeasible(f"no engine proposes a method for {model.name}: expected at least one candidate")
     usd = np.array([math.nan if price is None else price for price in prices], dtype=np.float64)
-    pool = Pool(model, workload, objective, pairs, usd, predictor.predict(model, workload, pairs))
+    pool = Pool(model, workload, objective, pairs, usd, ask(predictor, model, workload, pairs))
     capacity = pool.requests_per_s.quantile(-NormalDist().inv_cdf(objective.confidence))
     service = {name: _service(pool, name, target) for name in _wanted(objective)}
     found, failed = _sizes(pool, capacity, service, target)
