@@ -19,7 +19,7 @@ from metainf.domain import (
     Selection,
     Workload,
 )
-from metainf.selection.exclusion import Failure, failures, grouped, refused
+from metainf.selection.exclusion import Failure, failures, grouped, reasons, refused
 from metainf.selection.infeasible import way_out
 from metainf.selection.judging import Judged, judge
 from metainf.selection.predictor import MethodsFor, Pair, Predictor, Priced
@@ -152,5 +152,4 @@ def _nothing_proposed(model: Model, hardware: Sequence[Priced], out: Sequence[Fa
     names = ", ".join(sorted({machine.device.name for machine, _ in hardware})) or "no hardware"
     if not out:
         return f"no engine proposes a method for {model.name} on {names}: expected at least one candidate"
-    told = "; ".join(f"{group.excluded.limit}: {group.excluded.reason}" for group in grouped(out, 4))
-    return f"no method for {model.name} on {names} passes the checks: {told}"
+    return f"no method for {model.name} on {names} passes the checks: {reasons(grouped(out, 20), 4)}"
