@@ -83,7 +83,8 @@ def test_sglang_command_in_full() -> None:
         Speculative(algorithm="eagle3", tokens=3, draft_model="a/draft"),
     )
     assert launch.command == (
-        "python -m sglang.launch_server --model-path meta-llama/Llama-3.1-8B-Instruct --tp 2 --dp 2 "
+        "python -m sglang.launch_server --model-path meta-llama/Llama-3.1-8B-Instruct "
+        "--tp-size 2 --dp-size 2 "
         "--max-running-requests 32 --chunked-prefill-size 4096 --disable-radix-cache "
         "--kv-cache-dtype fp8_e4m3 --speculative-algorithm EAGLE3 --speculative-draft-model-path a/draft "
         "--speculative-num-steps 3 --speculative-eagle-topk 1 --speculative-num-draft-tokens 4 "
@@ -123,8 +124,8 @@ def test_llama_cpp_command_in_full() -> None:
         PrefixCache(enabled=False),
     )
     assert launch.command == (
-        "llama-server -m Llama-3.1-8B-Instruct-Q4_K_M.gguf -ngl all -sm layer -cb -np 4 -c 10240 "
-        "--no-cache-prompt -ctk q8_0 -ctv q8_0 -fa on"
+        "llama-server -m Llama-3.1-8B-Instruct-Q4_K_M.gguf -ngl all -sm layer -cb -np 4 "
+        "--no-cache-prompt -ctk q8_0 -ctv q8_0 -fa on -c 10240"
     )
     assert any("llama-quantize" in note for note in launch.notes)
 

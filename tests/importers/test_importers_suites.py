@@ -252,6 +252,15 @@ class TestLlmdReport(ImporterSuite):
         assert one.method.engine_version == "0.11.0" and metrics(one).tpot_s == 0.01
         assert one.setting.workload.concurrency is None and one.setting.workload.request_rate_per_s == 10
 
+    def test_the_most_memory_of_a_watched_accelerator(self, tmp_path: Path) -> None:
+        watched = "  observability:\n    components:\n"
+        for units, peak in (("GiB", 73.5), ("GiB", 70.0), ("percent", 99.0)):
+            watched += f"    - aggregate: {{gpu_memory_usage: {{units: {units}, max: {peak}}}}}\n"
+        path = tmp_path / "watched.yaml"
+        path.write_text(self.good.read_text().replace("\nresults:\n", f"\nresults:\n{watched}", 1))
+        (found,) = read(path, context=Context())
+        assert isinstance(found, Record) and metrics(found).memory_gib == 73.5
+
 
 class TestInferenceX(ImporterSuite):
     format, good, context, rows, rejected = "inferencex", FIXTURES / "inferencex.json", Context(), 3, 1

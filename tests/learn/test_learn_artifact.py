@@ -116,7 +116,7 @@ def test_a_swapped_added_or_missing_member_is_refused() -> None:
         "format": FORMAT, "version": VERSION, "members": {"state.json": hashlib.sha256(state).hexdigest()}
     }  # fmt: skip
     assert load(with_manifest(manifest, {"state.json": state})).state == {}
-    for members in ({"state.json": b"[]"}, {"state.json": state, "trees/x.ubj": b"x"}, {}):
+    for members in ({"state.json": b"[]"}, {"state.json": state, "trees/x.bin": b"x"}, {}):
         with pytest.raises(ArtifactError, match="do not match"):
             load(with_manifest(manifest, members))
 

@@ -115,3 +115,21 @@ def test_a_fold_has_rows_to_learn_from() -> None:
     dates = ["2025-01-01"] * 9 + ["2026-01-01"]
     found = made([("alpha", "x", float(n + 1), "small", n + 1.0, 100.0, day) for n, day in enumerate(dates)])
     assert all(len(fold.train) for fold in folds(found, "time"))
+
+
+@pytest.mark.parametrize("most", [2, 3, 5])
+def test_many_groups_are_dealt_whole_to_few_folds(most: int) -> None:
+    found = many()
+    dealt = list(folds(found, "model", most))
+    assert len(dealt) == most
+    held = [set(found.keys["model_group"][fold.test]) for fold in dealt]
+    assert sorted(name for names in held for name in names) == sorted(PARAMS_B)
+    for fold, names in zip(dealt, held, strict=True):
+        assert not names & set(found.keys["model_group"][fold.train])
+        assert len(names) == 1 or f"and {len(names) - 1} more" in fold.name
+
+
+def test_few_groups_are_left_out_one_by_one() -> None:
+    found = many()
+    names = [fold.name for fold in folds(found, "model", len(PARAMS_B))]
+    assert names == [fold.name for fold in folds(found, "model")]

@@ -63,7 +63,7 @@ def test_pictures_are_answered_by_the_image_part() -> None:
     method = Method(engine="diffusers", techniques=(Precision(dtype="bf16"),))
     said = predictor.predict(SDXL, Workload(batch_size=2), [(H100, method)])[0]
     assert said.metrics["images_per_s"].value * said.metrics["e2e_s"].value == pytest.approx(2)
-    assert "tpot_s" not in said.metrics and predictor.nearest(SDXL, Workload(), (H100, method)) == ()
+    assert "tpot_s" not in said.metrics and predictor.nearest(SDXL, Workload(), [(H100, method)]) == [()]
     nameless = SDXL.model_copy(update={"denoiser_params_b": None})
     with pytest.raises(NotSupported, match="denoiser_params_b"):
         predictor.predict(nameless, Workload(), [(H100, method)])
@@ -82,7 +82,9 @@ def test_published_acceptance_answers_for_unmeasured_speculation() -> None:
     said = predictor.predict(LLAMA, CHAT, [(H100, Method(engine="vllm")), (H100, draft)])
     plain, fast = (found.metrics["tpot_s"] for found in said)
     assert fast.value < plain.value and fast.high / fast.low > plain.high / plain.low
-    assert any("published acceptance" in reason for reason in predictor.explain(LLAMA, CHAT, (H100, draft)))
+    assert any(
+        "published acceptance" in reason for reason in predictor.explain(LLAMA, CHAT, [(H100, draft)])[0]
+    )
 
 
 def test_the_test_tables_have_no_energy() -> None:

@@ -9,15 +9,20 @@ from metainf.api.catalogue import (
     methods,
     model,
     models,
+    offers,
     price,
+    prices,
+    runnable,
     techniques,
+    workload,
     workloads,
 )
-from metainf.api.choosing import Question, command_of, pareto_plot, select, size
-from metainf.api.history import Imported, import_file, sources, store
-from metainf.api.learning import evaluate, importance, train, write_report
+from metainf.api.choosing import ENGINES, Question, command_of, pareto_plot, select, size
+from metainf.api.history import Imported, export, import_file, sources, store
+from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
 
 __all__ = [
+    "ENGINES",
     "Imported",
     "Question",
     "command_of",
@@ -25,21 +30,28 @@ __all__ = [
     "detect",
     "device",
     "devices",
+    "draw_figures",
     "evaluate",
+    "evaluation_plan",
+    "export",
     "import_file",
     "importance",
     "method_in_words",
     "methods",
     "model",
     "models",
+    "offers",
     "pareto_plot",
     "price",
+    "prices",
+    "runnable",
     "select",
     "size",
     "sources",
     "store",
     "techniques",
     "train",
+    "workload",
     "workloads",
     "write_report",
 ]

@@ -1,12 +1,15 @@
 """What things are called, and what is known of them."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 from metainf import catalog
 from metainf.domain import Device, Hardware, Method, Model, NotSupported, Setting, Technique, Workload
-from metainf.domain.errors import BadInput
+from metainf.domain.errors import BadInput, UnknownName
+
+TRACE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 
 
 def models() -> list[Model]:
@@ -14,9 +17,26 @@ def models() -> list[Model]:
     return list(catalog.models().values())
 
 
-def model(name_or_path: str) -> Model:
-    """A model by name, or read from config.json, a diffusers folder or a GGUF file."""
-    return catalog.find_model(name_or_path)
+def model(name_or_path: str, offline: bool = False) -> Model:
+    """A model by name, or read from config.json, a diffusers folder or a GGUF file.
+
+    A name of the form organisation/name that the catalogue does not know is looked up on the Hugging Face
+    hub, unless `offline` (see `catalog.hub`). Raises UnknownName saying what came of it.
+    """
+    try:
+        return catalog.find_model(name_or_path)
+    except UnknownName as unknown:
+        from metainf.catalog.hub import Hub, HubError, looks_like_repository
+
+        if not looks_like_repository(name_or_path):
+            raise
+        hub = None if offline else Hub.of_environment(os.environ)
+        if hub is None:
+            raise unknown.explained("the Hugging Face hub was not asked (offline)") from None
+        try:
+            return hub.model(name_or_path)
+        except HubError as error:
+            raise unknown.explained(str(error)) from None
 
 
 def devices() -> list[Device]:
@@ -31,8 +51,20 @@ def device(name_or_path: str) -> Device:
 
 def price(device_name: str) -> float | None:
     """Median on-demand price in US dollars per device and hour, None where none is known."""
-    found = catalog.price(device_name)
+    try:
+        found = catalog.price(device_name)
+    except UnknownName:
+        return None
     return None if found is None else found.usd_per_device_hour
+
+
+def prices(name_or_path: str) -> list[catalog.Price]:
+    """Newest price of each tier of a device, none for one that the catalogue does not know."""
+    try:
+        found = [catalog.price(name_or_path, tier) for tier in catalog.tiers(name_or_path)]
+    except BadInput:
+        return []
+    return [price for price in found if price is not None]
 
 
 def detect() -> list[Hardware]:
@@ -54,11 +86,31 @@ def techniques() -> dict[str, str]:
     }
 
 
-def methods(engine: str, model_name: str, on: str) -> list[tuple[Method, str]]:
+def offers() -> dict[str, list[str]]:
+    """Kind of technique -> the engines that have a setting for it."""
+    from metainf import engines
+
+    kinds = [(name, maker.offers) for name, maker in engines.engines().items()]
+    union = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(Technique)[0])}
+    return {name: [engine for engine, offered in kinds if kind in offered] for name, kind in union.items()}
+
+
+def runnable(engine: str, names: Sequence[str]) -> list[str]:
+    """The models for which an engine has a method on some common hardware (eight H100 or one MI300X)."""
+    from metainf import engines
+
+    maker = engines.engine(engine)
+    machines = [machine for machine, _ in hardware_of(["8xh100", "mi300x"])]
+    return [
+        n for n in names if any(maker.methods(model(n, True), machine, Workload()) for machine in machines)
+    ]
+
+
+def methods(engine: str, model_name: str, on: str, offline: bool = False) -> list[tuple[Method, str]]:
     """Candidate methods of an engine, each with its launch command."""
     from metainf import engines
 
-    found, subject = [], model(model_name)
+    found, subject = [], model(model_name, offline)
     for hardware in hardware_of([on]):
         maker = engines.engine(engine)
         for method in maker.methods(subject, hardware[0], Workload()):
@@ -67,29 +119,52 @@ def methods(engine: str, model_name: str, on: str) -> list[tuple[Method, str]]:
 
 
 def hardware_of(texts: Sequence[str]) -> list[tuple[Hardware, float | None]]:
-    """Hardware with its price per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5"."""
-    found: list[tuple[Hardware, float | None]] = []
+    """Hardware with its price per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5".
+
+    Hardware that is named twice counts once. A stated price wins over the catalogue's; raises BadInput for
+    two different stated ones.
+    """
+    found: dict[str, Hardware] = {}
+    stated: dict[str, float] = {}
     for text in texts:
         own = catalog.parse_price(text)
         for item in catalog.parse_hardware(text):
-            each = own.get(item.device.name, price(item.device.name))
-            found.append((item, None if each is None or item.count is None else each * item.count))
+            found[item.id] = item
+            each = own.get(item.device.name)
+            if each is None:
+                continue
+            if stated.setdefault(item.id, each) != each:
+                raise BadInput(
+                    f"{item.count} × {item.device.name}: expected one price, found {stated[item.id]:g} and "
+                    f"{each:g} dollars per device and hour"
+                )
     if not found:
         raise BadInput('expected hardware such as "1-4xL4", found none')
-    return found
+    return [(item, _per_hour(item, stated.get(item.id))) for item in found.values()]
+
+
+def _per_hour(item: Hardware, stated: float | None) -> float | None:
+    each = price(item.device.name) if stated is None else stated
+    return None if each is None or item.count is None else each * item.count
+
+
+def workload(name_or_path: str) -> Workload:
+    """A workload by name, or the moments of a trace file. A known name wins over a file of that name."""
+    if not name_or_path.strip():
+        raise BadInput("expected the name of a workload or a trace file, found an empty text")
+    path = Path(name_or_path)
+    if name_or_path not in catalog.workloads() and (path.exists() or path.suffix in TRACE_ENDINGS):
+        from metainf.importers.traces import read_trace
+
+        return read_trace(name_or_path)
+    return catalog.find_workload(name_or_path)
 
 
 def workload_of(text: str | None, changes: dict[str, Any]) -> Workload:
     """A named workload or a trace file, with fields replaced. Lengths may be plain token counts."""
     base: dict[str, Any] = {}
     if text is not None:
-        if Path(text).exists():
-            from metainf.importers.traces import read_trace
-
-            found = read_trace(text)
-        else:
-            found = catalog.find_workload(text)
-        base = found.model_dump(mode="json", exclude_none=True)
+        base = workload(text).model_dump(mode="json", exclude_none=True)
     for side in ("input_tokens", "output_tokens"):
         if isinstance(changes.get(side), (int, float)):
             changes = changes | {side: {"mean": changes[side]}}
@@ -103,12 +178,12 @@ def workload_of(text: str | None, changes: dict[str, Any]) -> Workload:
     return merged
 
 
-def describe(model_name: str, hardware: str | None, workload: str | None) -> str:
+def describe(model_name: str, hardware: str | None, workload: str | None, offline: bool = False) -> str:
     """The generated description, in paragraphs."""
     from metainf.embed.describe import describe as describe_setting
     from metainf.embed.describe import describe_hardware, describe_model, describe_workload
 
-    subject = model(model_name)
+    subject = model(model_name, offline)
     if hardware and workload:
         machine = hardware_of([hardware])[-1][0]
         return describe_setting(Setting(model=subject, workload=workload_of(workload, {}), hardware=machine))

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from metainf import catalog
 from metainf.api.catalogue import hardware_of, model, workload_of
+from metainf.api.predictable import why_not
 from metainf.domain import (
+    BadInput,
     Candidate,
     Excluded,
     Hardware,
@@ -42,6 +44,11 @@ class Question:
     engines: Sequence[str] = ENGINES
     top: int = 10
     predictor: Path | None = None
+    offline: bool = False
+
+    def __post_init__(self) -> None:
+        if self.top < 1:
+            raise BadInput(f"expected at least 1 answer, found {self.top}")
 
 
 def select(question: Question) -> Selection:
@@ -62,15 +69,16 @@ def select(question: Question) -> Selection:
         subject, work, question.objective, hardware_of(question.hardware), predictor,
         _proposals(question.engines, subject, work), rules,
     )  # fmt: skip
-    return found.model_copy(update={"ranked": tuple(_explained(predictor, found, c) for c in found.ranked)})
+    return found.model_copy(update={"ranked": _explained(predictor, found)})
 
 
 def size(question: Question, rate_per_s: float, percentile: str | None = None) -> "tuple[Sized, ...]":
     """The cheapest deployments that serve a request rate under the limits (means, or a percentile)."""
     from metainf import selection
-    from metainf.domain import BadInput
 
     subject, work = _parts(question)
+    predictor = load_predictor(question.predictor)
+    predictor.require(subject, work)
     if percentile not in (None, "p50", "p90", "p95", "p99"):
         raise BadInput(f"expected a percentile of p50, p90, p95 or p99, found {percentile!r}")
     target = selection.Target.of(
@@ -78,8 +86,8 @@ def size(question: Question, rate_per_s: float, percentile: str | None = None) -
         | ({"percentile": percentile} if percentile else {})
     )
     return selection.size(
-        subject, work, question.objective, hardware_of(question.hardware), load_predictor(question.predictor),
-        _proposals(question.engines, subject, work), target,
+        subject, work, question.objective, hardware_of(question.hardware), predictor,
+        _passing(_proposals(question.engines, subject, work), _checker(subject, work, predictor)), target,
     )  # fmt: skip
 
 
@@ -126,16 +134,10 @@ def recovery(subject: Model) -> dict[str, float]:
 
 def pareto_plot(found: Selection, path: Path) -> Path:
     """Picture of throughput per dollar against time per output token, intervals included."""
-    from metainf.domain import MissingExtra
+    from metainf.api.pictures import check_picture, drawing, keep
 
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingExtra("--plot", "plot") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
+    check_picture(path)
+    figure, axes = drawing().subplots(figsize=(8, 5), layout="constrained")
     for place, candidate in enumerate(found.ranked, 1):
         speed, latency = (
             candidate.prediction.metrics.get(name) for name in ("output_tokens_per_s", "tpot_s")
@@ -155,15 +157,12 @@ def pareto_plot(found: Selection, path: Path) -> Path:
     )
     axes.set_title(f"{found.model.name}: predicted, with 90 % intervals")
     axes.legend(fontsize=7)
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    keep(figure, path)
     return path
 
 
 def _parts(question: Question) -> tuple[Model, Workload]:
-    from metainf.domain import BadInput
-
-    work, subject = workload_of(question.workload, question.changes), model(question.model)
+    work, subject = workload_of(question.workload, question.changes), model(question.model, question.offline)
     if draws(subject):
         if work.input_tokens is not None or work.output_tokens is not None:
             raise BadInput(
@@ -192,12 +191,27 @@ def _proposals(names: Sequence[str], subject: Model, work: Workload) -> Callable
     return lambda hardware: [method for maker in makers for method in maker.methods(subject, hardware, work)]
 
 
+def _passing(
+    proposals: Callable[[Hardware], list[Method]], check: Callable[[Hardware, Method], Excluded | None]
+) -> Callable[[Hardware], list[Method]]:
+    """The proposals that no check puts out."""
+
+    def methods(hardware: Hardware) -> list[Method]:
+        judged = [(method, check(hardware, method)) for method in proposals(hardware)]
+        return [method for method, out in judged if out is None]
+
+    return methods
+
+
 def _checker(
     subject: Model, work: Workload, predictor: "TrainedPredictor"
 ) -> Callable[[Hardware, Method], Excluded | None]:
     from metainf import engines
 
     def check(hardware: Hardware, method: Method) -> Excluded | None:
+        unknown = why_not(hardware)
+        if unknown is not None:
+            return Excluded(hardware=hardware, method=method, limit="unknown", reason=unknown)
         for finding in engines.check(method, subject, work, hardware):
             return Excluded(
                 hardware=hardware, method=method, limit=_LIMIT_OF_EFFECT[finding.effect],
@@ -241,9 +255,16 @@ def _noter(subject: Model, work: Workload) -> Callable[[Hardware, Method], tuple
     return notes
 
 
-def _explained(predictor: "TrainedPredictor", found: Selection, candidate: Candidate) -> Candidate:
-    pair = (candidate.hardware, candidate.method)
-    reasons = predictor.explain(found.model, found.workload, pair)
-    nearest = predictor.nearest(found.model, found.workload, pair)
-    told = candidate.prediction.model_copy(update={"reasons": reasons, "nearest": nearest})
-    return candidate.model_copy(update={"prediction": told})
+def _explained(predictor: "TrainedPredictor", found: Selection) -> tuple[Candidate, ...]:
+    """The ranked candidates with their reasons and nearest records."""
+    pairs = [(candidate.hardware, candidate.method) for candidate in found.ranked]
+    reasons = predictor.explain(found.model, found.workload, pairs)
+    nearest = predictor.nearest(found.model, found.workload, pairs)
+    told = [
+        candidate.prediction.model_copy(update={"reasons": why, "nearest": near})
+        for candidate, why, near in zip(found.ranked, reasons, nearest, strict=True)
+    ]
+    return tuple(
+        candidate.model_copy(update={"prediction": prediction})
+        for candidate, prediction in zip(found.ranked, told, strict=True)
+    )

@@ -1,16 +1,21 @@
 """The store of measured runs: import, list."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from metainf import catalog
-from metainf.domain import Record, Rejected
+from metainf.api.catalogue import model
+from metainf.domain import BadInput, Record, Rejected, UnknownName
 
 if TYPE_CHECKING:
     from metainf.store import Store
+
+Tell = Callable[[int], None]
+STEP = 500
+"""Rows between two words to `tell`."""
 
 
 @dataclass
@@ -41,20 +46,34 @@ def store(url: str | None = None, create: bool = True) -> "Store":
     return open_store(url, create=create)
 
 
-def import_file(path: Path, format: str | None, said: dict[str, str], into: "Store | None") -> Imported:
-    """Read a result file into a store (None: only look). Rows that were acknowledged stay, whatever comes."""
+def import_file(
+    path: Path,
+    format: str | None,
+    said: dict[str, str],
+    into: "Store | None",
+    offline: bool = False,
+    tell: Tell = lambda _: None,
+) -> Imported:
+    """Read a result file into a store (None: only look). Rows that were acknowledged stay, whatever comes.
+
+    `said` are facts that the file lacks (model, hardware, engine); `tell` hears how many more rows are read.
+    """
     from metainf import importers
 
+    _known(said)
+    given: dict[str, Any] = dict(said)
     if "model" in said:
-        catalog.find_model(said["model"])
+        given["model"] = model(said["model"], offline)
     if "hardware" in said:
         catalog.parse_hardware(said["hardware"])
     name = format or importers.detect(path)
     result, reasons = Imported(str(path), name), Counter[str]()
 
     def good() -> Iterator[Record]:
-        for item in importers.read(path, name, importers.Context(**said)):  # type: ignore[arg-type]
+        for item in importers.read(path, name, importers.Context(**given)):
             result.read += 1
+            if result.read % STEP == 0:
+                tell(STEP)
             if isinstance(item, Rejected):
                 reasons[item.reason] += 1
             else:
@@ -67,6 +86,33 @@ def import_file(path: Path, format: str | None, said: dict[str, str], into: "Sto
         result.new, result.known = added.new, added.known
     result.rejected, result.reasons = sum(reasons.values()), dict(reasons.most_common())
     return result
+
+
+def _known(said: dict[str, str]) -> None:
+    """Refuse empty facts, and an engine that is nearly a known one (a slip of the hand)."""
+    from difflib import get_close_matches
+
+    from metainf.engines import ENGINES
+
+    empty = sorted(name for name, value in said.items() if not value.strip())
+    if empty:
+        raise BadInput(f"--{empty[0]}: expected a value, found an empty text")
+    engine = said.get("engine")
+    if engine is not None and engine not in ENGINES and get_close_matches(engine, ENGINES, cutoff=0.75):
+        raise UnknownName("engine", engine, ENGINES)
+
+
+def export(opened: "Store", path: Path, tell: Tell = lambda _: None) -> int:
+    """Write all records of a store to a .parquet or .jsonl file; `tell` hears how many more are written."""
+    from metainf.store.files import write_records
+
+    def told() -> Iterator[Record]:
+        for place, record in enumerate(opened.query(), 1):
+            if place % STEP == 0:
+                tell(STEP)
+            yield record
+
+    return write_records(path, told())
 
 
 def sources(url: str | None = None) -> list[dict[str, Any]]:

@@ -6,23 +6,33 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metainf.domain import Record
+from metainf.domain import BadInput, Record
 
 if TYPE_CHECKING:
+    from metainf.learn.evaluate import Plan
     from metainf.store import Store
 
 
-def train(opened: "Store", output: Path) -> dict[str, Any]:
-    """Train on all records of a store and write the predictor. Returns its manifest. Deterministic."""
+def train(opened: "Store", output: Path, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
+    """Train on all records of a store and write the predictor. Returns its manifest. Deterministic.
+
+    `tell` hears what is being done. Raises BadInput before the work where `output` has no folder.
+    """
     from metainf import __version__
     from metainf.learn.artifact import Artifact
     from metainf.learn.nearest import index
     from metainf.learn.predictor import fit
     from metainf.learn.table import table
 
+    if not output.parent.is_dir():
+        raise BadInput(f"expected a folder for {output.name} at {output.parent}, found none: make it first")
+    tell("reading the records of the store")
     records = sorted(opened.query(), key=lambda record: record.id)
+    tell(f"laying out {len(records):,} records as columns")
     rows = table(records)
+    tell(f"training on {len(records):,} records")
     state, trees = fit(rows)
+    tell("indexing the measured records")
     state["nearest"] = index(rows, records)
     manifest = {
         "metainf": __version__,
@@ -39,24 +49,77 @@ def train(opened: "Store", output: Path) -> dict[str, Any]:
     return manifest
 
 
+def evaluation_plan(**fields: Any) -> "Plan":
+    """What to judge, by the fields of `metainf.learn.evaluate.Plan`. Raises BadInput for a wrong one."""
+    from metainf.learn.evaluate import plan_of
+
+    return plan_of(**fields)
+
+
 def evaluate(
     opened: "Store",
-    sources: Sequence[str] | None,
-    by: Sequence[str],
+    plan: "Plan | None" = None,
     tell: Callable[[str], None] = lambda _: None,
+    text: bool = False,
+    peer: Path | None = None,
 ) -> dict[str, Any]:
-    """Judge every chooser and learner on held-out groups, per source; `tell` hears of progress."""
-    from metainf.learn.evaluate import evaluate_table
-    from metainf.learn.table import table
+    """Judge every chooser and learner on held-out groups, per source; `tell` hears of progress.
 
-    return evaluate_table(table(opened.query()), sources, by, tell)
+    plan: see `evaluation_plan`. text: also judge language-model vectors (needs the text
+    extra and its weights). peer: a Parquet table of another tool's predictions for runs of the store.
+    """
+    import numpy as np
+
+    from metainf.learn.evaluate import Plan, evaluate_table, wanted_sources
+    from metainf.learn.peers import attach
+    from metainf.learn.table import TEXTS, table
+
+    wanted = plan or Plan()
+    rows = table(opened.query(), texts=text)
+    words = None
+    if text:
+        from metainf.embed.minilm import MiniLM
+
+        kept = np.isin(rows.keys["source"], wanted_sources(rows, wanted.sources))
+        told = sorted({line for key in TEXTS for line in rows.keys[key][kept].tolist()})
+        tell(f"embedding {len(told)} descriptions")
+        words = dict(zip(told, MiniLM().embed(told), strict=True))
+    if peer is not None:
+        rows = attach(rows, _parquet(peer))
+    return evaluate_table(rows, wanted, words, tell)
 
 
-def write_report(result: dict[str, Any], path: Path) -> None:
-    """Write the results page in Markdown."""
+def _parquet(path: Path) -> list[dict[str, Any]]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_table
+
+    try:
+        found: list[dict[str, Any]] = read_table(path).to_pylist()
+    except (OSError, ArrowException) as error:
+        raise BadInput(f"expected a Parquet table in {path}: {error}") from None
+    return found
+
+
+def write_report(result: dict[str, Any], path: Path, plots: Path | None = None) -> None:
+    """Write the results page in Markdown, and its figures into the folder `plots` where one is given."""
     from metainf.learn.report import page
 
-    path.write_text(page(result), encoding="utf-8")
+    drawn = {} if plots is None else draw_figures(result, plots)
+    shown = {title: _beside(figure, path.parent) for title, figure in drawn.items()}
+    path.write_text(page(result, shown), encoding="utf-8")
+
+
+def draw_figures(result: dict[str, Any], folder: Path) -> dict[str, Path]:
+    """Draw the figures of an evaluation as SVG files into a folder. Paths by title."""
+    from metainf.learn.figures import draw
+
+    return draw(result, folder)
+
+
+def _beside(path: Path, folder: Path) -> str:
+    import os.path
+
+    return Path(os.path.relpath(path, folder)).as_posix()
 
 
 def importance(path: Path | None = None, plot: Path | None = None) -> list[tuple[str, str, float]]:
@@ -70,25 +133,18 @@ def importance(path: Path | None = None, plot: Path | None = None) -> list[tuple
 
 
 def _plot(rows: list[tuple[str, str, float]], path: Path) -> None:
-    from metainf.domain import MissingExtra
+    from metainf.api.pictures import check_picture, drawing, keep
 
-    try:
-        import matplotlib
-    except ImportError:
-        raise MissingExtra("--plot", "plot") from None
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
+    check_picture(path)
     targets = list(dict.fromkeys(row[0] for row in rows))
-    figure, axes = pyplot.subplots(
+    figure, axes = drawing().subplots(
         1, len(targets), figsize=(5 * len(targets), 5), layout="constrained", squeeze=False
     )
     for axis, target in zip(axes[0], targets, strict=True):
         top = [(name, share) for t, name, share in rows if t == target][:15][::-1]
         axis.barh([name for name, _ in top], [share for _, share in top])
         axis.set(title=target, xlabel="share of gain")
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
+    keep(figure, path)
 
 
 def _hash(records: Sequence[Record]) -> str:

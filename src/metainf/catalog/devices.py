@@ -11,6 +11,7 @@ from metainf.catalog.tables import table
 from metainf.domain import BadInput, Device, Hardware, UnknownName
 
 MEMORY_TOLERANCE = 0.2  # drivers report 22 to 24 GB for a 24 GB card
+WIDEST_RANGE = 64
 HARDWARE = re.compile(
     r"(?:(?P<low>\d+)(?:\s*[-–—]\s*(?P<high>\d+))?\s*[x×*]\s*(?=\S))?(?P<device>[^@]+?)"
     r"(?:\s*@\s*\$?(?P<price>[\d.]+))?",
@@ -130,6 +131,11 @@ def _parse(text: str) -> list[tuple[Hardware, float | None]]:
         high = int(match["high"] or low)
         if not 1 <= low <= high <= 4096:
             raise BadInput(f"cannot read hardware {part.strip()!r}: counts must rise from 1 to at most 4096")
+        if high - low >= WIDEST_RANGE:
+            raise BadInput(
+                f"cannot read hardware {part.strip()!r}: a range holds at most {WIDEST_RANGE} counts, found "
+                f"{high - low + 1}; name those you mean: {low}x{match['device']},{high}x{match['device']}"
+            )
         usd = _usd(match["price"], part)
         device = find_device(match["device"].strip())
         found += [(Hardware(device=device, count=n), usd) for n in range(low, high + 1)]

@@ -5,12 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from metainf.catalog.encoders import refuse_encoders
 from metainf.catalog.shapes import Extras, count_params
 from metainf.catalog.structures import GATED, PLAIN_MLP, POSITIONS, TIED
+from metainf.catalog.weights import params_b
 from metainf.domain import BadInput, Model
 
 Config = Mapping[str, Any]
 
+LARGEST = 1_000_000_000
+"""No layer, head, width or table of a model counts more than this."""
 NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 KEYS: dict[str, tuple[str, ...]] = {
     "num_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
@@ -65,21 +69,33 @@ def read_config(path: Path) -> Model:
         raise BadInput(f"{file.name} holds a {type(config).__name__}, expected a Hugging Face configuration")
     folder = file.resolve().parent.name
     name = config.get("_name_or_path") or (folder if file.name == "config.json" else file.stem)
-    return model_of(config, str(name))
+    model = model_of(config, str(name))
+    return model if model.params_b is not None or file.name != "config.json" else _weighed(model, file.parent)
+
+
+def _weighed(model: Model, folder: Path) -> Model:
+    """A model whose shapes do not tell its size, with the parameters that its weight files hold."""
+    counted = params_b(folder)
+    if counted is None:
+        return model
+    active = None if model.num_experts else round(counted, 4)
+    return model.model_copy(update={"params_b": round(counted, 4), "active_params_b": active})
 
 
 def model_of(config: Config, name: str) -> Model:
-    """Model of a parsed configuration. `params_b` stays None for an unknown structure."""
+    """Model of a parsed configuration. `params_b` stays None for an unknown structure.
+
+    Raises BadInput naming what is missing or wrong, NotSupported for a model that generates nothing.
+    """
     inner = decoder_of(config)
+    refuse_encoders(inner, name)
     facts: dict[str, Any] = {
         field: value for field, keys in KEYS.items() if (value := _first(inner, keys)) is not None
     }
     blocks = inner.get("layers_block_type") or inner.get("hybrid_override_pattern")
     if "num_layers" not in facts and isinstance(blocks, list | str) and blocks:
         facts["num_layers"] = len(blocks)
-    missing = [
-        f"{k} ({' or '.join(KEYS[k])})" for k in ("num_layers", "hidden_size", "num_heads") if k not in facts
-    ]
+    missing = [_missing(inner, k) for k in ("num_layers", "hidden_size", "num_heads") if k not in facts]
     if missing:
         raise BadInput(f"configuration of {name} lacks {', '.join(missing)}: is it a language model's?")
     facts |= _derived(inner, facts)
@@ -130,11 +146,18 @@ def _first(config: Config, keys: tuple[str, ...]) -> int | None:
         if (
             isinstance(value, int | float)
             and not isinstance(value, bool)
-            and value > 0
+            and 0 < value <= LARGEST
             and value == int(value)
         ):
             return int(value)
     return None
+
+
+def _missing(config: Config, field: str) -> str:
+    """A field that is not there, with what stands in its place."""
+    wrong = [f"{key} is {config[key]!r:.40}" for key in KEYS[field] if config.get(key) is not None]
+    found = f"; expected a whole number from 1 to {LARGEST:,}, but {wrong[0]}" if wrong else ""
+    return f"{field} ({' or '.join(KEYS[field])}{found})"
 
 
 def _text(value: object) -> str | None:

@@ -1,10 +1,10 @@
 """A Model from a diffusers folder: model_index.json and the configurations of its components."""
 
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
+from metainf.catalog.weights import params_b
 from metainf.domain import BadInput, Model
 
 DENOISERS = ("transformer", "unet", "prior", "decoder")
@@ -26,9 +26,9 @@ def read_pipeline(folder: Path) -> Model:
     kind = _class(index[part]) or part
     config = _json(folder / part / "config.json")
     heads, width = _shape(config)
-    denoiser = _params_b(folder / part)
-    text = _total([_params_b(folder / p) for p in TEXT_ENCODERS if _class(index.get(p))])
-    vae = _total([_params_b(folder / p) for p in VAES if _class(index.get(p))])
+    denoiser = params_b(folder / part)
+    text = _total([params_b(folder / p) for p in TEXT_ENCODERS if _class(index.get(p))])
+    vae = _total([params_b(folder / p) for p in VAES if _class(index.get(p))])
     facts: dict[str, Any] = {
         "name": str(index.get("_name_or_path") or folder.resolve().name),
         "modality": "video" if any(word in kind for word in VIDEO) else "image",
@@ -95,31 +95,3 @@ def _resolution(folder: Path, config: dict[str, Any]) -> int | None:
 def _total(sizes: list[float | None]) -> float | None:
     known = [size for size in sizes if size is not None]
     return sum(known) if sizes and len(known) == len(sizes) else None
-
-
-def _params_b(folder: Path) -> float | None:
-    """Billions of parameters in a component's .safetensors files (one variant), None where there are none."""
-    files = sorted(folder.glob("*.safetensors"))
-    plain = [file for file in files if not any(v in file.name for v in (".fp16", ".bf16", ".non_ema"))]
-    return sum(_count(file) for file in plain or files) / 1e9 if files else None
-
-
-def _count(file: Path) -> int:
-    """Parameters of one safetensors file, from its header (8-byte length, then JSON)."""
-    try:
-        with file.open("rb") as opened:
-            (size,) = struct.unpack("<Q", opened.read(8))
-            if size > file.stat().st_size:
-                raise ValueError("header longer than the file")
-            header = json.loads(opened.read(size))
-    except (OSError, ValueError, struct.error) as error:
-        raise BadInput(f"{file.name} is not a readable safetensors file: {error}") from None
-    total = 0
-    for name, tensor in header.items():
-        if name == "__metadata__":
-            continue
-        weights = 1
-        for dimension in tensor["shape"]:
-            weights *= int(dimension)
-        total += weights
-    return total

@@ -1,31 +1,31 @@
 """metainf select | size: the main job."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metainf.cli.show import cell, console, print_json, table
+from metainf.cli.names import one_of
+from metainf.cli.options import (
+    AIMS,
+    Concurrency,
+    Dollars,
+    Engines,
+    HardwareNames,
+    Json,
+    ModelName,
+    Offline,
+    Predictor,
+    Time,
+    Tokens,
+    Top,
+    WorkloadName,
+)
+from metainf.cli.show import print_json, table
 from metainf.cli.units import amount, seconds
-from metainf.domain.objective import Aim, Candidate, Objective, Selection
 
-ModelName = Annotated[
-    str, typer.Option("--model", "-m", help="Name, config.json, diffusers folder or GGUF file.")
-]
-HardwareNames = Annotated[
-    list[str],
-    typer.Option("--hardware", "-H", help='Candidates: "1-4xL4", "A100-80GB", "2xh100@3.5" ($/device-hour).'),
-]
-WorkloadName = Annotated[
-    str | None, typer.Option("--workload", "-w", help="A named workload or a trace file.")
-]
-Tokens = Annotated[float | None, typer.Option(help="Mean tokens of a request.")]
-Pixels = Annotated[int | None, typer.Option(help="Pixels of a side (image and video models).")]
-Time = Annotated[str | None, typer.Option(help="Limit, such as 500ms.")]
-Dollars = Annotated[float | None, typer.Option(help="Limit in US dollars.")]
-Predictor = Annotated[Path | None, typer.Option(help="A trained predictor; the shipped one by default.")]
-Engines = Annotated[list[str] | None, typer.Option("--engine", help="Only these engines.")]
-Json = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
+if TYPE_CHECKING:
+    from metainf.domain import Objective
 
 
 def register(app: typer.Typer) -> None:
@@ -40,9 +40,7 @@ def select(
     workload: WorkloadName = None,
     input_tokens: Tokens = None,
     output_tokens: Tokens = None,
-    concurrency: Annotated[
-        float | None, typer.Option("--concurrency", "-c", help="Requests in flight.")
-    ] = None,
+    concurrency: Annotated[float | None, Concurrency] = None,
     rate: Annotated[str | None, typer.Option(help="Requests per second, instead of a concurrency.")] = None,
     max_usd_per_hour: Dollars = None,
     ttft: Time = None,
@@ -52,26 +50,33 @@ def select(
         float | None, typer.Option(help="Least share of quality to keep, such as 0.98.")
     ] = None,
     aim: Annotated[
-        str, typer.Option(help="throughput_per_dollar, throughput, cost, latency, ttft, tpot, energy.")
-    ] = ("throughput_per_dollar"),
+        str,
+        typer.Option(help=f"What to be best at: {', '.join(AIMS)}.", autocompletion=one_of(*AIMS)),
+    ] = "throughput_per_dollar",
     confidence: Annotated[
         float, typer.Option(help="Least probability of running and meeting all limits.")
     ] = 0.5,
-    width: Pixels = None,
-    height: Pixels = None,
+    width: Annotated[int | None, typer.Option(help="Pixels (image and video models).")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels (image and video models).")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps (image and video models).")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures drawn together (image, video).")] = None,
     engine: Engines = None,
-    top: Annotated[int, typer.Option(help="How many answers.")] = 5,
+    top: Top = 5,
     predictor: Predictor = None,
     plot: Annotated[
         Path | None, typer.Option(help="Write the Pareto picture here (.png, .svg, .pdf).")
     ] = None,
+    offline: Offline = False,
     json: Json = False,
 ) -> None:
     """Which hardware and which methods: ranked, with intervals, reasons and the command to run."""
     from metainf import api
+    from metainf.api.pictures import check_picture
+    from metainf.cli.answer import show
+    from metainf.domain import UnknownName
 
+    if aim not in AIMS:
+        raise UnknownName("aim", aim, AIMS)
     limits = {
         "aim": aim,
         "max_usd_per_hour": max_usd_per_hour,
@@ -82,20 +87,23 @@ def select(
         "confidence": confidence,
     }
     drawn = {"width_px": width, "height_px": height, "steps": steps, "batch_size": batch}
+    if plot is not None:
+        check_picture(plot)
     question = api.Question(
         model,
         hardware,
         workload,
         _changes(input_tokens, output_tokens, concurrency, rate) | drawn,
         _objective(limits),
+        engines=tuple(engine or api.ENGINES),
         top=top,
         predictor=predictor,
-        **({"engines": tuple(engine)} if engine else {}),
+        offline=offline,
     )
     found = api.select(question)
     if plot is not None:
         api.pareto_plot(found, plot)
-    print_json(found) if json else _show(found)
+    print_json(found) if json else show(found)
 
 
 def size(
@@ -109,64 +117,62 @@ def size(
     tpot: Time = None,
     e2e: Time = None,
     percentile: Annotated[
-        str | None, typer.Option(help="Limits hold of p50, p90, p95 or p99; else of means.")
+        str | None,
+        typer.Option(
+            help="Limits hold of p50, p90, p95 or p99; else of means.",
+            autocompletion=one_of("p50", "p90", "p95", "p99"),
+        ),
     ] = None,
+    max_usd_per_hour: Dollars = None,
     concurrency: Annotated[
         float, typer.Option("--concurrency", "-c", help="Requests in flight per replica.")
     ] = 32,
     engine: Engines = None,
-    top: Annotated[int, typer.Option(help="How many answers.")] = 5,
+    top: Top = 5,
     predictor: Predictor = None,
+    offline: Offline = False,
     json: Json = False,
 ) -> None:
     """The least or cheapest hardware that serves a request rate under the limits."""
     from metainf import api
 
-    limits = {"max_ttft_s": seconds(ttft), "max_tpot_s": seconds(tpot), "max_e2e_s": seconds(e2e)}
+    limits = {
+        "max_usd_per_hour": max_usd_per_hour,
+        "max_ttft_s": seconds(ttft),
+        "max_tpot_s": seconds(tpot),
+        "max_e2e_s": seconds(e2e),
+    }
     question = api.Question(
         model,
         hardware,
         workload,
         _changes(input_tokens, output_tokens, concurrency, None),
         _objective(limits),
+        engines=tuple(engine or api.ENGINES),
         top=top,
         predictor=predictor,
-        **({"engines": tuple(engine)} if engine else {}),
+        offline=offline,
     )
     found = api.size(question, amount(rate) or 0.0, percentile)
-    if json:
-        print_json(list(found))
-        return
+    print_json(list(found)) if json else _show_sizes(found)
+
+
+def _show_sizes(found: Any) -> None:
+    from metainf import api
+    from metainf.cli.answer import machine
+
     head = (
-        "hardware",
-        "method",
-        "replicas",
-        "devices",
-        "$/h",
-        "$/M requests",
-        "in use",
-        "ttft_s",
-        "tpot_s",
-        "e2e_s",
+        *("hardware", "method", "replicas", "devices", "$/h", "$/M requests", "in use"),
+        *("ttft_s", "tpot_s", "e2e_s"),
     )
-    table(
-        head,
-        [
-            (
-                f"{s.hardware.count}× {s.hardware.device.name}",
-                api.method_in_words(s.method),
-                s.replicas,
-                s.devices,
-                s.usd_per_hour,
-                s.usd_per_million_requests,
-                f"{s.utilisation:.0%}",
-                s.ttft_s,
-                s.tpot_s,
-                s.e2e_s,
-            )
-            for s in found
-        ],
-    )
+    rows = [
+        (
+            *(machine(s), api.method_in_words(s.method), s.replicas, s.devices, s.usd_per_hour),
+            *(s.usd_per_million_requests, f"{s.utilisation:.0%}", s.ttft_s, s.tpot_s, s.e2e_s),
+        )
+        for s in found
+    ]
+    table(head, rows, below="method")
 
 
 def _changes(
@@ -180,70 +186,7 @@ def _changes(
     }
 
 
-def _objective(limits: dict[str, Any]) -> Objective:
+def _objective(limits: dict[str, Any]) -> "Objective":
+    from metainf.domain import Objective
+
     return Objective.of({name: value for name, value in limits.items() if value is not None})
-
-
-def _show(found: Selection) -> None:
-    from metainf import api
-
-    drawn = found.model.modality in ("image", "video")
-    speeds = ("images/s", "s per batch", "GiB") if drawn else ("tok/s", "TTFT s", "TPOT ms")
-    costs = ("$/h", "J per image") if drawn else ("$/h", "$/M tokens", "J per token")
-    head = ("#", "hardware", "method", *speeds, *costs, "works", "in limits")
-    table(head, [_row(place, c, api.method_in_words(c.method)) for place, c in enumerate(found.ranked, 1)])
-    best = found.ranked[0]
-    out = console()
-    out.print(f"Run the first:\n  {best.command}\n", soft_wrap=True, markup=False)
-    _list("Why", best.prediction.reasons)
-    _list("Nearest measured", best.prediction.nearest)
-    _list("Mind", best.notes)
-    if found.excluded:
-        table(
-            ("left out for", "hardware", "method", "reason"),
-            [
-                (
-                    e.limit,
-                    f"{e.hardware.count}× {e.hardware.device.name}",
-                    api.method_in_words(e.method),
-                    e.reason,
-                )
-                for e in found.excluded
-            ],
-        )
-
-
-def _row(place: int, candidate: Candidate, method: str) -> tuple[object, ...]:
-    metrics = candidate.prediction.metrics
-    hardware = f"{candidate.hardware.count}× {candidate.hardware.device.name}"
-    drawn = "images_per_s" in metrics
-    names = ("images_per_s", "e2e_s", "memory_gib") if drawn else ("output_tokens_per_s", "ttft_s", "tpot_s")
-    cost = () if drawn else (interval(candidate.usd_per_million_tokens),)
-    return (
-        str(place),
-        hardware,
-        method,
-        *(interval(metrics.get(name), 1e3 if name == "tpot_s" else 1.0) for name in names),
-        candidate.usd_per_hour,
-        *cost,
-        interval(metrics.get("energy_j_per_request" if drawn else "energy_j_per_token")),
-        f"{candidate.prediction.p_ok:.0%}",
-        f"{candidate.p_feasible:.0%}",
-    )
-
-
-def interval(estimate: Any, times: float = 1.0) -> str | None:
-    """Median with the bounds of the 90 % interval."""
-    if estimate is None:
-        return None
-    return f"{cell(estimate.value * times)} ({cell(estimate.low * times)}–{cell(estimate.high * times)})"
-
-
-def _list(title: str, lines: tuple[str, ...]) -> None:
-    if lines:
-        console().print(
-            title + "\n" + "\n".join(f"  • {line}" for line in lines) + "\n", soft_wrap=True, markup=False
-        )
-
-
-__all__ = ["Aim", "register"]

@@ -6,20 +6,28 @@ from typing import Annotated
 
 import typer
 
+from metainf.cli.names import hardware_names, model_names
+from metainf.cli.options import MODEL_HELP, Offline, WorkloadName
+from metainf.cli.progress import spinner
 from metainf.cli.show import print_json, table
 
 Store = Annotated[
     str | None, typer.Option("--store", help="SQLite file or database URL.", envvar="METAINF_STORE")
 ]
-CHOOSER_COLUMNS = ("name", "regret", "interval", "regret_told", "top1", "f1", "gap", "infeasible")
+CHOOSER_COLUMNS = (
+    "name", "regret", "regret_low", "regret_high", "regret_told", "top1_clear", "f1_clear", "gap",
+    "infeasible", "acceleration",
+)  # fmt: skip
 ERROR_COLUMNS = ("source", "by", "learner", "metric", "rows", "median_ape", "coverage", "width")
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
-    for command in (train, evaluate, importance, describe):
-        app.command()(command)
+    app.command()(train)
+    app.command()(evaluate)
+    app.command()(importance)
+    app.command()(describe)
 
 
 def train(
@@ -27,11 +35,16 @@ def train(
         "predictor.metainf"
     ),
     store: Store = None,
+    json: Json = False,
 ) -> None:
     """Train the predictor on the records of a store. The same store gives the same file."""
     from metainf import api
 
-    manifest = api.train(api.store(store), output)
+    with spinner("training", json) as tell:
+        manifest = api.train(api.store(store, create=False), output, tell)
+    if json:
+        print_json(manifest)
+        return
     typer.echo(f"{output}: trained on {manifest['records']} records ({manifest['records_hash']})")
 
 
@@ -39,17 +52,37 @@ def evaluate(
     store: Store = None,
     source: Annotated[list[str] | None, typer.Option(help="Only these sources.")] = None,
     by: Annotated[list[str] | None, typer.Option(help="model, hardware, workload or time.")] = None,
+    chooser: Annotated[
+        list[str] | None, typer.Option(help="Only these choosers, and the single best.")
+    ] = None,
+    quality: Annotated[
+        str, typer.Option(help="listed: as chosen for each source; any: trade quality; same: never.")
+    ] = "listed",
+    most_folds: Annotated[int, typer.Option(min=2, help="Deal more groups than this to so many folds.")] = 10,
+    text: Annotated[bool, typer.Option(help="Also judge language-model vectors (extra: text).")] = False,
+    peer: Annotated[
+        Path | None, typer.Option(help="Parquet table of another tool's predictions to judge beside.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    resume: Annotated[
+        Path | None, typer.Option(help="Keep finished parts in this file, and go on from there.")
+    ] = None,
     report: Annotated[Path | None, typer.Option(help="Write the results page (Markdown) here.")] = None,
+    plots: Annotated[Path | None, typer.Option(help="Draw figures (SVG) into this folder.")] = None,
     json: Json = False,
 ) -> None:
     """Judge every learner on settings it has never seen."""
     from metainf import api
 
-    result = api.evaluate(
-        api.store(store), source or None, by or ["model", "hardware"], partial(typer.echo, err=True)
-    )
+    plan = api.evaluation_plan(
+        sources=source or (), by=by or ("model", "hardware"), choosers=chooser or (), quality=quality,
+        most_folds=most_folds, jobs=jobs, resume=resume,
+    )  # fmt: skip
+    result = api.evaluate(api.store(store), plan, partial(typer.echo, err=True), text, peer)
     if report:
-        api.write_report(result, report)
+        api.write_report(result, report, plots)
+    elif plots:
+        api.draw_figures(result, plots)
     if json:
         print_json(result)
         return
@@ -57,7 +90,11 @@ def evaluate(
         rows = [[chooser[key] for key in CHOOSER_COLUMNS] for chooser in section["choosers"]]
         title = f"{section['source']}: {section['view']}, leave one {section['by']} out"
         table(CHOOSER_COLUMNS, rows, title)
+        for said in section["verdict"]:
+            typer.echo(said)
     table(ERROR_COLUMNS, [[error[key] for key in ERROR_COLUMNS] for error in result["errors"]])
+    for note in result["notes"]:
+        typer.echo(f"not run: {note['source']}, {note['view']}, {note['chooser']}: {note['why']}", err=True)
 
 
 def importance(
@@ -78,13 +115,16 @@ def importance(
 
 
 def describe(
-    model: str,
-    hardware: Annotated[str | None, typer.Option(help="Hardware, such as 2xL4.")] = None,
-    workload: Annotated[str | None, typer.Option(help="A named workload or a trace file.")] = None,
+    model: Annotated[str, typer.Argument(help=MODEL_HELP, autocompletion=model_names)],
+    hardware: Annotated[
+        str | None, typer.Option(help="Hardware, such as 2xL4.", autocompletion=hardware_names)
+    ] = None,
+    workload: WorkloadName = None,
+    offline: Offline = False,
     json: Json = False,
 ) -> None:
     """The text from which the language-model embedding is made."""
     from metainf import api
 
-    text = api.describe(model, hardware, workload)
+    text = api.describe(model, hardware, workload, offline)
     print_json({"description": text}) if json else typer.echo(text)

@@ -3,8 +3,6 @@
 import math
 import re
 
-from metainf.domain.errors import BadInput
-
 _SECONDS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "": 1.0, "min": 60.0}
 _TIMES = {"": 1.0, "k": 1e3, "m": 1e6}
 
@@ -25,5 +23,7 @@ def _read(text: str | None, units: dict[str, float], expected: str) -> float | N
     found = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?)\s*([a-zµ]*)\s*", text)
     value = float(found[1]) * units.get(found[2], math.nan) if found else math.nan
     if not (0 < value < math.inf):
+        from metainf.domain.errors import BadInput
+
         raise BadInput(f"expected {expected}, found {text!r}")
     return value

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -38,6 +39,10 @@ class Frozen(BaseModel):
     @classmethod
     def of(cls, values: dict[str, Any]) -> Self:
         """Build from plain Python data (lists for tuples allowed), through the same door."""
+        wrong = not_finite(values)
+        if wrong is not None:
+            where, found = wrong
+            raise BadInput(f"not a valid {cls.__name__}: {where}: expected a finite number, found {found}")
         try:
             return cls.parse(json.dumps(values, allow_nan=False))
         except (TypeError, ValueError) as error:
@@ -47,6 +52,17 @@ class Frozen(BaseModel):
 def content_id(canonical: str) -> str:
     """Content address of a canonical JSON text."""
     return f"{HASH_TAG}:{hashlib.blake2b(canonical.encode(), digest_size=16).hexdigest()}"
+
+
+def not_finite(value: Any, where: str = "") -> tuple[str, float] | None:
+    """Place and value of the first NaN or infinity inside plain data, None where there is none."""
+    if isinstance(value, float):
+        return None if math.isfinite(value) else (where, value)
+    parts: list[tuple[Any, Any]] = []
+    if isinstance(value, dict | list | tuple):
+        parts = list(value.items()) if isinstance(value, dict) else list(enumerate(value))
+    found = (not_finite(item, f"{where}.{key}" if where else str(key)) for key, item in parts)
+    return next((each for each in found if each is not None), None)
 
 
 def describe(error: ValidationError) -> str:

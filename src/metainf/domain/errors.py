@@ -15,7 +15,13 @@ Every message says what was expected, what was found, and what to do.
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-_LISTS = {"model": "models", "device": "hardware", "hardware": "hardware"}
+_LISTS = {
+    "model": "models list",
+    "device": "hardware list",
+    "hardware": "hardware list",
+    "workload": "workloads list",
+    "engine": "methods list",
+}
 
 
 class MetaInfError(Exception):
@@ -34,8 +40,13 @@ class UnknownName(BadInput):
         self.near = near_misses(name, known)
         hint = f"did you mean {', '.join(self.near)}?" if self.near else "no known name is close to it"
         command = _LISTS.get(kind)
-        told = f" (metainf {command} list shows all)" if command else ""
+        told = f" (metainf {command} shows all)" if command else ""
         super().__init__(f"unknown {kind} {name!r}: {hint}{told}")
+
+    def explained(self, why: str) -> "UnknownName":
+        """The same error with one more sentence: where else was looked, and what came of it."""
+        self.args = (f"{self}; {why}",)
+        return self
 
 
 class NotSupported(MetaInfError):

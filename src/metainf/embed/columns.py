@@ -37,13 +37,13 @@ Columns = dict[str, NDArray[Any]]
 P = TypeVar("P")
 NAN = float("nan")
 Encoder = Callable[[P], dict[str, float | str]]
+Encoded = tuple[NDArray[np.float64], NDArray[np.intp]]
 
 _NAMES_OF_MODEL = {"name": "model", "modality": "modality", "attention": "attention", "denoiser": "denoiser"}
 _NAMES_OF_DEVICE = {"name": "device", "vendor": "vendor", "kind": "device_kind", "arch": "arch"}
 _NOT_FEATURES = {"family", "source", "dtype", "quantization", "title", "release", "compute_capability"}
 _DTYPE_BITS = {"fp32": 32.0, "tf32": 32.0, "fp16": 16.0, "bf16": 16.0}
-_CACHE_LIMIT = 65_536
-_cache: dict[tuple[int, str], tuple[object, dict[str, float | str]]] = {}
+_MOST_REMEMBERED = 65_536
 
 
 def number(value: float | int | bool | None) -> float:
@@ -68,7 +68,7 @@ def encode_device(device: Device) -> dict[str, float | str]:
 
 def encode_hardware(hardware: Hardware) -> dict[str, float | str]:
     """The device, and how many of them."""
-    row = dict(cached(hardware.device, encode_device))
+    row = encode_device(hardware.device)
     row["num_devices"], row["nodes"] = number(hardware.count), number(hardware.nodes)
     row["platform"] = hardware.platform or ""
     return row
@@ -167,35 +167,58 @@ def columns(
 def _gather(parts: Sequence[P], encoder: Encoder[P], length: int) -> Columns:
     if len(parts) not in (1, length):
         raise ValueError(f"expected 1 or {length} parts, found {len(parts)}")
+    memory = _memories.setdefault(encoder.__name__, _Memory(encoder))
     places: dict[int, int] = {}
-    rows: list[dict[str, float | str]] = []
-    index = np.empty(len(parts), dtype=np.intp)
-    for place, part in enumerate(parts):
+    rows: list[Encoded] = []
+    index = []
+    for part in parts:
         row = places.get(id(part))
         if row is None:
             row = places[id(part)] = len(rows)
-            rows.append(cached(part, encoder))
-        index[place] = row
-    if len(parts) == 1:
-        index = np.zeros(length, dtype=np.intp)
-    return {key: _array([row[key] for row in rows])[index] for key in rows[0]}
+            rows.append(memory.of(part))
+        index.append(row)
+    where = np.array(index if len(parts) == length else index * length, dtype=np.intp)
+    numbers = np.concatenate([row[0] for row in rows]).reshape(len(rows), -1).T[:, where]
+    found: Columns = dict(zip(memory.number_fields, numbers, strict=True))
+    codes = np.concatenate([row[1] for row in rows]).reshape(len(rows), -1).T
+    for (field, words), own in zip(memory.words.items(), codes, strict=True):
+        used, place = np.unique(own, return_inverse=True)
+        known = list(words)
+        found[field] = np.array([known[word] for word in used], dtype=np.str_)[place.ravel()[where]]
+    return {field: found[field] for field in memory.fields}
 
 
-def _array(values: list[float | str]) -> NDArray[Any]:
-    return np.asarray(values, dtype=np.float64 if isinstance(values[0], float) else np.str_)
+class _Memory:
+    """What one encoder said of each part, by identity (parts are frozen): its numbers, and its names as
+    numbers of `words`."""
+
+    def __init__(self, encoder: Encoder[Any]) -> None:
+        self._encoder = encoder
+        self._seen: dict[int, tuple[object, Encoded]] = {}
+        self.fields: tuple[str, ...] = ()
+        self.number_fields: tuple[str, ...] = ()
+        self.words: dict[str, dict[str, int]] = {}
+
+    def of(self, part: object) -> Encoded:
+        """The encoding of a part, made when it is first asked for."""
+        hit = self._seen.get(id(part))
+        if hit is not None and hit[0] is part:
+            return hit[1]
+        if len(self._seen) >= _MOST_REMEMBERED:
+            self._seen.clear()
+        row = self._encoder(part)
+        if not self.fields:
+            self.fields = tuple(row)
+            self.number_fields = tuple(field for field in row if isinstance(row[field], float))
+            self.words = {field: {} for field in row if isinstance(row[field], str)}
+        numbers = np.array([row[field] for field in self.number_fields], dtype=np.float64)
+        codes = [known.setdefault(str(row[field]), len(known)) for field, known in self.words.items()]
+        found = numbers, np.array(codes, dtype=np.intp)
+        self._seen[id(part)] = part, found
+        return found
 
 
-def cached(part: P, encoder: Encoder[P]) -> dict[str, float | str]:
-    """The encoding of a part, remembered by identity (parts are frozen)."""
-    key = (id(part), encoder.__name__)
-    hit = _cache.get(key)
-    if hit is not None and hit[0] is part:
-        return hit[1]
-    if len(_cache) >= _CACHE_LIMIT:
-        _cache.clear()
-    row = encoder(part)
-    _cache[key] = (part, row)
-    return row
+_memories: dict[str, _Memory] = {}
 
 
 def _plain(part: Model | Device, names: dict[str, str]) -> dict[str, float | str]:

@@ -106,8 +106,9 @@ def proposals(choices: Choices, model: Model, hardware: Hardware, workload: Work
         for weights in _weights(choices, model, hardware.device)
         for layout in spread(model, hardware)
     ]
-    fitting = [m for m in baselines if _fits(model, m, hardware, workload)]
-    hopeless = [m for m in baselines if m not in fitting]
+    fits = [_fits(model, m, hardware, workload) for m in baselines]
+    fitting = [m for m, good in zip(baselines, fits, strict=True) if good]
+    hopeless = [m for m, good in zip(baselines, fits, strict=True) if not good]
     best = _one_per_format(fitting)[:2]
     changed = [m for base in best for m in _changes(choices, base, model, hardware, workload)]
     ordered = _spread_formats(fitting)[:MAX_BASELINES] + changed
@@ -118,13 +119,9 @@ def proposals(choices: Choices, model: Model, hardware: Hardware, workload: Work
 def _sensible(
     methods: Iterable[Method], model: Model, hardware: Hardware, workload: Workload
 ) -> Iterator[Method]:
-    seen: set[str] = set()
-    for method in methods:
-        findings = check(method, model, workload, hardware)
-        if method.id in seen or any(finding.effect != "harmful" for finding in findings):
-            continue
-        seen.add(method.id)
-        yield method
+    for method in dict.fromkeys(methods):
+        if all(finding.effect == "harmful" for finding in check(method, model, workload, hardware)):
+            yield method
 
 
 def _weights(choices: Choices, model: Model, device: Device) -> list[WeightQuantization | Precision]:

@@ -6,11 +6,20 @@ The rows live in `data/compatibility.toml`; its head explains the condition lang
 import re
 import tomllib
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Literal
 
-from metainf.domain import BadInput, Frozen, Hardware, Method, Model, WeightQuantization, Workload
+from metainf.domain import (
+    BadInput,
+    Frozen,
+    Hardware,
+    Method,
+    Model,
+    Technique,
+    WeightQuantization,
+    Workload,
+)
 from metainf.engines.device_support import capability, maker
 from metainf.engines.formats import is_gguf
 
@@ -64,6 +73,12 @@ def rows() -> tuple[Row, ...]:
     return _table()[0]
 
 
+@cache
+def rows_of(engine: str, version: str | None) -> tuple[Row, ...]:
+    """The rows that speak of one version of an engine, in file order."""
+    return tuple(row for row in rows() if row.engine == engine and version_within(version, row.versions))
+
+
 def reference_version(engine: str) -> str | None:
     """The version that a method without one is taken to run; None for an engine without rows."""
     return _table()[1].get(engine)
@@ -76,9 +91,7 @@ def check(
     facts = _facts(method, model, workload, hardware)
     version = method.engine_version or reference_version(method.engine)
     found = []
-    for row in rows():
-        if row.engine != method.engine or not version_within(version, row.versions):
-            continue
+    for row in rows_of(method.engine, version):
         if all(holds(condition, facts) for condition in row.when):
             found.append(
                 Finding(
@@ -99,17 +112,30 @@ def is_hybrid(model: Model) -> bool:
 
 
 def _facts(method: Method, model: Model, workload: Workload, hardware: Hardware | None) -> dict[str, Fact]:
+    facts = dict(_situation(model, workload, hardware))
+    for technique in method.techniques:
+        facts |= _told_by(technique)
+    quantized = method.get(WeightQuantization)
+    facts["weight_quantization.gguf"] = quantized is not None and is_gguf(quantized.format)
+    return facts
+
+
+@lru_cache(maxsize=4096)
+def _told_by(technique: Technique) -> Mapping[str, Fact]:
+    """The facts of one technique: whether it is on, and its settings."""
+    values = {field: value for field, value in technique if value is not None}
+    named = {f"{technique.kind}.{field}": value for field, value in values.items()}
+    return {technique.kind: values.get("enabled", True), **named}
+
+
+@lru_cache(maxsize=256)
+def _situation(model: Model, workload: Workload, hardware: Hardware | None) -> Mapping[str, Fact]:
+    """The facts that every method of a setting shares."""
     facts: dict[str, Fact] = {
         "model.hybrid": is_hybrid(model),
         "model.mla": model.kv_lora_rank is not None,
         "model.moe": (model.num_experts or 1) > 1,
     }
-    for technique in method.techniques:
-        values = technique.model_dump(exclude_none=True)
-        facts[technique.kind] = values.get("enabled", True)
-        facts |= {f"{technique.kind}.{field}": value for field, value in values.items()}
-    quantized = method.get(WeightQuantization)
-    facts["weight_quantization.gguf"] = quantized is not None and is_gguf(quantized.format)
     load = workload.concurrency or workload.batch_size
     if load is not None:
         facts["workload.load"] = float(load)
@@ -125,13 +151,19 @@ def _facts(method: Method, model: Model, workload: Workload, hardware: Hardware 
 
 def holds(condition: str, facts: Mapping[str, Fact]) -> bool:
     """Whether one condition holds. An unknown fact makes it false, negated or not."""
+    path, op, value, negated = _parsed(condition)
+    fact = facts.get(path)
+    if fact is None:
+        return False
+    return _compare(fact, op, value) != negated
+
+
+@cache
+def _parsed(condition: str) -> tuple[str, str | None, str | None, bool]:
     match = _CONDITION.match(condition)
     if match is None:
         raise BadInput(f"expected `[not ]path[ OP value]`, found {condition!r}")
-    fact = facts.get(match["path"])
-    if fact is None:
-        return False
-    return _compare(fact, match["op"], match["value"]) != bool(match["not"])
+    return match["path"], match["op"], match["value"], bool(match["not"])
 
 
 def _compare(fact: Fact, op: str | None, value: str | None) -> bool:
@@ -161,6 +193,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(parts)
 
 
+@lru_cache(maxsize=4096)
 def version_within(version: str | None, bounds: str) -> bool:
     """Whether a version meets every comma-separated bound; an unknown version meets only no bounds."""
     if not bounds.strip():

@@ -22,9 +22,8 @@ from metainf.domain import (
 )
 from metainf.engines.candidates import ANY_WORKLOAD, device_count
 from metainf.engines.device_support import at_least, computes_bf16, computes_fp8, maker
-from metainf.engines.launch import Launch, checkpoint, not_offered, require_offered
+from metainf.engines.launch import Launch, checkpoint, dtype_name, finding_notes, not_offered, require_offered
 from metainf.engines.memory import requirement
-from metainf.engines.serving import dtype_name, finding_notes
 
 PROGRAM_FILE = "draw.py"
 QUANTIZERS = {

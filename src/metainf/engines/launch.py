@@ -1,12 +1,35 @@
 """How a method starts: a command line, its environment and the files it reads."""
 
+import math
 import shlex
 from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field
 
-from metainf.domain import BadInput, Frozen, Method, Model, NotSupported, Parallelism, Technique
+from metainf.domain import (
+    BadInput,
+    Frozen,
+    Hardware,
+    Method,
+    Model,
+    NotSupported,
+    Parallelism,
+    Technique,
+    Workload,
+)
+from metainf.engines.compatibility import check
+
+_DTYPES = {
+    "bf16": "bfloat16",
+    "bfloat16": "bfloat16",
+    "fp16": "float16",
+    "float16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "float32": "float32",
+    "auto": "auto",
+}
 
 
 class Launch(Frozen):
@@ -63,3 +86,23 @@ def degrees(parallelism: Parallelism | None, devices: int | None) -> tuple[int, 
     if devices is not None and used > devices:
         raise BadInput(f"tensor × pipeline × data = {used} devices wanted, {devices} there: lower a degree")
     return found
+
+
+def dtype_name(dtype: str) -> str:
+    """The PyTorch name of a number format; NotSupported for one that servers do not load."""
+    name = _DTYPES.get(dtype.lower())
+    if name is None:
+        raise NotSupported(f"no server loads dtype {dtype}; they load {', '.join(sorted(_DTYPES))}")
+    return name
+
+
+def known_context_tokens(workload: Workload) -> int | None:
+    """Longest request in tokens where the workload states both maxima, else None."""
+    sides = (workload.input_tokens, workload.output_tokens)
+    maxima = [side.max for side in sides if side is not None and side.max is not None]
+    return math.ceil(sum(maxima)) if len(maxima) == 2 else None
+
+
+def finding_notes(method: Method, model: Model, workload: Workload, hardware: Hardware) -> list[str]:
+    """One line per row of the compatibility table that applies."""
+    return [f"{item.effect}: {item.why} [{item.source}]" for item in check(method, model, workload, hardware)]

@@ -1,13 +1,14 @@
 """llama.cpp: `llama-server` with a GGUF file (flags as of tools/server/README.md and docs/multi-gpu.md)."""
 
+from typing import ClassVar
+
 from metainf.domain import (
     AttentionBackend,
     Batching,
     ChunkedPrefill,
+    Compile,
     Device,
-    Flags,
     Hardware,
-    KvQuantization,
     Method,
     Model,
     NotSupported,
@@ -18,57 +19,45 @@ from metainf.domain import (
     WeightQuantization,
     Workload,
 )
-from metainf.engines.candidates import ANY_WORKLOAD, Choices, device_count, proposals, replaced
+from metainf.engines.candidates import ANY_WORKLOAD, Choices, device_count, replaced
 from metainf.engines.compatibility import check
 from metainf.engines.device_support import maker
 from metainf.engines.formats import GGUF_FORMATS, format_bits, is_gguf
-from metainf.engines.launch import Launch, degrees, not_offered, require_offered
-from metainf.engines.serving import finding_notes, known_context_tokens
+from metainf.engines.launch import degrees, known_context_tokens, not_offered
+from metainf.engines.serving import SERVED, Command, ServingEngine, Words, same
 
-KV_FORMATS = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
-FLASH = {
-    "flash": "on",
-    "flash_attention": "on",
-    "on": "on",
-    "auto": "auto",
-    "off": "off",
-    "eager": "off",
-    "none": "off",
-}
-SPECULATIVE = {
-    "ngram": "ngram-simple",
-    "ngram-simple": "ngram-simple",
-    "ngram-mod": "ngram-mod",
-    "eagle3": "draft-eagle3",
-    "mtp": "draft-mtp",
-    "draft": "draft",
-    "draft_model": "draft",
-}
+FLASH = same(("on", "auto", "off")) | {"flash": "on", "flash_attention": "on", "eager": "off", "none": "off"}
 
 
-class LlamaCpp:
+class LlamaCpp(ServingEngine):
     """The llama.cpp server: processors, Apple, NVIDIA, AMD and Intel graphics."""
 
     name = "llama.cpp"
     title = "llama.cpp"
-    offers: tuple[type, ...] = (
-        Batching,
-        ChunkedPrefill,
-        PrefixCache,
-        Speculative,
-        WeightQuantization,
-        KvQuantization,
-        Precision,
-        Parallelism,
-        AttentionBackend,
-        Flags,
+    offers: tuple[type, ...] = tuple(kind for kind in SERVED if kind is not Compile)
+    words: ClassVar[Words] = Words(
+        program=("llama-server", "-m"),
+        tensor="-sm",
+        pipeline="-sm",
+        layouts=("tensor", "pipeline"),
+        sequences="-np",
+        context="-c",
+        weights={},
+        caches=same(("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")),
+        cache_tiers=("device", "host"),
+        speculative={"ngram": "ngram-simple", "eagle3": "draft-eagle3", "mtp": "draft-mtp"}
+        | same(("ngram-simple", "ngram-mod"))
+        | dict.fromkeys(("draft", "draft_model"), "draft-simple"),
+        drafted=("draft-simple", "draft-eagle3"),
     )
 
-    def methods(self, model: Model, hardware: Hardware, workload: Workload = ANY_WORKLOAD) -> list[Method]:
-        """Candidate methods with GGUF weights; none for image models and tensor processors."""
-        if model.modality not in ("text", "multimodal") or hardware.device.kind in ("tpu", "npu"):
-            return []
-        choices = Choices(
+    def serves(self, device: Device) -> bool:
+        """Everything but tensor processors."""
+        return device.kind not in ("tpu", "npu")
+
+    def choices(self, device: Device) -> Choices:
+        """GGUF weights, an 8-bit cache on every device, and splits by layer or by tensor."""
+        return Choices(
             engine=self.name,
             formats=_formats,
             kv_formats=lambda _: ("q8_0",),
@@ -76,29 +65,70 @@ class LlamaCpp:
             chunk_tokens=(512, 2048),
             layouts=_layouts,
         )
-        free = model.model_copy(update={"quantization": None})
-        found = proposals(choices, free, hardware, workload)
+
+    def methods(self, model: Model, hardware: Hardware, workload: Workload = ANY_WORKLOAD) -> list[Method]:
+        """Candidate methods with GGUF weights and flash attention, whatever the checkpoint is stored in."""
+        found = super().methods(model.model_copy(update={"quantization": None}), hardware, workload)
         flash = [replaced(m, AttentionBackend(name="flash")) for m in found if m.get(WeightQuantization)]
         return [m for m in flash if all(f.effect == "harmful" for f in check(m, model, workload, hardware))]
 
-    def launch(self, model: Model, method: Method, hardware: Hardware, workload: Workload) -> Launch:
-        """`llama-server -m FILE ...`. NotSupported for settings llama.cpp lacks."""
-        require_offered(self.name, method, self.offers)
-        notes: list[str] = []
-        argv = ["llama-server", "-m", gguf_file(model, method, notes)]
-        argv += ["-ngl", "0" if maker(hardware.device) == "cpu" else "all"]
-        argv += _split_flags(method, hardware)
-        argv += _batch_flags(method, workload)
-        argv += _cache_flags(method)
-        argv += _speculative_flags(method, notes)
-        if (backend := method.get(AttentionBackend)) is not None:
-            if backend.name.lower() not in FLASH:
-                raise not_offered("llama.cpp", f"attention backend {backend.name}", FLASH)
-            argv += ["-fa", FLASH[backend.name.lower()]]
-        if (flags := method.get(Flags)) is not None:
-            argv += list(flags.values)
-        notes += finding_notes(method, model, workload, hardware)
-        return Launch(argv=tuple(argv), notes=tuple(notes))
+    def start(self, command: Command) -> None:
+        on_cpu = maker(command.hardware.device) == "cpu"
+        file = gguf_file(command.model, command.method, command.notes)
+        command.add(file, "-ngl", "0" if on_cpu else "all")
+
+    def spread(self, command: Command, layout: Parallelism) -> None:
+        if layout.sequence or layout.attention_data or (layout.expert or 1) > 1 or (layout.data or 1) > 1:
+            raise not_offered(self.name, "expert, data or sequence parallelism", self.words.layouts)
+        tensor, pipeline, _ = degrees(layout, command.hardware.count)
+        if tensor > 1 and pipeline > 1:
+            raise NotSupported(
+                "llama.cpp splits by layer or by tensor, not both: set tensor or pipeline to 1"
+            )
+        command.add(self.words.tensor, "tensor" if tensor > 1 else "layer" if pipeline > 1 else "none")
+
+    def weigh(self, command: Command) -> None:
+        """The file holds the number format."""
+
+    def batch(self, command: Command) -> None:
+        if (batching := command.get(Batching)) is not None:
+            if batching.mode not in ("continuous", "none"):
+                raise not_offered(self.name, f"{batching.mode} batching", ["continuous batching", "none"])
+            continuous = batching.mode == "continuous"
+            command.add("-cb" if continuous else "--no-cont-batching")
+            command.add(self.words.sequences, batching.max_sequences if continuous else 1)
+            command.add("-b", batching.max_tokens)
+        if (chunked := command.get(ChunkedPrefill)) is not None:
+            if not chunked.enabled:
+                raise not_offered(self.name, "prefill in one piece", ["prefill in chunks of a given size"])
+            command.add("-ub", chunked.tokens or 512)
+
+    def keep_prefixes(self, command: Command, prefix: PrefixCache) -> None:
+        command.add("--cache-prompt" if prefix.enabled else "--no-cache-prompt")
+        if prefix.enabled and prefix.tier == "host":
+            command.add("-cram", "8192")
+
+    def quantize_cache(self, command: Command, word: str) -> None:
+        command.add("-ctk", word, "-ctv", word)
+
+    def speculate(self, command: Command, speculative: Speculative) -> None:
+        kind = self.algorithm(speculative)
+        command.add("--spec-type", kind)
+        command.add("-md", speculative.draft_model)
+        length = "--spec-ngram-simple-size-m" if kind == "ngram-simple" else "--spec-draft-n-max"
+        if kind == "ngram-mod":
+            length = "--spec-ngram-mod-n-max"
+        command.add(length, speculative.tokens)
+
+    def compute(self, command: Command) -> None:
+        if (backend := command.get(AttentionBackend)) is not None:
+            command.add("-fa", self.word("attention backend", backend.name, FLASH))
+
+    def limit(self, command: Command) -> None:
+        """The slots share one context, so it is as long as all of them together."""
+        context, batching = known_context_tokens(command.workload), command.get(Batching)
+        slots = batching.max_sequences if batching is not None and batching.mode == "continuous" else 1
+        command.add(self.words.context, context and context * (slots or 1))
 
 
 def gguf_file(model: Model, method: Method, notes: list[str]) -> str:
@@ -143,72 +173,3 @@ def _layouts(model: Model, hardware: Hardware) -> list[Parallelism]:
     if maker(hardware.device) in ("nvidia", "amd") and (model.num_kv_heads or count) % count == 0:
         whole.append(Parallelism(tensor=count))
     return whole
-
-
-def _split_flags(method: Method, hardware: Hardware) -> list[str]:
-    layout = method.get(Parallelism)
-    if layout is None:
-        return []
-    if layout.sequence or layout.attention_data or (layout.expert or 1) > 1 or (layout.data or 1) > 1:
-        raise not_offered("llama.cpp", "expert, data or sequence parallelism", ["tensor", "pipeline"])
-    tensor, pipeline, _ = degrees(layout, hardware.count)
-    if tensor > 1 and pipeline > 1:
-        raise NotSupported("llama.cpp splits by layer or by tensor, not both: set tensor or pipeline to 1")
-    return ["-sm", "tensor" if tensor > 1 else "layer" if pipeline > 1 else "none"]
-
-
-def _batch_flags(method: Method, workload: Workload) -> list[str]:
-    argv: list[str] = []
-    slots = 1
-    if (batching := method.get(Batching)) is not None:
-        if batching.mode not in ("continuous", "none"):
-            raise not_offered("llama.cpp", f"{batching.mode} batching", ["continuous batching", "none"])
-        continuous = batching.mode == "continuous"
-        slots = (batching.max_sequences or 1) if continuous else 1
-        argv += ["-cb" if continuous else "--no-cont-batching"]
-        argv += ["-np", str(slots)] if batching.max_sequences is not None or not continuous else []
-        argv += ["-b", str(batching.max_tokens)] if batching.max_tokens is not None else []
-    if (chunked := method.get(ChunkedPrefill)) is not None:
-        if not chunked.enabled:
-            raise not_offered("llama.cpp", "prefill in one piece", ["prefill in chunks of a given size"])
-        argv += ["-ub", str(chunked.tokens)] if chunked.tokens is not None else []
-        if chunked.tokens is None:
-            argv += ["-ub", "512"]
-    if (context := known_context_tokens(workload)) is not None:
-        argv += ["-c", str(context * slots)]
-    return argv
-
-
-def _cache_flags(method: Method) -> list[str]:
-    argv: list[str] = []
-    if (prefix := method.get(PrefixCache)) is not None:
-        if prefix.tier == "remote":
-            raise not_offered("llama.cpp", "a remote prefix cache", ["device tier", "host tier"])
-        argv += ["--cache-prompt"] if prefix.enabled else ["--no-cache-prompt"]
-        argv += ["-cram", "8192"] if prefix.enabled and prefix.tier == "host" else []
-    if (cache := method.get(KvQuantization)) is not None:
-        name = cache.format.lower()
-        if name not in KV_FORMATS:
-            raise not_offered("llama.cpp", f"cache format {cache.format}", KV_FORMATS)
-        argv += ["-ctk", name, "-ctv", name]
-    return argv
-
-
-def _speculative_flags(method: Method, notes: list[str]) -> list[str]:
-    speculative = method.get(Speculative)
-    if speculative is None:
-        return []
-    kind = SPECULATIVE.get(speculative.algorithm.lower())
-    if kind is None:
-        raise not_offered("llama.cpp", f"speculative algorithm {speculative.algorithm}", SPECULATIVE)
-    if kind in ("draft", "draft-eagle3") and speculative.draft_model is None:
-        raise NotSupported(
-            f"llama.cpp needs a draft file for {speculative.algorithm}: name one in draft_model, or use ngram"
-        )
-    argv = [] if kind == "draft" else ["--spec-type", kind]
-    argv += ["-md", speculative.draft_model] if speculative.draft_model is not None else []
-    if kind.startswith("ngram"):
-        notes.append("the n-gram drafter keeps its own draft length")
-    elif speculative.tokens is not None:
-        argv += ["--spec-draft-n-max", str(speculative.tokens)]
-    return argv

@@ -1,9 +1,11 @@
 """aiperf (0.13) and genai-perf (0.0.16) `profile_export_*.json`: a metric is {unit, avg, p50, ...}.
 
 Times are converted by their unit. inter_token_latency of both tools is (latency - TTFT) / (tokens - 1) per
-request, which others call TPOT; aiperf's inter_chunk_latency is the gap between chunks.
+request, which others call TPOT; aiperf's inter_chunk_latency is the gap between chunks. With GPU telemetry
+aiperf adds power and energy of all GPUs of one maker, with speculative decoding the acceptance length.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from metainf.domain import BadInput, Workload
@@ -18,6 +20,11 @@ TIMES = {
     "tpot": "inter_token_latency",
     "itl": "inter_chunk_latency",
     "e2e": "request_latency",
+}
+ENERGY = {  # field: (key after the GPUs' maker, unit of the file: factor)
+    "power_w": ("total_gpu_power", {"W": 1.0, "watt": 1.0}),
+    "energy_j_per_request": ("energy_per_request", {"joules/request": 1.0, "J/request": 1.0}),
+    "energy_j_per_token": ("energy_per_output_token", {"mJ/token": 1e-3, "J/token": 1.0}),
 }
 
 
@@ -35,10 +42,12 @@ class AiPerf(RunImporter):
             "requests_per_s": number(raw, "request_throughput.avg"),
             "output_tokens_per_s": number(raw, "output_token_throughput.avg"),
             "total_tokens_per_s": number(raw, "total_token_throughput.avg"),
+            "accepted_tokens": number(raw, "spec_decode_acceptance_length.avg"),
+            **_energy(raw),
         }
         for field, key in TIMES.items():
             if block(raw, key):
-                metrics |= spread(field, raw, key, _seconds(raw, key))
+                metrics |= spread(field, raw, key, _factor(raw, key, SECONDS))
         version = word(raw, "aiperf_version")
         config = block(raw, "input_config")
         return Run(
@@ -56,11 +65,24 @@ class AiPerf(RunImporter):
         )
 
 
-def _seconds(raw: Any, key: str) -> float:
-    unit = word(raw, f"{key}.unit")
-    if unit not in SECONDS:
-        raise BadInput(f"{key}.unit: expected one of {', '.join(SECONDS)}, found {unit!r}")
-    return SECONDS[unit]
+def _factor(raw: Any, key: str, units: Mapping[str, float]) -> float:
+    unit = word(raw, f"{key}.unit") or ""
+    if unit not in units:
+        raise BadInput(f"{key}.unit: expected one of {', '.join(units)}, found {unit!r}")
+    return units[unit]
+
+
+def _energy(raw: Any) -> dict[str, float | None]:
+    """Power and energy of the GPUs, where one maker's were watched; of two makers none is the whole."""
+    makers = [maker for maker in ("nvidia", "amd") if block(raw, f"{maker}_total_gpu_power")]
+    if len(makers) != 1:
+        return {}
+    keys = {field: (f"{makers[0]}_{key}", units) for field, (key, units) in ENERGY.items()}
+    return {
+        field: number(raw, f"{key}.avg", _factor(raw, key, units))
+        for field, (key, units) in keys.items()
+        if block(raw, key)
+    }
 
 
 def _load(config: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 A row is one test: n_prompt only (prompt processing), n_gen only (generation), or both. avg_ts is tokens per
 second of that test over all its tokens; one sequence at a time. CSV booleans are 0/1, all cells are text.
+build_number counts commits, so it is 0 or 1 of a tree without its history: then the commit names the build.
 """
 
 import csv
@@ -74,7 +75,7 @@ class LlamaBench(RunImporter):
             hardware=hardware,
             count=count,
             engine="llama.cpp",
-            engine_version=f"b{build}" if build and build != "0" else word(raw, "build_commit"),
+            engine_version=f"b{build}" if build and build not in ("0", "1") else word(raw, "build_commit"),
             techniques=tuple(_techniques(raw, quant)),
             date=(word(raw, "test_time") or "")[:10] or None,
         )

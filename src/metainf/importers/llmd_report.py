@@ -64,7 +64,7 @@ class LlmdReport(RunImporter):
         first: Mapping[str, Any] = instances[0] if instances else {}
         return Run(
             outcome=failed,
-            metrics=None if failed else some_metrics(_metrics(found)),
+            metrics=None if failed else some_metrics(_metrics(found) | {"memory_gib": _memory_gib(raw)}),
             workload=Workload(
                 name=word(raw, "scenario.load.name") or word(load, "tool"),
                 input_tokens=lengths(found, "requests.input_length"),
@@ -99,6 +99,14 @@ def _metrics(found: Any) -> dict[str, float | None]:
                 raise BadInput(f"latency.{key}.units: expected one of {', '.join(UNITS)}, found {unit!r}")
             metrics |= spread(field, stats, "", UNITS[unit])
     return metrics
+
+
+def _memory_gib(raw: Any) -> float | None:
+    """The most that an accelerator held, of the components that were watched (v0.2, GiB only)."""
+    watched = at(raw, "results.observability.components") or []
+    used = [block(one, "aggregate.gpu_memory_usage") for one in watched]
+    peaks = [number(one, "max") for one in used if word(one, "units") == "GiB"]
+    return max((peak for peak in peaks if peak is not None), default=None)
 
 
 def _instances_01(raw: Any) -> list[dict[str, Any]]:

@@ -4,12 +4,13 @@ Columns: source, subsource, licence, source_path, date, domain; model, model_bas
 active_params_b, dataset, input_len, output_len (tokens), concurrency, batch_size, request_rate (1/s), width,
 height (px), steps, frames; hardware, num_devices; the technique columns of `long_table_method`; and the
 metrics of METRICS. `source`, `model`, `hardware`, `engine` and `status` must be there; a column that is
-absent says nothing. Missing cells are null; NaN, infinity and negative numbers reject the row.
+absent says nothing. Missing cells are null; NaN, infinity and negative numbers reject the row. Rows of the
+InferenceX campaign get lost facts back (`inferencex_restore`); their location tells which and from where.
 """
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from metainf.domain import (
 from metainf.domain.base import describe
 from metainf.domain.setting import Modality
 from metainf.importers.context import Context, known_device, known_model, split_count
+from metainf.importers.inferencex_restore import restorer_of
 from metainf.importers.long_table_method import COLUMNS as METHOD_COLUMNS
 from metainf.importers.long_table_method import Row, count, method_of, text
 from metainf.importers.sample import Sample
@@ -121,7 +123,7 @@ class LongTable:
             raise BadInput(f"{path}: expected the long table, found no column {', '.join(missing)}")
         wanted = {*ORIGIN, *WORK, *METHOD_COLUMNS, *METRICS, "quality_metric", "derived", *NEEDED}
         wanted |= {"domain", "model_base", "model_params_b", "active_params_b", "num_devices"}
-        reader = Reader(context)
+        reader = Reader(context, restorer_of(table, names))
         row = 0
         for batch in table.iter_batches(batch_size=BATCH_ROWS, columns=sorted(wanted & names)):
             for values in batch.to_pylist():
@@ -132,14 +134,16 @@ class LongTable:
 class Reader:
     """Turns rows into records, with one cache per kind of part."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, restore: Callable[[Row], Row] | None = None) -> None:
         self.context = context
+        self.restore = restore
         self.parts: dict[tuple[object, ...], Any] = {}
         self.rejections: dict[tuple[object, ...], str] = {}
         self.seen: dict[tuple[object, ...], int] = {}
 
     def record(self, row: int, values: Row) -> Record | Rejected:
         """One row; the trial counts earlier rows that say exactly the same."""
+        values = values if self.restore is None else self.restore(values)
         try:
             setting = Setting(
                 model=self._part("model", NAMED, values, self._model),

@@ -29,7 +29,7 @@ Row = Mapping[str, object]
 COLUMNS = (
     *("engine", "engine_version", "precision", "quant", "kv_dtype", "tp", "pp", "ep", "dp", "sp", "disagg"),
     *("spec_decode", "prefix_cache", "chunked_prefill", "attention_backend", "batching", "torch_compile"),
-    *("fused_qkv", "kv_cache", "memory_mode", "other_method"),
+    *("fused_qkv", "kv_cache", "memory_mode", "other_method", "attention_data"),
 )
 DTYPES = {
     "fp32": "fp32",
@@ -60,7 +60,7 @@ FORMATS = {
 }
 """Names of formats as pages write them -> the engine's name and, where the page says it, the bits."""
 UNSAID = {"unknown", "none", "", "nan"}
-POOL = r"(?P<{0}w>nan|[\d.]+)xtp(?P<{0}t>[\d.]+)ep(?P<{0}e>[\d.]+)dpa(?P<{0}d>[\d.]+)"
+POOL = r"(?P<{0}w>nan|[\d.]+)xtp(?P<{0}t>nan|[\d.]+)ep(?P<{0}e>nan|[\d.]+)dpa(?P<{0}d>nan|[\d.]+)"
 POOLS = re.compile(f"P{POOL.format('p')}/D{POOL.format('d')}")
 WORKERS = re.compile(r"P(\d+)D(\d+)")
 
@@ -136,6 +136,7 @@ def _parallel(row: Row) -> Iterator[Technique]:
         pipeline=count(row, "pp"),
         expert=count(row, "ep"),
         data=count(row, "dp"),
+        attention_data=switch(row, "attention_data"),
         sequence=text(row, "sp"),
     )
     if degrees != Parallelism():
@@ -178,30 +179,32 @@ def _kernels(row: Row) -> Iterator[Technique]:
 
 
 def _disaggregated(row: Row) -> tuple[Disaggregation | None, tuple[str, ...]]:
-    """Pools and the rest of other_method. The degree of attention data parallelism stays as a flag."""
+    """Pools and the rest of other_method."""
     other = text(row, "other_method")
     if not switch(row, "disagg"):
         return None, _flags(other)
     match = POOLS.fullmatch(other or "")
     if match:
-        said = match.groupdict()
-        degrees = {role: _positive(said[f"{role[0]}d"]) for role in ("prefill", "decode")}
-        prefill, decode = (
-            Pool(
-                workers=_positive(said[f"{role[0]}w"]),
-                tensor=_positive(said[f"{role[0]}t"]),
-                expert=_positive(said[f"{role[0]}e"]),
-                attention_data=None if degree is None else degree > 1,
-            )
-            for role, degree in degrees.items()
-        )
-        notes = tuple(f"{role}.attention_data={n}" for role, n in degrees.items() if n and n > 1)
-        return Disaggregation(prefill=prefill, decode=decode), notes
+        prefill, decode = (_pool(*[match[f"{role}{letter}"] for letter in "wted"]) for role in "pd")
+        return Disaggregation(prefill=prefill, decode=decode), ()
     workers = WORKERS.fullmatch(other or "")
     if workers:
         pools = [Pool(workers=int(number)) for number in workers.groups()]
         return Disaggregation(prefill=pools[0], decode=pools[1]), ()
     return Disaggregation(), _flags(other)
+
+
+def _pool(workers: str, tensor: str, expert: str, attention: str) -> Pool:
+    """One role. The table writes attention data parallelism as its degree beside the tensor degree of each
+    attention group; their product is the devices of one worker, which is what `Pool.tensor` counts.
+    """
+    group, degree = _positive(tensor), _positive(attention)
+    return Pool(
+        workers=_positive(workers),
+        tensor=group if group is None or degree is None else group * degree,
+        expert=_positive(expert),
+        attention_data=None if degree is None else degree > 1,
+    )
 
 
 def _positive(written: str) -> int | None:

@@ -1,7 +1,8 @@
 """`vllm bench serve --save-result` (also --append-result: one object per line), read for vLLM 0.6 - 0.33.
 
 Summaries are in milliseconds; request_rate may be the text "inf"; --metadata KEY=VALUE pairs stand at the top
-level as texts. Lengths are means from the totals.
+level as texts. Lengths are means from the totals. Behind a drafting server spec_decode_acceptance_length is
+tokens per step, the one of the model itself counted.
 """
 
 from typing import Any
@@ -57,6 +58,7 @@ def serving_metrics(raw: Any) -> dict[str, float | None]:
         "requests_per_s": number(raw, "request_throughput"),
         "output_tokens_per_s": number(raw, "output_throughput"),
         "total_tokens_per_s": number(raw, "total_token_throughput"),
+        "accepted_tokens": number(raw, "spec_decode_acceptance_length"),
         **flat_spread("ttft", raw, "{}_ttft_ms", 1e-3),
         **flat_spread("tpot", raw, "{}_tpot_ms", 1e-3),
         **flat_spread("itl", raw, "{}_itl_ms", 1e-3),

@@ -17,7 +17,7 @@ from typing import Any
 from metainf.domain import ArtifactError
 
 FORMAT = "metainf-predictor"
-VERSION = 1
+VERSION = 2
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _LARGEST = 512 * 2**20
 _BROKEN = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError, RuntimeError)
@@ -34,7 +34,7 @@ class Artifact:
     def dump(self) -> bytes:
         """The file's bytes."""
         members = {"state.json": _json(self.state)} | {
-            f"trees/{k}.ubj": v for k, v in sorted(self.trees.items())
+            f"trees/{k}.bin": v for k, v in sorted(self.trees.items())
         }
         hashes = {name: hashlib.sha256(data).hexdigest() for name, data in members.items()}
         manifest = {"format": FORMAT, "version": VERSION, **self.manifest, "members": hashes}

@@ -1,12 +1,14 @@
 """Classics of algorithm selection: ISAC (Kadioglu 2010) and ALORS (Misir and Sebag 2017)."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from metainf.domain import MissingExtra
-from metainf.learn.baselines import Space, Utility, mean_known
+from metainf.learn.baselines import UNSEEN, Space, Utility, mean_known
 from metainf.learn.table import Table
-from metainf.learn.views import Floats, Options, View, budgets
+from metainf.learn.views import Floats, Options, View
 
 
 class Isac:
@@ -20,19 +22,19 @@ class Isac:
             from sklearn.cluster import KMeans
         except ImportError:
             raise MissingExtra("the ISAC baseline", "evaluate") from None
-        self.view, self.past = view, Utility(train, view)
-        self.space = Space(train, self.past.case_row)
+        self.past = Utility.known(train, view)
+        self.space = Space(train, self.past.cell_row)
         count = min(self.clusters, len(np.unique(self.space.points, axis=0)))
         self.means = KMeans(count, n_init=4, random_state=0).fit(self.space.points)
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
         past, fallback = self.past.of(told), mean_known(self.past.of(told))
-        scores = np.empty((len(found.value), budgets(found, self.view).shape[1]))
+        scores, index = np.empty((len(found.value), len(past))), self.past.index(found)
         cluster = self.means.predict(self.space.place(test, found.rows))
         for name in np.unique(cluster):
-            local = mean_known(past[self.means.labels_ == name])
+            local = mean_known(past[:, self.means.labels_ == name])
             blend = np.where(np.isfinite(local), local, 0.5 * fallback)
-            scores[cluster == name] = self.past.spread(blend, found, self.view)[cluster == name]
+            scores[cluster == name] = self.past.spread(blend, index[cluster == name])
         return scores
 
 
@@ -47,22 +49,26 @@ class Alors:
             from sklearn.ensemble import RandomForestRegressor
         except ImportError:
             raise MissingExtra("the ALORS baseline", "evaluate") from None
-        self.view, self.past = view, Utility(train, view)
-        self.space = Space(train, self.past.case_row)
-        self.fits = {}
-        for told in (False, True):
-            cases, names = factorise(self.past.of(told), self.rank, self.sweeps, self.ridge)
-            forest = RandomForestRegressor(60, min_samples_leaf=2, random_state=0, n_jobs=1)
-            self.fits[told] = (forest.fit(self.space.points, cases), names)
+        self.past = Utility.known(train, view)
+        self.space = Space(train, self.past.cell_row)
+        self.fits = {
+            told: [self._fit(part, RandomForestRegressor) for part in self.past.of(told)]
+            for told in (False, True)
+        }
+
+    def _fit(self, utilities: Floats, forests: Any) -> tuple[Any, Floats]:
+        cases, names = factorise(utilities, self.rank, self.sweeps, self.ridge)
+        forest = forests(60, min_samples_leaf=2, random_state=0, n_jobs=1)
+        return forest.fit(self.space.points, cases), names
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
-        forest, names = self.fits[told]
-        scores = np.empty((len(found.value), budgets(found, self.view).shape[1]))
-        cells = found.cells
-        factors = forest.predict(self.space.place(test, found.rows[[cell[0] for cell in cells]]))
-        for cell, factor in zip(cells, factors, strict=True):
-            scores[cell] = self.past.spread(names @ factor, found, self.view)[cell]
-        return scores
+        index, cells = self.past.index(found), found.cells
+        points = self.space.place(test, found.rows[[cell[0] for cell in cells]])
+        scores = []
+        for forest, names in self.fits[told]:
+            laid = (forest.predict(points) @ names.T)[found.cell, index]
+            scores.append(np.where(index >= 0, laid, UNSEEN))
+        return np.stack(scores, axis=1)
 
 
 def factorise(values: Floats, rank: int, sweeps: int, ridge: float) -> tuple[Floats, Floats]:

@@ -1,6 +1,6 @@
 """Will the run work at all? Memory that must fit, and what kept failing in the history."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from metainf.learn.views import Floats
 
 STEEPNESS, MIDDLE = 30.0, -0.01
 """Fixed a priori: 0.57 where the need equals the memory, 0.95 at 10 % to spare, 0.02 at 1.15 times."""
+Kinds = tuple[list[str], NDArray[np.intp]]
 FEWEST_FAILURES = 20
 PULL = 2.0
 """Rows that the general success rate counts for against a combination's own."""
@@ -80,9 +81,10 @@ class Failures:
         """Probability in (0, 1) that each row works; unknown memory counts as enough."""
         found = self._memory(_slack(terms))
         worst = np.ones(rows_of(columns))
+        kinds = {name: _kinds(text(columns, name)) for name in {n for k in self.rates for n in k.split("|")}}
         for names, rates in self.rates.items():
-            keys, place = np.unique(_key(columns, tuple(names.split("|"))), return_inverse=True)
-            worst = np.minimum(worst, np.array([rates.get(str(k), 1.0) for k in keys])[place.ravel()])
+            labels, place = _joined([kinds[name] for name in names.split("|")])
+            worst = np.minimum(worst, np.array([rates.get(label, 1.0) for label in labels])[place])
         return np.clip(found * worst, 1e-4, 1 - 1e-4)
 
     def _memory(self, slack: Floats) -> Floats:
@@ -120,10 +122,21 @@ def _slope(slack: Floats, ok: NDArray[np.bool_]) -> tuple[float, float]:
 
 def _key(columns: Columns, names: tuple[str, ...]) -> NDArray[Any]:
     """One name per combination, built from the distinct values of each column."""
-    key = np.zeros(rows_of(columns), dtype=np.intp)
-    labels: list[str] = [""]
-    for name in names:
-        found, place = np.unique(text(columns, name), return_inverse=True)
-        key = key * len(found) + place.ravel()
-        labels = [f"{label}|{value}" for label in labels for value in found]
-    return np.array(labels, dtype=np.str_)[key]
+    labels, place = _joined([_kinds(text(columns, name)) for name in names])
+    return np.array(labels, dtype=np.str_)[place]
+
+
+def _kinds(names: NDArray[Any]) -> Kinds:
+    """The distinct values of a column, and the number of each row's."""
+    found: dict[str, int] = {}
+    place = np.array([found.setdefault(name, len(found)) for name in names.tolist()], dtype=np.intp)
+    return list(found), place
+
+
+def _joined(kinds: Sequence[Kinds]) -> Kinds:
+    """Every combination of the columns' values, and the number of each row's."""
+    labels, place = [""], np.zeros(len(kinds[0][1]), dtype=np.intp)
+    for values, own in kinds:
+        place = place * len(values) + own
+        labels = [f"{label}|{value}" for label in labels for value in values]
+    return labels, place

@@ -1,10 +1,12 @@
 """What a learner says of many settings at once, and the seam that every learner fills."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 
+from metainf.domain import Estimate, Prediction
 from metainf.embed.columns import Columns
 from metainf.learn.table import Table
 from metainf.learn.views import Floats
@@ -29,8 +31,37 @@ class Forecast:
 
     def bounds(self, metric: str) -> tuple[Floats, Floats, Floats]:
         """Median and 90 % bounds on the natural scale."""
+        middle, low, high = self.log_bounds(metric)
+        return np.exp(middle), np.exp(low), np.exp(high)
+
+    def log_bounds(self, metric: str) -> tuple[Floats, Floats, Floats]:
+        """Logarithms of the median and of the 90 % bounds."""
         middle, half = self.log_median[metric], Z90 * self.log_scale[metric]
-        return np.exp(middle), np.exp(middle - half), np.exp(middle + half)
+        return middle, middle - half, middle + half
+
+    def take(self, rows: Sequence[int]) -> "Forecast":
+        """Some of the rows."""
+        return Forecast(
+            {name: values[rows] for name, values in self.log_median.items()},
+            {name: values[rows] for name, values in self.log_scale.items()},
+            self.p_ok[rows],
+            {name: values[rows] for name, values in self.basis.items()},
+        )
+
+
+def predictions(forecast: Forecast, rows: Sequence[int] | None = None) -> list[Prediction]:
+    """Prediction values of a forecast's rows (all by default), without validation: the numbers are ours."""
+    few = forecast if rows is None else forecast.take(rows)
+    bounds = {metric: np.stack(few.bounds(metric), axis=1).tolist() for metric in few.log_median}
+    found = []
+    for row, chance in enumerate(np.clip(few.p_ok, 0, 1).tolist()):
+        metrics = {}
+        for metric, values in bounds.items():
+            value, low, high = values[row]
+            if value == value:
+                metrics[metric] = Estimate.model_construct(value=value, low=low, high=high)
+        found.append(Prediction.model_construct(p_ok=chance, metrics=metrics, reasons=(), nearest=()))
+    return found
 
 
 class Learner(Protocol):

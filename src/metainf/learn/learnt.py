@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from metainf.domain import BadInput
 from metainf.embed.columns import Columns
 from metainf.learn.forecast import Forecast, Learner
 from metainf.learn.serving import ServingLearner
@@ -27,6 +28,7 @@ class Learnt:
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
         forecast = self.learner.forecast(test.columns)
+        _require(forecast, self.view)
         value = found.merged(_log_value(forecast, test, self.view))
         allowed = budgets(found, self.view)
         if self.view.limit is None or told:
@@ -74,6 +76,14 @@ def needed(view: View) -> tuple[str, ...]:
     return (*value, view.limit) if view.limit else value
 
 
+def _require(forecast: Forecast, view: View) -> None:
+    """Raise BadInput where the learner found too few runs to learn what the view is made of."""
+    wanted = [name for name in needed(view) if name not in forecast.log_median]
+    either = view.value == "energy" and len(wanted) == 1 and wanted[0] != view.limit
+    if wanted and not either:
+        raise BadInput(f"expected runs enough to learn {', '.join(wanted)}, found too few: import more")
+
+
 def _log_value(forecast: Forecast, table: Table, view: View) -> Floats:
     known = forecast.log_median
     if view.value == "tokens_per_s_per_device":
@@ -84,7 +94,7 @@ def _log_value(forecast: Forecast, table: Table, view: View) -> Floats:
         tokens = np.isfinite(table.metrics["energy_j_per_token"])
         per_token = known.get("energy_j_per_token", np.zeros(len(table)))
         return -np.where(tokens, per_token, known.get("energy_j_per_request", per_token))
-    return known["prefill_tokens_per_s" if view.value == "prefill" else view.value]
+    return known[needed(view)[0]]
 
 
 def _log_normal_cdf(gap: Floats) -> Floats:

@@ -39,16 +39,19 @@ def index(table: Table, records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def nearest(found: dict[str, Any], columns: Columns, load: float, count: int = 3) -> tuple[str, ...]:
-    """The closest records of the first row of `columns`, in words, each with its id."""
+def nearest(found: dict[str, Any], columns: Columns, load: float, count: int = 3) -> list[tuple[str, ...]]:
+    """The closest records of each row of `columns`, in words, each with its id."""
+    engines = columns["engine"].tolist()
     if not found["told"]:
-        return ()
-    points = np.array(found["points"])
-    here = coordinates({name: values[:1] for name, values in columns.items()}, np.array([load]))[0]
-    known = (points > -90) & np.isfinite(here)
-    gap = np.where(known, (points - np.nan_to_num(here)) ** 2, 1.0).sum(axis=1)
-    gap += np.where(np.array(found["engines"]) == str(columns["engine"][0]), 0.0, ENGINE_GAP)
-    return tuple(found["told"][row] for row in np.argsort(gap, kind="stable")[:count])
+        return [()] * len(engines)
+    points, known_engines = np.array(found["points"]), np.array(found["engines"])
+    told: list[tuple[str, ...]] = []
+    for here, engine in zip(coordinates(columns, np.full(len(engines), load)), engines, strict=True):
+        known = (points > -90) & np.isfinite(here)
+        gap = np.where(known, (points - np.nan_to_num(here)) ** 2, 1.0).sum(axis=1)
+        gap += np.where(known_engines == engine, 0.0, ENGINE_GAP)
+        told.append(tuple(found["told"][row] for row in np.argsort(gap, kind="stable")[:count]))
+    return told
 
 
 def _told(record: Record) -> str:

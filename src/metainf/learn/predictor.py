@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf import catalog
-from metainf.domain import BadInput, Estimate, Hardware, Method, Model, NotSupported, Prediction, Workload
+from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
+from metainf.embed.layout import num
+from metainf.embed.physics import stated_load, terms
 from metainf.learn import effects, images
 from metainf.learn.artifact import Artifact
 from metainf.learn.energy import FEWEST_ROWS, EnergyLearner, measured
-from metainf.learn.forecast import Forecast
+from metainf.learn.forecast import Forecast, predictions
 from metainf.learn.image_runs import measured as drawn
 from metainf.learn.nearest import nearest
 from metainf.learn.serving import ServingLearner, Unseen
@@ -68,6 +70,7 @@ class TrainedPredictor:
         self.manifest, state = artifact.manifest, artifact.state
         try:
             self.learners = {side: ServingLearner.load(*_part(artifact, side)) for side in SIDES}
+            self._one_failure_model = len({repr(x.failures) for x in self.learners.values()}) == 1
             self.speculative = frozenset(state["speculative"])
             self.known = {side: frozenset(state["known"][side]) for side in SIDES}
         except (KeyError, TypeError) as error:
@@ -119,14 +122,22 @@ class TrainedPredictor:
             return self.images.forecast(found)
         new_model = np.full(len(pairs), catalog.model_group(model.name) not in self.known["model"])
         devices, place = np.unique(found["device"], return_inverse=True)
-        new_device = np.array([name not in self.known["hardware"] for name in devices.tolist()])[place]
+        new_device = np.array([name not in self.known["hardware"] for name in devices.tolist()])[
+            place.ravel()
+        ]
 
         def ask(asked: Columns) -> Forecast:
-            by_side = {side: learner.forecast(asked) for side, learner in self.learners.items()}
+            by_side = self._sides(asked)
             return blend(by_side["model"], by_side["hardware"], new_model, new_device)
 
         joint = effects.forecast(found, ask, self.speculative)
         return self.energy.add(found, joint) if self.energy is not None else joint
+
+    def _sides(self, found: Columns) -> dict[Unseen, Forecast]:
+        """Forecasts of both serving learners, which share terms and failures where these are the same."""
+        t = None if _open_loop(found) else terms(found)
+        p_ok = self.learners["model"].failures.p_ok(found, t) if t and self._one_failure_model else None
+        return {side: learner.forecast(found, t, p_ok) for side, learner in self.learners.items()}
 
     def predicts_speculation(self, engine: str, algorithm: str) -> bool:
         """Whether this speculation was measured with the engine, or has a published acceptance."""
@@ -136,25 +147,31 @@ class TrainedPredictor:
         """One Prediction for each pair, without reasons (see `explain`)."""
         return predictions(self.forecast(model, workload, pairs))
 
-    def explain(self, model: Model, workload: Workload, pair: tuple[Hardware, Method]) -> tuple[str, ...]:
-        """What makes the predicted time of one pair, strongest first."""
+    def explain(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
+        """What makes the predicted time of each pair, strongest first."""
+        asked = self.columns(model, workload, pairs)
+        rows = [{name: values[i : i + 1] for name, values in asked.items()} for i in range(len(pairs))]
         if self.images is not None and draws(model):
-            return self.images.explain(self.columns(model, workload, [pair]))
-        asked, side = self.columns(model, workload, [pair]), self.learners["hardware"]
-        told = side.explain(effects.without_guesses(asked, self.speculative))[0]
-        return effects.told(asked, side.forecast, self.speculative) + tuple(
-            f"{phrase}: {np.expm1(amount):+.0%} of the time"
-            if phrase.startswith("learned")
-            else f"{phrase}: {-np.expm1(-amount):.0%} of the time"
-            for phrase, amount in told
-        )
+            return [self.images.explain(row) for row in rows]
+        side = self.learners["hardware"]
+        told = side.explain(effects.without_guesses(asked, self.speculative))
+        return [
+            effects.told(row, side.forecast, self.speculative)
+            + tuple(
+                f"{phrase}: {np.expm1(amount):+.0%} of the time"
+                if phrase.startswith("learned")
+                else f"{phrase}: {-np.expm1(-amount):.0%} of the time"
+                for phrase, amount in one
+            )
+            for row, one in zip(rows, told, strict=True)
+        ]
 
-    def nearest(self, model: Model, workload: Workload, pair: tuple[Hardware, Method]) -> tuple[str, ...]:
-        """The measured records closest to one pair, in words with their ids."""
+    def nearest(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
+        """The measured records closest to each pair, in words with their ids; none for pictures."""
         if draws(model):
-            return ()
+            return [() for _ in pairs]
         load = workload.concurrency or workload.batch_size or 1.0
-        return nearest(self._index, self.columns(model, workload, [pair]), float(load))
+        return nearest(self._index, self.columns(model, workload, pairs), float(load))
 
     def importance(self) -> list[tuple[str, str, float]]:
         """(target, feature, share of total gain) of the learned corrections, largest first."""
@@ -182,18 +199,10 @@ def blend(
     return Forecast(middle, scale, (model.p_ok + hardware.p_ok) / 2, model.basis)
 
 
-def predictions(forecast: Forecast) -> list[Prediction]:
-    """Prediction values of a forecast. Built without validation: the numbers are ours and finite."""
-    bounds = {metric: np.stack(forecast.bounds(metric), axis=1).tolist() for metric in forecast.log_median}
-    found = []
-    for row, chance in enumerate(np.clip(forecast.p_ok, 0, 1).tolist()):
-        metrics = {}
-        for metric, values in bounds.items():
-            value, low, high = values[row]
-            if value == value:
-                metrics[metric] = Estimate.model_construct(value=value, low=low, high=high)
-        found.append(Prediction.model_construct(p_ok=chance, metrics=metrics, reasons=(), nearest=()))
-    return found
+def _open_loop(columns: Columns) -> bool:
+    """Whether requests in flight must be found from their rate, which differs between the learners."""
+    rated = np.isfinite(num(columns, "request_rate_per_s", np.nan))
+    return bool(np.any(rated & ~np.isfinite(stated_load(columns))))
 
 
 def _part(artifact: Artifact, side: str) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -125,40 +125,48 @@ class ServingLearner:
         label = np.log(np.abs(residual) + 0.02)
         options = _SPREAD | {"base_score": float(np.mean(label))}
         self._spread[name] = trees.train(x, label, options, 60, weights)
-        size = _error_size(name, trees.Trees(self._spread[name]), x, known)
+        size = _error_size(name, trees.Trees(self._spread[name]).predict(x), known)
         quantile = weighted_quantile(np.abs(residual) / size, weights, COVERAGE)
         self.quantile[name] = quantile * new_group_factor(residual, groups, COVERAGE)
 
     def _ready(self) -> None:
-        self._size = {n: trees.Trees(self._spread[n]) for n in TARGETS}
+        kept = {f"{n} correction": self.core.trees[n] for n in TARGETS if self.shrink[n]}
+        self._forest = trees.Forest(kept | {f"{n} size": [trees.Trees(self._spread[n])] for n in TARGETS})
 
-    def evaluate(self, columns: Columns) -> tuple[dict[str, Floats], dict[str, Floats], trees.Matrix]:
-        """Terms, calibrated parts (seconds) and features of each row; open loops by Little's law."""
+    def evaluate(
+        self, columns: Columns, found: dict[str, Floats] | None = None
+    ) -> tuple[dict[str, Floats], dict[str, Floats], trees.Matrix]:
+        """Terms, calibrated parts (seconds) and features of each row; open loops by Little's law.
+
+        found: the terms of rows without an open loop, where they are known already.
+        """
         if not hasattr(self, "core"):
             raise BadInput("expected a fitted learner, found one without data: call fit or load first")
         engine = prior.engine_index(columns)
-        t = terms(columns, prior.in_flight(columns, self.core.theta))
+        t = terms(columns, prior.in_flight(columns, self.core.theta)) if found is None else found
         part = prior.parts(t, engine, self.core.theta)
         return t, part, inputs(t, part, engine, self.unseen)
 
-    def forecast(self, columns: Columns) -> Forecast:
-        """Medians and scales of every row. Missing load, lengths or facts are replaced as `layout` says."""
-        t, part, x = self.evaluate(columns)
+    def forecast(
+        self, columns: Columns, found: dict[str, Floats] | None = None, p_ok: Floats | None = None
+    ) -> Forecast:
+        """Medians and scales of every row. Missing load, lengths or facts are replaced as `layout` says.
+
+        found, p_ok: what is known already of these columns (see `evaluate`).
+        """
+        t, part, x = self.evaluate(columns, found)
+        said = self._forest.predict(x)
         mean: dict[str, Floats] = {}
         scale: dict[str, Floats] = {}
         for n in TARGETS:
-            mean[f"{n}_s"] = np.log(part[n]) + self.correction(n, x)
-            size = _error_size(n, self._size[n], x, t["known"])
+            mean[f"{n}_s"] = np.log(part[n]) + self.shrink[n] * said.get(f"{n} correction", np.zeros(1))
+            size = _error_size(n, said[f"{n} size"], t["known"])
             scale[f"{n}_s"] = np.maximum(self.quantile[n] * size / Z90, 1e-3)
         self._add_rates(mean, scale, t, num(columns, "request_rate_per_s", np.inf))
         mean["memory_gib"] = np.log(t["need_gib"])
         scale["memory_gib"] = np.full(len(x), MEMORY_SCALE)
-        return Forecast(mean, scale, self.failures.p_ok(columns, t), part | t)
-
-    def correction(self, target: str, features: trees.Matrix) -> Floats:
-        """Learned log correction of a target's prior, after shrinkage."""
-        shrink = self.shrink[target]
-        return shrink * self.core.correction(target, features) if shrink else np.zeros(len(features))
+        sure = self.failures.p_ok(columns, t) if p_ok is None else p_ok
+        return Forecast(mean, scale, sure, part | t)
 
     @staticmethod
     def _add_rates(
@@ -226,9 +234,9 @@ class ServingLearner:
         return reasons(self, columns)
 
 
-def _error_size(name: str, model: trees.Trees, x: trees.Matrix, known: Floats) -> Floats:
+def _error_size(name: str, log_size: Floats, known: Floats) -> Floats:
     """Predicted absolute log error, widened where the worker count is unknown."""
-    return np.hypot(np.exp(model.predict(x)), WORKERS_UNKNOWN[name] * (1.0 - known))
+    return np.hypot(np.exp(log_size), WORKERS_UNKNOWN[name] * (1.0 - known))
 
 
 def _usable(table: Table) -> NDArray[np.intp]:

@@ -1,7 +1,8 @@
 """Hold-outs that keep what belongs together on one side.
 
 A fold leaves out one group of a key: every alias of a model architecture, one device type, one
-workload, or everything after a date. Rows that repeat a test row's measured values under another name
+workload, or everything after a date. Where there are many groups, a fold may leave out several whole
+ones. Rows that repeat a test row's measured values under another name
 (one campaign published twice) are taken out of the training side.
 """
 
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from metainf.learn.relative import deal
 from metainf.learn.table import Table
 
 By = Literal["model", "hardware", "workload", "time"]
@@ -28,16 +30,27 @@ class Fold:
     test: NDArray[np.intp]
 
 
-def folds(table: Table, by: By) -> Iterator[Fold]:
-    """Folds of a table. A table with one group has none."""
+def folds(table: Table, by: By, most: int | None = None) -> Iterator[Fold]:
+    """Folds of a table, at most `most`: whole groups are dealt to them, the largest first to the emptiest.
+
+    A table with one group has none.
+    """
     twins = _twins(table)
     if by == "time":
         yield from _by_time(table, twins)
         return
     groups = table.keys[KEYS[by]]
     names = np.unique(groups)
-    for name in names if len(names) > 1 else []:
-        yield _fold(str(name), groups == name, twins)
+    if len(names) < 2:
+        return
+    if most is None or len(names) <= most:
+        for name in names:
+            yield _fold(str(name), groups == name, twins)
+        return
+    fold = deal(groups, most)
+    for number in range(int(fold.max()) + 1):
+        held = np.unique(groups[fold == number])
+        yield _fold(f"{held[0]} and {len(held) - 1} more", fold == number, twins)
 
 
 def _by_time(table: Table, twins: NDArray[Any]) -> Iterator[Fold]:

@@ -2,7 +2,8 @@
 
 Two rows stand in the same *cell* when they differ only in method and number of devices: same source,
 model, workload, load and device type. In the *free* cell the load is part of the choice too (the
-budget view).
+budget view). Token counts that are an outcome of the run, not a part of what was asked (the answers to
+the prompts of a data set), tell no workloads apart: see `realised_lengths`.
 """
 
 import re
@@ -14,13 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf import catalog
-from metainf.domain import BadInput, Flags, Method, Metrics, Record, Workload
+from metainf.domain import BadInput, Flags, Method, Metrics, Parallelism, Record, Workload
 from metainf.embed.columns import Columns, columns, encode_method
+from metainf.embed.describe import describe_hardware, describe_method, describe_model, describe_workload
 
 METRICS = tuple(name for name in Metrics.model_fields if name != "quality_metric")
 _VARIANT = re.compile(
     r"-(instruct|chat|hf|it|fp8|fp8-dynamic|nvfp4|fp4|bf16|awq|gptq|int8|int4|w8a8|w4a16|dynamic|gguf)$"
 )
+_SYNTHETIC = re.compile("random|synthetic|fixed-length|llama-bench")
+MANY_RUNS, MANY_LENGTHS = 10, 0.4
+TEXTS = ("text.model", "text.workload", "text.hardware", "text.method")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class Table:
     """n rows. `metrics[name]` is NaN where not measured; `ok` is False for failures.
 
     keys: source, campaign, date, model, model_group, device, workload, cell, free_cell, method,
-    family — string arrays of length n.
+    configuration, family, quality_group — string arrays of length n; techniques — how many each method
+    switches on. A configuration is a method whatever the engine's version.
     """
 
     columns: Columns
@@ -49,8 +55,11 @@ class Table:
         )
 
 
-def table(records: Iterable[Record]) -> Table:
-    """Build the table. Repeats stay rows of their own."""
+def table(records: Iterable[Record], texts: bool = False) -> Table:
+    """Build the table. Repeats stay rows of their own.
+
+    texts: also keep, in the keys TEXTS, how model, workload, hardware and method are described in words.
+    """
     rows = list(records)
     settings = [row.setting for row in rows]
     found = columns(
@@ -66,7 +75,23 @@ def table(records: Iterable[Record]) -> Table:
                 if value is not None and name in metrics:
                     metrics[name][place] = value
     ok = np.array([row.metrics is not None for row in rows])
-    return Table(found, metrics, ok, _keys(rows))
+    return Table(found, metrics, ok, _keys(rows) | (_texts(rows) if texts else {}))
+
+
+def _texts(rows: Sequence[Record]) -> dict[str, NDArray[Any]]:
+    tellers: dict[str, Any] = {"model": describe_model, "workload": describe_workload}
+    tellers |= {"hardware": describe_hardware, "method": describe_method}
+    found: dict[str, NDArray[Any]] = {}
+    for key in TEXTS:
+        part, told = key.removeprefix("text."), {}
+        values = np.empty(len(rows), dtype=object)
+        for place, row in enumerate(rows):
+            thing = row.method if part == "method" else getattr(row.setting, part)
+            if id(thing) not in told:
+                told[id(thing)] = tellers[part](thing)
+            values[place] = told[id(thing)]
+        found[key] = values
+    return found
 
 
 def _no_rows() -> list[Any]:
@@ -76,15 +101,16 @@ def _no_rows() -> list[Any]:
 
 
 def _keys(rows: Sequence[Record]) -> dict[str, NDArray[Any]]:
-    names: dict[str, list[str]] = {
+    names: dict[str, list[Any]] = {
         key: []
         for key in (
-            "source", "campaign", "date", "model", "model_group", "device",
-            "workload", "cell", "free_cell", "method", "family", "quality_group",
+            "source", "campaign", "date", "model", "model_group", "device", "workload", "cell",
+            "free_cell", "method", "configuration", "family", "quality_group", "techniques",
         )
     }  # fmt: skip
-    methods: dict[int, tuple[str, str, str]] = {}
-    loads: dict[int, tuple[str, str]] = {}
+    methods: dict[int, dict[str, Any]] = {}
+    loads: dict[tuple[int, str], tuple[str, str]] = {}
+    realised = realised_lengths(rows)
     bases: dict[str, tuple[str, str]] = {}
     for row in rows:
         setting, source = row.setting, row.provenance.source
@@ -94,13 +120,14 @@ def _keys(rows: Sequence[Record]) -> dict[str, NDArray[Any]]:
         base, group = bases[model]
         key = id(row.method)
         if key not in methods:
-            methods[key] = (row.method.id, family(row.method), quality_group(row.method))
-        if id(setting.workload) not in loads:
-            loads[id(setting.workload)] = (
-                work_key(setting.workload, True),
-                work_key(setting.workload, False),
-            )
-        load, work = loads[id(setting.workload)]
+            methods[key] = _method_keys(row.method)
+        work_of = (id(setting.workload), source)
+        if work_of not in loads:
+            asked = setting.workload
+            if (source, asked.name) in realised:
+                asked = asked.model_copy(update={"input_tokens": None, "output_tokens": None})
+            loads[work_of] = (work_key(asked, True), work_key(asked, False))
+        load, work = loads[work_of]
         device = setting.hardware.device.name
         place = device + (f" {setting.hardware.platform}" if setting.hardware.platform else "")
         values = {
@@ -113,13 +140,64 @@ def _keys(rows: Sequence[Record]) -> dict[str, NDArray[Any]]:
             "workload": work,
             "cell": f"{source}|{base}|{load}|{place}",
             "free_cell": f"{source}|{base}|{work}|{place}",
-            "method": methods[key][0],
-            "family": methods[key][1],
-            "quality_group": methods[key][2],
+            **methods[key],
         }
         for name, value in values.items():
             names[name].append(value)
-    return {name: np.asarray(values, dtype=np.str_) for name, values in names.items()}
+    return {
+        name: np.asarray(values, dtype=np.intp if name == "techniques" else np.str_)
+        for name, values in names.items()
+    }
+
+
+def _method_keys(method: Method) -> dict[str, Any]:
+    return {
+        "method": method.id,
+        "configuration": method.model_copy(update={"engine_version": None}).id,
+        "family": family(method),
+        "quality_group": quality_group(method),
+        "techniques": techniques_on(method),
+    }
+
+
+def realised_lengths(rows: Sequence[Record]) -> set[tuple[str, str | None]]:
+    """(source, workload name) whose token counts are what came out, not what was asked for.
+
+    So it is where some mean is no whole number, or where at least ten runs have nearly as many different
+    lengths (0.4 or more for each run). Work named random or synthetic is defined by its lengths.
+    """
+    seen: dict[tuple[str, str | None], list[tuple[float, ...]]] = {}
+    for row in rows:
+        work = row.setting.workload
+        sides = tuple(side.mean for side in (work.input_tokens, work.output_tokens) if side is not None)
+        if sides and work.name and not _SYNTHETIC.search(work.name.lower()):
+            seen.setdefault((row.provenance.source, work.name), []).append(sides)
+    return {
+        name
+        for name, found in seen.items()
+        if any(mean % 1 for sides in found for mean in sides)
+        or (len(found) >= MANY_RUNS and len(set(found)) >= MANY_LENGTHS * len(found))
+    }
+
+
+def techniques_on(method: Method) -> int:
+    """How many techniques a method switches on: the fewest is what an engine does by default.
+
+    Number formats of 16 and 32 bits, degrees of 1, plain batching and what is switched off do not count.
+    """
+    count = 0
+    for technique in method.techniques:
+        facts = technique.model_dump(exclude_none=True)
+        if technique.kind in ("precision", "batching") or facts.get("enabled") is False:
+            continue
+        if isinstance(technique, Parallelism):
+            degrees = (technique.tensor, technique.pipeline, technique.expert, technique.data)
+            count += any((degree or 1) > 1 for degree in degrees) or technique.sequence is not None
+        elif isinstance(technique, Flags):
+            count += len(technique.values)
+        else:
+            count += 1
+    return count
 
 
 def model_base(name: str) -> str:
@@ -146,7 +224,8 @@ def work_key(workload: Workload, with_load: bool) -> str:
 def quality_group(method: Method) -> str:
     """Methods whose outputs are of one quality: the number formats of weights and cache."""
     row = encode_method(method)
-    return f"{row['dtype']}|{row['weight_format']}|{row['kv_format']}"
+    bits = f"{row['weight_bits']:g}" if row["weight_format"] else ""
+    return f"{row['dtype']}|{row['weight_format']}|{bits}|{row['kv_format']}"
 
 
 def family(method: Method) -> str:
@@ -169,4 +248,5 @@ def family(method: Method) -> str:
         if row[name] == 1:
             parts.append(name)
     flags = method.get(Flags)
-    return "|".join(parts + (list(flags.values) if flags else []))
+    told = [flag for flag in flags.values if not flag.startswith(("prefill.", "decode."))] if flags else []
+    return "|".join(parts + told)

@@ -1,132 +1,195 @@
-"""Boosted trees: trained with XGBoost's Python package, evaluated through its C library alone.
+"""Boosted trees: trained with XGBoost, kept as flat arrays, evaluated with NumPy alone.
 
-Importing the Python package costs seconds in a process that only asks one question, since it pulls in
-whatever of scikit-learn and pandas is installed. The shared library inside the package loads in
-milliseconds, and its documented C API evaluates the same model file to the same numbers.
+Loading XGBoost costs more than a whole answer may. Evaluation follows QuickScorer (Lucchese et al. 2015):
+every split that sends a row to the right strikes the leaves on its left; the lowest leaf left standing is
+the row's. Strikes of one feature depend only on between which thresholds its value lies, so they are
+tabulated once, and a row costs one lookup for each feature instead of a walk through every tree.
 """
 
-import ctypes
 import json
-from collections.abc import Mapping
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metainf.domain import ArtifactError, MissingExtra
+from metainf.domain import ArtifactError
+from metainf.learn import flat
 
 Matrix = NDArray[np.float32]
+Floats = NDArray[np.float64]
+Codes = NDArray[np.intp]
+BLOCK = 64
+"""Rows whose leaf sets are held at once; they stay in the processor's cache."""
 
 
 def train(
     features: Matrix,
-    target: NDArray[np.float64],
+    target: Floats,
     parameters: Mapping[str, Any],
     rounds: int,
-    weights: NDArray[np.float64] | None = None,
+    weights: Floats | None = None,
 ) -> bytes:
-    """Fit boosted trees and return the model as bytes (UBJSON). Deterministic for one thread count.
+    """Fit boosted trees and return the model as bytes. Deterministic for one thread count.
 
-    features: float32 (n, d), NaN for missing. target: (n,).
+    features: float32 (n, d), NaN for missing. target: (n,). Raises BadInput where the trees have more
+    than 64 leaves or the objective is not one of plain regression.
     """
     import xgboost
 
     data = xgboost.DMatrix(features, label=target, weight=weights)
     booster = xgboost.train({"verbosity": 0, "nthread": 2, "seed": 0, **parameters}, data, rounds)
-    return bytes(booster.save_raw("ubj"))
+    return flat.from_xgboost(json.loads(booster.save_raw("json"))).dump()
 
 
 class Trees:
-    """A trained ensemble. Raises ArtifactError where the bytes are not an XGBoost model."""
+    """A trained ensemble. Raises ArtifactError where the bytes are not a model."""
 
     def __init__(self, model: bytes) -> None:
-        self._library = _library()
-        self._handle = ctypes.c_void_p()
-        self._call("XGBoosterCreate", None, ctypes.c_uint64(0), ctypes.byref(self._handle))
-        buffer = ctypes.create_string_buffer(model, len(model))
-        self._call("XGBoosterLoadModelFromBuffer", self._handle, buffer, ctypes.c_uint64(len(model)))
-        self._call("XGBoosterSetParam", self._handle, b"nthread", b"1")
+        self.flat = flat.load(model)
 
-    def predict(self, features: Matrix) -> NDArray[np.float64]:
+    def predict(self, features: Matrix) -> Floats:
         """Predictions (n,) of a float32 matrix (n, d)."""
-        data = np.ascontiguousarray(features, dtype=np.float32)
-        if not len(data):
-            return np.empty(0)
-        return self._result("XGBoosterPredictFromDense", _interface(data), _config(0), None)
+        return self._forest.predict(features)[""]
 
-    def contributions(self, features: Matrix) -> NDArray[np.float64]:
+    def contributions(self, features: Matrix) -> Floats:
         """SHAP values (n, d + 1) by exact tree SHAP (Lundberg 2018); the last column is the bias."""
-        data = np.ascontiguousarray(features, dtype=np.float32)
-        matrix = ctypes.c_void_p()
-        self._call("XGDMatrixCreateFromDense", _interface(data), b'{"missing":NaN}', ctypes.byref(matrix))
-        try:
-            flat = self._result("XGBoosterPredictFromDMatrix", matrix, _config(2))
-        finally:
-            self._library.XGDMatrixFree(matrix)
-        return flat.reshape(len(data), -1)
+        data = checked(features, self.flat.features)
+        return np.asarray(self._shares.contributions(data))
 
-    def gain(self) -> NDArray[np.float64]:
+    def gain(self) -> Floats:
         """Total gain by feature number, as pairs in an array (k, 2): feature, gain."""
-        count, names = ctypes.c_uint64(), ctypes.POINTER(ctypes.c_char_p)()
-        dims, shape = ctypes.c_uint64(), ctypes.POINTER(ctypes.c_uint64)()
-        scores = ctypes.POINTER(ctypes.c_float)()
-        self._call(
-            "XGBoosterFeatureScore",
-            self._handle, b'{"importance_type":"total_gain"}',
-            *map(ctypes.byref, (count, names, dims, shape, scores)),
-        )  # fmt: skip
-        pairs = [(int(names[i].decode()[1:]), float(scores[i])) for i in range(count.value)]
-        return np.array(pairs, dtype=np.float64).reshape(-1, 2)
+        used = np.unique(self.flat.feature)
+        total = np.bincount(self.flat.feature, weights=self.flat.gain, minlength=self.flat.features)
+        return np.stack([used.astype(np.float64), total[used]], axis=1)
 
-    def _result(self, function: str, data: Any, config: bytes, *more: Any) -> NDArray[np.float64]:
-        shape, dims = ctypes.POINTER(ctypes.c_uint64)(), ctypes.c_uint64()
-        out = ctypes.POINTER(ctypes.c_float)()
-        self._call(
-            function, self._handle, data, config, *more,
-            ctypes.byref(shape), ctypes.byref(dims), ctypes.byref(out),
-        )  # fmt: skip
-        size = int(np.prod([shape[i] for i in range(dims.value)]))
-        return np.ctypeslib.as_array(out, shape=(size,)).astype(np.float64)
+    @cached_property
+    def _forest(self) -> "Forest":
+        return Forest({"": [self]})
 
-    def _call(self, function: str, *arguments: Any) -> None:
-        if getattr(self._library, function)(*arguments) != 0:
-            text = self._library.XGBGetLastError().decode(errors="replace")
-            first = text.partition("\n")[0].rpartition("json.cc:")[2]
-            raise ArtifactError(f"expected a boosted-tree model that XGBoost can read, it says: {first}")
+    @cached_property
+    def _shares(self) -> Any:
+        from metainf.learn.shap import Shares
 
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None):
-            self._library.XGBoosterFree(self._handle)
+        return Shares(self.flat)
 
 
-def _config(kind: int) -> bytes:
-    """Options of a prediction: kind 0 is the value, 2 the SHAP contributions."""
-    options = {
-        "type": kind,
-        "training": False,
-        "iteration_begin": 0,
-        "iteration_end": 0,
-        "strict_shape": False,
-    }
-    return json.dumps(options | {"missing": float("nan"), "cache_id": 0}).encode()
+class Forest:
+    """Named groups of ensembles over the same features, evaluated together."""
+
+    def __init__(self, groups: Mapping[str, Sequence[Trees]]) -> None:
+        parts = [member.flat for members in groups.values() for member in members]
+        self._places = {
+            name: [place for place, part in enumerate(parts) if any(part is m.flat for m in members)]
+            for name, members in groups.items()
+        }
+        self.features = max((part.features for part in parts), default=0)
+        if any(part.features != self.features for part in parts):
+            raise ArtifactError(f"expected boosted trees over {self.features} features each, found others")
+        width = max((part.width for part in parts), default=16)
+        self._set = np.dtype(flat.WIDTHS[width])
+        self._first = np.cumsum([0, *(len(part.leaf) for part in parts)])
+        self._base = np.array([part.base for part in parts], dtype=np.float64)
+        self._leaf = np.zeros((self._first[-1], width), dtype=np.float32)
+        for start, part in zip(self._first, parts, strict=False):
+            self._leaf[start : start + len(part.leaf), : part.width] = part.leaf
+        self._offset = (np.arange(len(self._leaf)) * width - 127).astype(np.int32)
+        self._parts = parts
+
+    @cached_property
+    def _strikes(self) -> list[tuple[int, Matrix, NDArray[Any]]]:
+        """(feature, its thresholds, leaves left standing [interval, tree]); the last row is for NaN."""
+        parts = self._parts
+        tree = np.concatenate([p.tree.astype(np.intp) + s for p, s in zip(parts, self._first, strict=False)])
+        feature, threshold, default, left = (
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("feature", "threshold", "default_left", "left")
+        )
+        standing = ~left.astype(self._set)
+        found = []
+        for number in np.unique(feature).tolist():
+            mine = np.flatnonzero(feature == number)
+            steps, place = np.unique(threshold[mine], return_inverse=True)
+            table = np.full((len(steps) + 2, len(self._leaf)), ~self._set.type(0))
+            np.bitwise_and.at(table, (place.ravel() + 1, tree[mine]), standing[mine])
+            np.bitwise_and.accumulate(table[:-1], axis=0, out=table[:-1])
+            right = mine[~default[mine]]
+            np.bitwise_and.at(table[-1], tree[right], standing[right])
+            found.append((number, steps, table))
+        return found
+
+    def predict(self, features: Matrix) -> dict[str, Floats]:
+        """Mean prediction (n,) of each group for a float32 matrix (n, d)."""
+        data, row = distinct(checked(features, self.features))
+        found = np.empty((len(data), len(self._base)))
+        common, many = np.full(len(self._leaf), ~self._set.type(0)), []
+        for number, steps, table in self._strikes if len(data) else ():
+            place = _intervals(data[:, number], steps)
+            if place.min() == place.max():
+                common &= table[place[0]]
+            else:
+                many.append((table, place))
+        work = _Workspace(min(BLOCK, len(data)), common)
+        for start in range(0, len(data), BLOCK):
+            here = slice(start, start + BLOCK)
+            work.strike(common, [(table, place[here]) for table, place in many], len(data[here]))
+            work.sum_leaves(self._leaf, self._offset, self._first[:-1], found[here])
+        found += self._base
+        return {name: found[:, places].mean(axis=1)[row] for name, places in self._places.items()}
 
 
-def _interface(data: Matrix) -> bytes:
-    """The array interface (NumPy protocol, version 3) that the C API reads without a copy."""
-    view = {"data": [data.ctypes.data, True], "shape": list(data.shape), "typestr": "<f4", "version": 3}
-    return json.dumps(view).encode()
+class _Workspace:
+    """Arrays for one block of rows, used again for each: fresh ones would cost more than the arithmetic."""
+
+    def __init__(self, rows: int, common: NDArray[Any]) -> None:
+        self._sets = np.empty((2, rows, len(common)), dtype=common.dtype)
+        self._bits = np.empty((rows, len(common)), dtype=np.int32)
+
+    def strike(self, common: NDArray[Any], many: Sequence[tuple[NDArray[Any], Codes]], rows: int) -> None:
+        """The leaves left standing in each tree for a block of rows."""
+        self._rows = rows
+        standing, other = self._sets[:, :rows]
+        standing[:] = common
+        for table, place in many:
+            table.take(place, axis=0, out=other, mode="clip")
+            np.bitwise_and(standing, other, out=standing)
+
+    def sum_leaves(self, leaf: Matrix, offset: NDArray[np.int32], starts: Codes, out: Floats) -> None:
+        """Sum of the lowest leaves standing, by member. Their bit is a power of two: its exponent tells."""
+        standing, other = self._sets[:, : self._rows]
+        place = self._bits[: self._rows]
+        values = place.view(np.float32)
+        np.negative(standing, out=other)
+        np.bitwise_and(standing, other, out=other)
+        values[:] = other
+        np.right_shift(place, 23, out=place)
+        np.add(place, offset, out=place)
+        leaf.take(place, out=values, mode="clip")
+        np.add.reduceat(values, starts, axis=1, out=out)
 
 
-@cache
-def _library() -> ctypes.CDLL:
-    found = find_spec("xgboost")
-    folder = Path(found.origin).parent / "lib" if found and found.origin else None
-    files = sorted(folder.glob("*xgboost.*")) if folder else []
-    if not files:
-        raise MissingExtra("prediction with boosted trees", "train")
-    library = ctypes.CDLL(str(files[0]))
-    library.XGBGetLastError.restype = ctypes.c_char_p
-    return library
+def checked(features: Matrix, width: int) -> Matrix:
+    """The matrix as float32. Raises ArtifactError where it has another number of features."""
+    data = np.asarray(features, dtype=np.float32)
+    if data.ndim != 2 or data.shape[1] != width:
+        raise ArtifactError(f"expected {width} features for the boosted trees, found {data.shape}")
+    return data
+
+
+def _intervals(values: Matrix, steps: Matrix) -> Codes:
+    """Between which thresholds each value lies; one past the last for NaN."""
+    codes = np.searchsorted(steps, values, side="right")
+    codes[np.isnan(values)] = len(steps) + 1
+    return codes
+
+
+def distinct(data: Matrix) -> tuple[Matrix, Codes]:
+    """The different rows of a matrix, and which of them each row is."""
+    kinds: dict[bytes, int] = {}
+    width = data.shape[1] * data.itemsize
+    keys = np.ascontiguousarray(data).view(f"V{width}").ravel().tolist() if data.size else [b""] * len(data)
+    row = np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.intp)
+    first = np.empty(len(kinds), dtype=np.intp)
+    first[row[::-1]] = np.arange(len(row))[::-1]
+    return data[first], row

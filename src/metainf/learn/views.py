@@ -2,7 +2,8 @@
 
 A *case* is one choice: a cell and, in the budget view, one budget. Its options are the distinct
 configurations measured there, repeats merged by their median. Regret is 1 − value/best; a pick that
-breaks the budget has value 0. *Told* means that the chooser is shown only what meets the budget.
+breaks the budget has value 0. *Told* means that the chooser is shown only what meets the budget. Options
+with equal scores are picked with equal chance, and what is reported is the expectation.
 """
 
 from dataclasses import dataclass
@@ -14,24 +15,42 @@ from numpy.typing import NDArray
 from metainf.learn.table import Table
 
 Floats = NDArray[np.float64]
+Value = Literal[
+    "tokens_per_s_per_device", "speed", "energy", "images_per_s", "steps_per_s", "prefill", "speedup"
+]
+PEER = ("peer.ttft_s", "peer.tpot_s")
+"""Keys of a table that hold what another tool predicts (seconds)."""
 QUANTILES = (0.25, 0.5, 0.75)
 NOISE = 0.02
 
 
 @dataclass(frozen=True)
 class View:
-    """What is chosen for: `value` to maximise (a name below), `limit` to stay under (None: fixed load)."""
+    """What is chosen for: `value` to maximise (a name below), `limit` to stay under (None: fixed load).
 
-    value: Literal[
-        "tokens_per_s_per_device", "speed", "energy", "images_per_s", "steps_per_s", "prefill", "speedup"
-    ]
-    limit: Literal["tpot_s", "e2e_s"] | None = None
-    options: Literal["family", "method"] = "method"
+    options: what makes two options one: the exact method, the method whatever its version
+    ("configuration"), or its coarse family. quality "same" compares only number formats of one quality
+    group; "any" trades quality for speed. devices "fixed" takes their number out of the choice.
+    work: only rows that make text, or only rows that make pictures. rows "peer": only what a peer predicts.
+    """
+
+    value: Value
+    limit: Literal["tpot_s", "e2e_s", "energy_j_per_token"] | None = None
+    options: Literal["family", "configuration", "method"] = "configuration"
+    quality: Literal["any", "same"] = "any"
+    devices: Literal["free", "fixed"] = "free"
+    work: Literal["text", "pictures"] | None = None
+    rows: Literal["all", "peer"] = "all"
 
     @property
     def name(self) -> str:
         """Readable name of the view."""
-        return f"{self.value} under {self.limit}" if self.limit else f"{self.value} at fixed load"
+        parts = [f"{self.work} {self.value}" if self.work else self.value]
+        parts.append(f"under {self.limit}" if self.limit else "at fixed load")
+        if self.devices == "fixed":
+            parts.append("and devices")
+        more = [", one quality"] if self.quality == "same" else []
+        return " ".join(parts) + "".join([*more, ", rows of the peer"] if self.rows == "peer" else more)
 
 
 @dataclass(frozen=True)
@@ -84,12 +103,18 @@ def options(table: Table, view: View) -> Options:
     """The choices that a table holds under a view. Cells with too few options are left out."""
     value = value_of(table, view)
     limit = table.metrics[view.limit] if view.limit else np.zeros(len(table))
-    rows = np.flatnonzero(np.isfinite(value) & np.isfinite(limit) & table.ok)
-    cells = table.keys["free_cell" if view.limit else "cell"][rows]
-    parts = [table.keys[view.options], table.columns["num_devices"].astype(str)]
+    rows = np.flatnonzero(np.isfinite(value) & np.isfinite(limit) & table.ok & _wanted(table, view))
+    places = [table.keys["free_cell" if view.limit else "cell"]]
+    parts = [table.keys[view.options]]
+    (places if view.devices == "fixed" else parts).append(table.columns["num_devices"].astype(str))
+    if view.quality == "same":
+        places.append(table.keys["quality_group"])
     if view.limit:
         parts.append(load_of(table).astype(str))
-    names = np.array(["|".join(str(part[row]) for part in parts) for row in rows], dtype=np.str_)
+    cells, names = (
+        np.array(["|".join(str(part[row]) for part in side) for row in rows], dtype=np.str_)
+        for side in (places, parts)
+    )
     members: dict[tuple[str, str], list[int]] = {}
     for row, cell, name in zip(rows.tolist(), cells.tolist(), names.tolist(), strict=True):
         members.setdefault((cell, name), []).append(row)
@@ -109,6 +134,17 @@ def options(table: Table, view: View) -> Options:
     )
 
 
+def _wanted(table: Table, view: View) -> NDArray[np.bool_]:
+    wanted = np.ones(len(table), dtype=bool)
+    if view.work is not None:
+        pictures = np.isin(table.columns["modality"], ("image", "video"))
+        wanted &= pictures if view.work == "pictures" else ~pictures
+    if view.rows == "peer":
+        for key in PEER:
+            wanted &= np.isfinite(table.keys[key])
+    return wanted
+
+
 def budgets(found: Options, view: View) -> Floats:
     """Budgets (m options, k): the quartiles of the limits measured in the option's own cell."""
     result = np.full((len(found.value), len(QUANTILES) if view.limit else 1), np.inf)
@@ -119,45 +155,81 @@ def budgets(found: Options, view: View) -> Floats:
 
 
 @dataclass(frozen=True)
+class Rules:
+    """What a judgement needs beside the options: `rank` (m) of each option as the engine's default, least
+    first, and the share by which two values must differ to be more than noise."""
+
+    rank: NDArray[Any] | None = None
+    noise: float = NOISE
+
+
+@dataclass(frozen=True)
 class Score:
-    """Outcome of a chooser over all cases (cell × budget), one entry each."""
+    """Outcome of a chooser over all cases (cell × budget), one entry each.
+
+    Shares (regret, hit, infeasible) are expectations over options of equal score; `pick` is one of them.
+    gain: expected ln(value of the pick / value of the default), NaN where a pick may be worth nothing.
+    """
 
     regret: Floats
-    hit: NDArray[np.bool_]
-    infeasible: NDArray[np.bool_]
+    hit: Floats
+    infeasible: Floats
+    gain: Floats
     clear: NDArray[np.bool_]
     cell: NDArray[np.intp]
     best: NDArray[np.intp]
     pick: NDArray[np.intp]
 
 
-def judge(found: Options, allowed: Floats, scores: Floats, told: bool) -> Score:
+def judge(found: Options, allowed: Floats, scores: Floats, told: bool, rules: Rules | None = None) -> Score:
     """Judge the picks that maximise `scores` (m, k). `clear` marks cases whose best two options differ
-    by more than NOISE, where accuracy means something."""
+    by more than the noise, where accuracy means something."""
+    rules, rng = rules or Rules(), np.random.default_rng(0)
     out: dict[str, list[Any]] = {name: [] for name in Score.__dataclass_fields__}
     for number, cell in enumerate(found.cells):
         for budget in range(scores.shape[1]):
             within = found.limit[cell] <= allowed[cell, budget]
             value = np.where(within, found.value[cell], 0.0)
             wanted = np.where(within, scores[cell, budget], -np.inf) if told else scores[cell, budget]
-            pick, best = int(np.argmax(wanted)), int(np.argmax(value))
-            top = np.sort(value)[-2:]
-            out["regret"].append(1 - value[pick] / value[best])
-            out["hit"].append(value[pick] >= value[best] * (1 - 1e-9))
-            out["infeasible"].append(not within[pick])
-            out["clear"].append(top[0] < top[1] * (1 - NOISE))
+            picks = np.flatnonzero(wanted == wanted.max())
+            best, top = int(np.argmax(value)), np.sort(value)[-2:]
+            out["regret"].append(float(np.mean(1 - value[picks] / value[best])))
+            out["hit"].append(float(np.mean(value[picks] >= value[best] * (1 - 1e-9))))
+            out["infeasible"].append(float(np.mean(~within[picks])))
+            plain = np.nan if rules.rank is None else _plain_log_value(value, within, rules.rank[cell])
+            safe = bool(within[picks].all())
+            out["gain"].append(float(np.mean(np.log(value[picks]))) - plain if safe else np.nan)
+            out["clear"].append(bool(top[0] < top[1] * (1 - rules.noise)))
             out["cell"].append(number)
             out["best"].append(cell[best])
-            out["pick"].append(cell[pick])
-    kinds = {
-        "hit": bool,
-        "infeasible": bool,
-        "clear": bool,
-        "cell": np.intp,
-        "best": np.intp,
-        "pick": np.intp,
-    }
+            out["pick"].append(cell[picks[0] if len(picks) == 1 else rng.choice(picks)])
+    kinds: dict[str, Any] = {"clear": bool, "cell": np.intp, "best": np.intp, "pick": np.intp}
     return Score(**{name: np.array(values, dtype=kinds.get(name, float)) for name, values in out.items()})
+
+
+def _plain_log_value(value: Floats, within: NDArray[np.bool_], rank: NDArray[Any]) -> float:
+    """Mean log value of the feasible options that are nearest to what the engine does by default."""
+    plain = within & (rank == rank[within].min())
+    return float(np.mean(np.log(value[plain])))
+
+
+def default_rank(table: Table, found: Options, every: Table) -> NDArray[Any]:
+    """Rank (m) of each option as a default: fewest techniques first, then the family most frequent in
+    `every`, the whole history of the source."""
+    names, counts = np.unique(every.keys["family"], return_counts=True)
+    frequent = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    rows = found.rows
+    rarity = np.array([1 - frequent.get(name, 0) / (len(every) + 1) for name in table.keys["family"][rows]])
+    return np.asarray(table.keys["techniques"][rows] + rarity)
+
+
+def repeat_noise(table: Table, view: View) -> float:
+    """Median coefficient of variation of repeated runs of one option, at least NOISE."""
+    found, value = options(table, view), value_of(table, view)
+    repeats = [value[member] for member in found.members if len(member) > 1]
+    return (
+        max(NOISE, float(np.median([np.std(r, ddof=1) / np.mean(r) for r in repeats]))) if repeats else NOISE
+    )
 
 
 def macro_f1(true: NDArray[Any], guess: NDArray[Any]) -> float:

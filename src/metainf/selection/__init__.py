@@ -2,10 +2,11 @@
 
 from metainf.selection.choose import Rules, select
 from metainf.selection.front import pareto
-from metainf.selection.predictor import MethodsFor, Pair, Predictor, Priced
+from metainf.selection.predictor import Forecaster, MethodsFor, Pair, Predictor, Priced
 from metainf.selection.sizing import Sized, Target, size
 
 __all__ = [
+    "Forecaster",
     "MethodsFor",
     "Pair",
     "Predictor",

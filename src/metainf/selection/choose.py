@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
 from metainf.domain import (
-    BadInput,
     Candidate,
     Estimate,
     Excluded,
@@ -19,10 +19,11 @@ from metainf.domain import (
     Selection,
     Workload,
 )
-from metainf.selection.exclusion import Failure, failures, grouped, refused
+from metainf.selection.exclusion import Failure, failures, grouped, reasons, refused
 from metainf.selection.infeasible import way_out
 from metainf.selection.judging import Judged, judge
-from metainf.selection.predictor import MethodsFor, Pair, Predictor, Priced
+from metainf.selection.outlook import ask
+from metainf.selection.predictor import Forecaster, MethodsFor, Pair, Predictor, Priced
 from metainf.selection.scoring import Pool, limits
 from metainf.selection.spread import Floats
 
@@ -49,7 +50,7 @@ def select(
     workload: Workload,
     objective: Objective,
     hardware: Sequence[Priced],
-    predictor: Predictor,
+    predictor: Predictor | Forecaster,
     methods_for: MethodsFor,
     rules: Rules = Rules(),
 ) -> Selection:
@@ -65,7 +66,7 @@ def select(
     pairs, prices, out = _gather(hardware, methods_for, rules)
     if not pairs:
         raise NoFeasible(_nothing_proposed(model, hardware, out))
-    pool = Pool(model, workload, objective, pairs, prices, _predict(predictor, model, workload, pairs))
+    pool = Pool(model, workload, objective, pairs, prices, ask(predictor, model, workload, pairs))
     judged = judge(pool, limits(pool, rules.recovery))
     excluded = grouped([*out, *failures(judged)], rules.max_excluded)
     if not judged.feasible.any():
@@ -74,18 +75,9 @@ def select(
         model=model,
         workload=workload,
         objective=objective,
-        ranked=tuple(_candidate(judged, i, rules) for i in _best(judged, rules.top)),
+        ranked=_candidates(judged, _best(judged, rules.top), rules),
         excluded=tuple(item.excluded for item in excluded),
     )
-
-
-def _predict(
-    predictor: Predictor, model: Model, workload: Workload, pairs: Sequence[Pair]
-) -> Sequence[Prediction]:
-    found = predictor.predict(model, workload, pairs)
-    if len(found) != len(pairs):
-        raise BadInput(f"expected {len(pairs)} predictions, found {len(found)}")
-    return found
 
 
 def _gather(
@@ -115,21 +107,30 @@ def _best(judged: Judged, top: int) -> list[int]:
     price = np.nan_to_num(judged.pool.usd_per_hour, nan=np.inf)
     pairs = judged.pool.pairs
 
-    def key(i: int) -> tuple[float, float, str, str]:
+    def key(i: int) -> tuple[float, float]:
+        return -float(judged.score[i]), float(price[i])
+
+    def content(i: int) -> tuple[str, str]:
         machine, method = pairs[i]
-        return -float(judged.score[i]), float(price[i]), method.id, machine.id
+        return method.id, machine.id
 
-    return sorted(open_.tolist(), key=key)[:top]
+    tied = [list(same) for _, same in groupby(sorted(open_.tolist(), key=key), key=key)]
+    return [i for same in tied for i in (sorted(same, key=content) if len(same) > 1 else same)][:top]
 
 
-def _candidate(judged: Judged, i: int, rules: Rules) -> Candidate:
+def _candidates(judged: Judged, places: Sequence[int], rules: Rules) -> tuple[Candidate, ...]:
+    found = judged.pool.outlook.predictions(places)
+    return tuple(_candidate(judged, i, one, rules) for i, one in zip(places, found, strict=True))
+
+
+def _candidate(judged: Judged, i: int, prediction: Prediction, rules: Rules) -> Candidate:
     pool = judged.pool
     machine, method = pool.pairs[i]
     price = float(pool.usd_per_hour[i])
     return Candidate(
         hardware=machine,
         method=method,
-        prediction=pool.predictions[i],
+        prediction=prediction,
         usd_per_hour=None if np.isnan(price) else price,
         usd_per_million_tokens=_per_million(pool, i),
         p_feasible=min(1.0, float(judged.p_feasible[i])),
@@ -152,5 +153,4 @@ def _nothing_proposed(model: Model, hardware: Sequence[Priced], out: Sequence[Fa
     names = ", ".join(sorted({machine.device.name for machine, _ in hardware})) or "no hardware"
     if not out:
         return f"no engine proposes a method for {model.name} on {names}: expected at least one candidate"
-    told = "; ".join(f"{group.excluded.limit}: {group.excluded.reason}" for group in grouped(out, 4))
-    return f"no method for {model.name} on {names} passes the checks: {told}"
+    return f"no method for {model.name} on {names} passes the checks: {reasons(grouped(out, 20), 4)}"

@@ -87,11 +87,16 @@ def _unknown(label: str, i: int) -> str:
 def _unvalued(judged: Judged, i: int) -> str:
     pool = judged.pool
     priced = pool.objective.aim in PRICED and np.isnan(pool.usd_per_hour[i])
-    return f"no {'price' if priced else 'prediction'} to judge {pool.objective.aim} by"
+    if not priced:
+        return f"no prediction to judge {pool.objective.aim} by"
+    device = pool.pairs[i][0].device.name
+    return (
+        f"no price of {device} to judge {pool.objective.aim} by: give one ({device}@DOLLARS) or another aim"
+    )
 
 
 def _unlikely(judged: Judged, i: int) -> str:
-    hints = judged.pool.predictions[i].reasons[:1]
+    hints = judged.pool.outlook.predictions([i])[0].reasons[:1]
     return "; ".join([f"runs with a probability of {judged.pool.p_ok[i]:.0%} only", *hints])
 
 
@@ -104,6 +109,21 @@ def grouped(found: Sequence[Failure], most: int) -> list[Group]:
     return [_told(group) for _, group in kept]
 
 
+def reasons(groups: Sequence[Group], most: int) -> str:
+    """Limits and reasons of the first groups in one line, equal reasons once."""
+    told: dict[tuple[str, str], int] = {}
+    for group in groups:
+        said = (group.excluded.limit, group.excluded.reason.removesuffix(_more(group.count)))
+        told[said] = told.get(said, 0) + group.count
+    return "; ".join(
+        f"{limit}: {reason}{_more(count)}" for (limit, reason), count in list(told.items())[:most]
+    )
+
+
+def _more(count: int) -> str:
+    return f" ({count - 1} more like it)" if count > 1 else ""
+
+
 def _name(failure: Failure) -> tuple[str, str, int, str]:
     machine, method = failure.pair
     return failure.limit, machine.device.name, machine.count or 0, method.engine
@@ -113,9 +133,8 @@ def _told(group: Sequence[Failure]) -> Group:
     top = max(failure.closeness for failure in group)
     tied = [failure for failure in group if failure.closeness == top]
     nearest = tied[0] if len(tied) == 1 else min(tied, key=_content)
-    more = f" ({len(group) - 1} more like it)" if len(group) > 1 else ""
     machine, method = nearest.pair
-    reason = nearest.tell(nearest.place) + more
+    reason = nearest.tell(nearest.place) + _more(len(group))
     return Group(Excluded(hardware=machine, method=method, limit=nearest.limit, reason=reason), len(group))
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from metainf.selection.exclusion import Group
-from metainf.selection.judging import Judged
+from metainf.selection.exclusion import Group, reasons
+from metainf.selection.judging import Judged, judge
 
 
 def way_out(judged: Judged, excluded: Sequence[Group]) -> str:
@@ -23,24 +23,44 @@ def way_out(judged: Judged, excluded: Sequence[Group]) -> str:
     if exits:
         ways = "; ".join(text for _, text in exits[:3])
         return f"no candidate meets the limits ({put_out}). Cheapest way out: {ways}"
-    nearest = "; ".join(f"{g.excluded.limit}: {g.excluded.reason}" for g in excluded[:3])
-    lead = "more than one limit binds" if len(judged.limits) > 1 else "no single change helps"
-    return f"no candidate meets the limits ({put_out}); {lead}. Nearest: {nearest}"
+    if len(judged.limits) > 1 and (whole := _without_any(judged)) is not None:
+        return f"no candidate meets the limits ({put_out}); more than one limit binds. {whole}"
+    told = f"no candidate meets the limits ({put_out}); no change of the limits helps"
+    return f"{told}. Nearest: {reasons(excluded, 3)}"
+
+
+def _without_any(judged: Judged) -> str | None:
+    """The cheapest candidate that would be feasible without limits, and what it is of each."""
+    relaxed = judge(judged.pool, ())
+    found = _cheapest(relaxed)
+    if found is None:
+        return None
+    i, paid = found
+    machine, method = judged.pool.pairs[i]
+    told = "; ".join(limit.text(i) if limit.known[i] else f"{limit.label} unknown" for limit in judged.limits)
+    where = f"{method.engine} on {machine.count or '?'} × {machine.device.name}"
+    return f"Without any limit the cheapest is {where} at {paid[1]}: {told}"
 
 
 def _without(judged: Judged, label: str) -> tuple[float, str] | None:
     """Price and words of the cheapest candidate that only `label` keeps out."""
-    relaxed = judged.without(label)
-    open_ = np.flatnonzero(relaxed.feasible)
-    if not len(open_):
+    found = _cheapest(judged.without(label))
+    if found is None:
         return None
-    pool = judged.pool
-    price = np.nan_to_num(pool.usd_per_hour[open_], nan=np.inf)
-    order = sorted(range(len(open_)), key=lambda k: (price[k], -relaxed.score[open_[k]]))
-    i = int(open_[order[0]])
-    machine, method = pool.pairs[i]
+    i, (price, paid) = found
+    machine, method = judged.pool.pairs[i]
     bound = next(limit for limit in judged.limits if limit.label == label)
-    paid = f"{price[order[0]]:.2f} $/h" if np.isfinite(price[order[0]]) else "an unknown price"
     where = f"{method.engine} on {machine.count or '?'} × {machine.device.name}"
     told = bound.text(i) if bound.known[i] else "not known"
-    return float(price[order[0]]), f"{label} binds; without it {where} at {paid} ({told})"
+    return price, f"{label} binds; without it {where} at {paid} ({told})"
+
+
+def _cheapest(judged: Judged) -> tuple[int, tuple[float, str]] | None:
+    """Place, price (infinite where unknown) and price in words of the cheapest feasible candidate."""
+    open_ = np.flatnonzero(judged.feasible)
+    if not len(open_):
+        return None
+    price = np.nan_to_num(judged.pool.usd_per_hour[open_], nan=np.inf)
+    best = min(range(len(open_)), key=lambda k: (price[k], -judged.score[open_[k]]))
+    usd = float(price[best])
+    return int(open_[best]), (usd, f"{usd:.2f} $/h" if np.isfinite(usd) else "an unknown price")

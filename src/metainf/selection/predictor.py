@@ -1,9 +1,10 @@
 """The seam to whatever predicts: a learner, a formula, a table."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from metainf.domain import Hardware, Method, Model, Prediction, Workload
+from metainf.learn.forecast import Forecast
 
 Pair = tuple[Hardware, Method]
 Priced = tuple[Hardware, float | None]
@@ -17,3 +18,10 @@ class Predictor(Protocol):
     """
 
     def predict(self, model: Model, workload: Workload, pairs: Sequence[Pair]) -> list[Prediction]: ...
+
+
+@runtime_checkable
+class Forecaster(Protocol):
+    """Predicts every pair in one call as arrays; asked instead of `predict` where a predictor has it."""
+
+    def forecast(self, model: Model, workload: Workload, pairs: Sequence[Pair]) -> Forecast: ...

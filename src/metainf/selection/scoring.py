@@ -25,10 +25,10 @@ from metainf.domain import (
     Method,
     Model,
     Objective,
-    Prediction,
     WeightQuantization,
     Workload,
 )
+from metainf.selection.outlook import Outlook
 from metainf.selection.predictor import Pair
 from metainf.selection.spread import Floats, Spread
 
@@ -54,29 +54,23 @@ class Limit:
 
 @dataclass(frozen=True)
 class Pool:
-    """Candidates with their prices (US dollars per hour, NaN unknown) and predictions."""
+    """Candidates with their prices (US dollars per hour, NaN unknown) and what is predicted of them."""
 
     model: Model
     workload: Workload
     objective: Objective
     pairs: Sequence[Pair]
     usd_per_hour: Floats
-    predictions: Sequence[Prediction]
+    outlook: Outlook
 
     def metric(self, name: str) -> Spread:
-        """The distribution of one metric, read from the predictions once."""
-        if name not in self._read:
-            self._read[name] = Spread.of(self.predictions, name)
-        return self._read[name]
+        """The predicted distribution of one metric."""
+        return self.outlook.metric(name)
 
-    @cached_property
-    def _read(self) -> dict[str, Spread]:
-        return {}
-
-    @cached_property
+    @property
     def p_ok(self) -> Floats:
         """Probability that each candidate runs at all."""
-        return np.array([prediction.p_ok for prediction in self.predictions], dtype=np.float64)
+        return self.outlook.p_ok
 
     @property
     def draws(self) -> bool:

@@ -11,6 +11,7 @@ errs on the safe side.
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import NormalDist
 from typing import Literal
 
@@ -18,11 +19,13 @@ import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from metainf.domain import Batching, Frozen, Hardware, Method, Model, NoFeasible, Objective, Workload
-from metainf.selection.predictor import MethodsFor, Predictor, Priced
+from metainf.selection.outlook import ask
+from metainf.selection.predictor import Forecaster, MethodsFor, Predictor, Priced
 from metainf.selection.scoring import Pool
 from metainf.selection.spread import Floats
 
 Latency = Literal["ttft", "tpot", "e2e"]
+LIMITS = ("max_usd_per_hour", "max_ttft_s", "max_tpot_s", "max_e2e_s")
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
@@ -58,7 +61,7 @@ def size(
     workload: Workload,
     objective: Objective,
     hardware: Sequence[Priced],
-    predictor: Predictor,
+    predictor: Predictor | Forecaster,
     methods_for: MethodsFor,
     target: Target,
 ) -> tuple[Sized, ...]:
@@ -75,13 +78,27 @@ def size(
     if not pairs:
         raise NoFeasible(f"no engine proposes a method for {model.name}: expected at least one candidate")
     usd = np.array([math.nan if price is None else price for price in prices], dtype=np.float64)
-    pool = Pool(model, workload, objective, pairs, usd, predictor.predict(model, workload, pairs))
+    pool = Pool(model, workload, objective, pairs, usd, ask(predictor, model, workload, pairs))
     capacity = pool.requests_per_s.quantile(-NormalDist().inv_cdf(objective.confidence))
     service = {name: _service(pool, name, target) for name in _wanted(objective)}
+    found, failed = _sizes(pool, capacity, service, target)
+    if not found:
+        ways = _ways_out(pool, capacity, service, target)
+        told = ", ".join(f"{count} for {why}" for why, count in failed.items() if count)
+        raise NoFeasible(
+            f"nothing serves {target.request_rate_per_s:g} requests/s within limits: {told} failed. {ways}"
+        )
+    return tuple(sorted(found, key=_order)[: target.top])
+
+
+def _sizes(
+    pool: Pool, capacity: Floats, service: dict[Latency, Floats], target: Target
+) -> tuple[list[Sized], dict[str, int]]:
+    """Every deployment within the limits, and how many candidates failed for what."""
     found: list[Sized] = []
     failed = {"unlikely to run": 0, "no predicted rate": 0, "latency": 0, "price or replicas": 0}
-    for i in range(len(pairs)):
-        if pool.p_ok[i] < objective.confidence:
+    for i in range(len(pool.pairs)):
+        if pool.p_ok[i] < pool.objective.confidence:
             failed["unlikely to run"] += 1
         elif not capacity[i] > 0:
             failed["no predicted rate"] += 1
@@ -92,12 +109,34 @@ def size(
                 found.append(sized)
             else:
                 failed[sized] += 1
-    if not found:
-        told = ", ".join(f"{count} for {why}" for why, count in failed.items() if count)
-        raise NoFeasible(
-            f"nothing serves {target.request_rate_per_s:g} requests/s within the limits: {told} failed"
-        )
-    return tuple(sorted(found, key=_order)[: target.top])
+    return found, failed
+
+
+def _ways_out(pool: Pool, capacity: Floats, service: dict[Latency, Floats], target: Target) -> str:
+    """Which limit binds and the cheapest deployment without it; without all where no single one helps."""
+    given = [name for name in LIMITS if getattr(pool.objective, name) is not None]
+    ways: list[tuple[float, str]] = []
+    for lifted in [(name,) for name in given] + ([tuple(given)] if len(given) > 1 else []):
+        if len(lifted) > 1 and ways:
+            break
+        freed = replace(pool, objective=pool.objective.model_copy(update=dict.fromkeys(lifted)))
+        found, _ = _sizes(freed, capacity, service, target)
+        if found:
+            best = min(found, key=_order)
+            binds = f"{' and '.join(lifted)} {'bind' if len(lifted) > 1 else 'binds'}"
+            ways.append((best.usd_per_hour or math.inf, f"{binds}; without: {_in_words(best)}"))
+    if ways:
+        return f"Cheapest way out: {'; '.join(words for _, words in sorted(ways))}"
+    most = f"at most {target.max_replicas} replicas are tried"
+    return f"No limit but the rate binds ({most}): give larger hardware or a lower rate"
+
+
+def _in_words(sized: Sized) -> str:
+    price = "an unknown price" if sized.usd_per_hour is None else f"{sized.usd_per_hour:.2f} $/h"
+    times = {"TTFT": sized.ttft_s, "TPOT": sized.tpot_s, "in all": sized.e2e_s}
+    told = ", ".join(f"{name} {value:.3g} s" for name, value in times.items() if value is not None)
+    machine = f"{sized.hardware.count or '?'} × {sized.hardware.device.name}"
+    return f"{sized.replicas} replicas of {sized.method.engine} on {machine} at {price} ({told})"
 
 
 def _wanted(objective: Objective) -> dict[Latency, float | None]:

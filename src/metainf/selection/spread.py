@@ -16,6 +16,7 @@ from metainf.domain import Estimate, Prediction
 Floats = NDArray[np.float64]
 Z90 = 1.6448536269514722  # standard normal quantile of 0.95
 TINY = 1e-12
+LOG_TINY = math.log(TINY)
 MAX_WIDTH = 5.0
 
 
@@ -46,9 +47,13 @@ class Spread:
     @classmethod
     def from_bounds(cls, value: Floats, low: Floats, high: Floats) -> "Spread":
         """From medians and 90 % bounds; bounds on the wrong side of the median count as equal to it."""
-        middle = np.log(np.maximum(value, TINY))
-        below = (middle - np.log(np.maximum(low, TINY))) / Z90
-        above = (np.log(np.maximum(high, TINY)) - middle) / Z90
+        return cls.from_logs(*(np.log(np.maximum(side, TINY)) for side in (value, low, high)))
+
+    @classmethod
+    def from_logs(cls, value: Floats, low: Floats, high: Floats) -> "Spread":
+        """From the logarithms of medians and 90 % bounds."""
+        middle, low, high = (np.maximum(side, LOG_TINY) for side in (value, low, high))
+        below, above = (middle - low) / Z90, (high - middle) / Z90
         return cls(middle, np.clip(below, 0, MAX_WIDTH), np.clip(above, 0, MAX_WIDTH))
 
     @property

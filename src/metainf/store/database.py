@@ -80,7 +80,7 @@ class Database:
         with self.read() as connection:
             version = self._named(stored_version, connection)
         if version is None and not create:
-            raise StoreError(f"{self.name} holds no MetaInf store yet: open it with create=True")
+            raise StoreError(f"{self.name} holds no MetaInf store yet: import something, or create=True")
         if version is not None:
             self._named(check_version, version)
         if self.is_sqlite:
@@ -150,7 +150,7 @@ def _postgres(url: sa.URL) -> Database:
 def _sqlite(path: Path, create: bool) -> Database:
     if not path.exists():
         if not create:
-            raise StoreError(f"no store at {path}: check the path, or open it with create=True")
+            raise StoreError(f"no store at {path}: check the path, or import something, or create=True")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:

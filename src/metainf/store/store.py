@@ -186,8 +186,10 @@ class Store:
 
         return write_records(Path(path), self.query(where))
 
-    def merge(self, other: "str | Path | Store") -> Added:
+    def merge(self, other: "str | Path | Store", on_commit: Callable[[Added], None] | None = None) -> Added:
         """Add every record of an exported file (.parquet, .jsonl), a store file or URL, or a Store.
+
+        `on_commit` is called as by `add`.
 
         Raises BadInput naming the line or row of a torn or foreign file, after adding the good
         records before it.
@@ -195,12 +197,12 @@ class Store:
         from metainf.store.files import SUFFIXES, read_records
 
         if isinstance(other, Store):
-            return self.add(other.query())
+            return self.add(other.query(), on_commit)
         if "://" in str(other) or Path(other).suffix not in SUFFIXES:
             from metainf.store import open_store
 
             with open_store(other, create=False) as store:
-                return self.add(store.query())
+                return self.add(store.query(), on_commit)
         failure: list[BadInput] = []
 
         def good() -> Iterator[Record]:
@@ -209,11 +211,10 @@ class Store:
             except BadInput as error:
                 failure.append(error)
 
-        added = self.add(good())
+        added = self.add(good(), on_commit)
         if failure:
-            raise BadInput(
-                f"{failure[0]} ({added.new} new and {added.known} known records before it are safe)"
-            ) from failure[0]
+            kept = f" ({added.new} new and {added.known} known records before it are safe)"
+            raise BadInput(f"{failure[0]}{kept if added.new + added.known else ''}") from failure[0]
         return added
 
     def check(self) -> int:

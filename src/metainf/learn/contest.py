@@ -1,0 +1,179 @@
+"""Who is judged on what: the views of each source, and every chooser with its role."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metainf.domain import BadInput
+from metainf.embed.joint import Kind
+from metainf.learn.baselines import (
+    BestPerHardware,
+    Chooser,
+    FairBest,
+    NearestSetting,
+    Oracle,
+    Portfolio,
+    Random,
+    SingleBest,
+)
+from metainf.learn.classics import Alors, Isac
+from metainf.learn.forecast import Learner
+from metainf.learn.learnt import Learnt, Remembered
+from metainf.learn.peers import NAME, PeerChooser
+from metainf.learn.regression import Fitter, Regression, boosted, forest, gradient
+from metainf.learn.relative import MethodChooser
+from metainf.learn.splits import By
+from metainf.learn.views import View
+from metainf.learn.worded import Worded
+
+Role = Literal["bound", "baseline", "paper", "peer", "ablation", "ours"]
+Quality = Literal["listed", "any", "same"]
+Words = Mapping[str, NDArray[np.float32]]
+OURS, SINGLE = "MetaInf", "single best"
+SERVING = ("aic_silicon",)
+"""Sources whose runs state load and both token times, so that the serving learner can be fitted on them."""
+
+_TOKENS = View("tokens_per_s_per_device")
+_FAMILY = View("tokens_per_s_per_device", options="family")
+VIEWS: dict[str, tuple[View, ...]] = {
+    "aic_silicon": (
+        _FAMILY,
+        replace(_FAMILY, quality="same"),
+        replace(_FAMILY, value="speed"),
+        replace(_FAMILY, limit="tpot_s"),
+        replace(_FAMILY, limit="tpot_s", quality="same"),
+    ),
+    "argonne": (replace(_TOKENS, devices="fixed"), replace(_TOKENS, limit="e2e_s")),
+    "mlenergy_v3": (
+        View("energy", work="text"),
+        View("energy", work="pictures"),
+        View("energy", "tpot_s", work="text"),
+        View("energy", "e2e_s", work="pictures"),
+        View("tokens_per_s_per_device", "energy_j_per_token", work="text"),
+    ),
+    "gpustack": (View("speed"), View("speed", quality="same"), _TOKENS),
+    "lhl_strix_halo": (View("prefill"), _TOKENS),
+    "diffusers_torchao": (View("images_per_s"), View("images_per_s", quality="same")),
+    "diffusers_docs": (View("steps_per_s"),),
+    "lambda_sd": (View("images_per_s"), View("images_per_s", quality="same")),
+    "sdwebui": (View("steps_per_s"),),
+    "spec_bench": (View("speedup"),),
+    "dstack": (_TOKENS, replace(_TOKENS, limit="tpot_s")),
+    "mlenergy_v2": (View("energy", "tpot_s", work="text"), View("energy", "e2e_s", work="pictures")),
+    "small_engine_tables": (_TOKENS,),
+}
+PEER_VIEWS = (_FAMILY, replace(_FAMILY, limit="tpot_s"))
+DEFAULT_VIEWS = (_TOKENS, View("images_per_s"), View("steps_per_s"))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A chooser that is judged. Entries of one `group` share fits, so they are run together."""
+
+    name: str
+    role: Role
+    make: Callable[[], Chooser]
+    group: str
+
+
+def views_of(source: str, quality: Quality, peer: bool = False) -> tuple[View, ...]:
+    """The views of a source: as listed, or all of them with quality traded ("any") or kept ("same").
+
+    peer: add the two main ones on the rows that a peer predicts.
+    """
+    listed = VIEWS.get(source, DEFAULT_VIEWS)
+    if peer:
+        listed += tuple(replace(view, rows="peer") for view in PEER_VIEWS)
+    if quality == "listed":
+        return listed
+    return tuple(dict.fromkeys(replace(view, quality=quality) for view in listed))
+
+
+def entries(source: str, by: By, words: Words | None = None, only: Sequence[str] = ()) -> list[Entry]:
+    """The choosers judged on a source. `words`: vectors of its descriptions, for the text ablations.
+
+    Raises BadInput for a name in `only` that no source knows.
+    """
+    found = [*_rules(), *_regressions(words), *_ours(source, by)]
+    if only:
+        known = {entry.name for entry in found} | set(NAMES)
+        if missing := [name for name in only if name not in known]:
+            raise BadInput(f"no chooser {', '.join(missing)}; expected some of {', '.join(sorted(known))}")
+        kept = {*only, SINGLE}
+        found = [entry for entry in found if entry.name in kept]
+    return found
+
+
+def _rules() -> list[Entry]:
+    made: dict[str, Callable[[], Chooser]] = {
+        "random": Random,
+        SINGLE: SingleBest,
+        "single best, blind": partial(SingleBest, blind=True),
+        "single best, shrunk": FairBest,
+        "best per hardware": BestPerHardware,
+        "nearest setting": NearestSetting,
+        "greedy portfolio": Portfolio,
+        "ISAC": Isac,
+        "ALORS": Alors,
+    }
+    bound = Entry("oracle", "bound", Oracle, "rules")
+    return [bound, *(Entry(name, "baseline", make, "rules") for name, make in made.items())]
+
+
+def _regressions(words: Words | None) -> list[Entry]:
+    fitters: dict[str, tuple[Fitter, Kind, Role]] = {
+        "random forest": (forest, "classical", "baseline"),
+        "gradient boosting": (gradient, "classical", "baseline"),
+        "XGBoost, classical": (boosted, "classical", "paper"),
+        "XGBoost, one-hot": (boosted, "onehot", "paper"),
+    }
+    found = [
+        Entry(name, role, partial(_learnt, fitter, kind), name)
+        for name, (fitter, kind, role) in fitters.items()
+    ]
+    if words is not None:
+        for name, also in (("XGBoost, text", False), ("XGBoost, text and classical", True)):
+            found.append(Entry(name, "paper", partial(Worded, words, also), name))
+    return found
+
+
+def _learnt(fitter: Fitter, kind: Kind) -> Chooser:
+    return Learnt(partial(_regression, fitter, kind))
+
+
+def _regression(fitter: Fitter, kind: Kind, only: tuple[str, ...]) -> Learner:
+    return Regression(fitter, kind, only)
+
+
+def _ours(source: str, by: By) -> list[Entry]:
+    side, group = side_of(by), OURS
+    if source in SERVING:
+        return [
+            Entry("MetaInf, prior alone", "ablation", partial(_serving, side, False), group),
+            Entry(OURS, "ours", partial(_serving, side, True), group),
+        ]
+    key = "device" if by == "hardware" else "model_group"
+    return [
+        Entry("MetaInf, no prior", "ablation", partial(MethodChooser, key, 1.0), "no prior"),
+        Entry(OURS, "ours", partial(MethodChooser, key), group),
+    ]
+
+
+def _serving(side: Literal["model", "hardware"], residual: bool) -> Chooser:
+    return Learnt(lambda _: Remembered(side, residual))
+
+
+def side_of(by: By) -> Literal["model", "hardware"]:
+    """The side of a setting that a split never shows."""
+    return "hardware" if by == "hardware" else "model"
+
+
+PEER_ENTRY = Entry(NAME, "peer", PeerChooser, "rules")
+NAMES = frozenset(
+    entry.name for source in ("aic_silicon", "") for entry in (*entries(source, "model", {}), PEER_ENTRY)
+)
+"""Every chooser of any source."""

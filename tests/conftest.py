@@ -1,0 +1,12 @@
+"""Settings of all tests: no deadlines, and no question to the network."""
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("house", deadline=None)
+settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("METAINF_OFFLINE", "1")
