@@ -34,7 +34,10 @@ _loaded: dict[str, "TrainedPredictor"] = {}
 
 @dataclass(frozen=True)
 class Question:
-    """A decision to make. `hardware` as people write it ("1-4xL4"); `changes` are workload fields."""
+    """A decision to make. `hardware` as people write it ("1-4xL4"); `changes` are workload fields.
+
+    Of the `top` answers the first `explain` get reasons and nearest records, all of them where it is None.
+    """
 
     model: str
     hardware: Sequence[str]
@@ -45,6 +48,7 @@ class Question:
     top: int = 10
     predictor: Path | None = None
     offline: bool = False
+    explain: int | None = None
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -69,7 +73,9 @@ def select(question: Question) -> Selection:
         subject, work, question.objective, hardware_of(question.hardware), predictor,
         _proposals(question.engines, subject, work), rules,
     )  # fmt: skip
-    return found.model_copy(update={"ranked": tuple(_explained(predictor, found, c) for c in found.ranked)})
+    first = found.ranked[: question.explain]
+    told = tuple(_explained(predictor, found, candidate) for candidate in first)
+    return found.model_copy(update={"ranked": (*told, *found.ranked[len(told) :])})
 
 
 def size(question: Question, rate_per_s: float, percentile: str | None = None) -> "tuple[Sized, ...]":
@@ -130,35 +136,6 @@ def recovery(subject: Model) -> dict[str, float]:
     )
     found = {name: catalog.quality(name, subject.name) or catalog.quality(name) for name in formats}
     return {name: delta.mean for name, delta in found.items() if delta is not None}
-
-
-def pareto_plot(found: Selection, path: Path) -> Path:
-    """Picture of throughput per dollar against time per output token, intervals included."""
-    from metainf.api.pictures import check_picture, drawing, keep
-
-    check_picture(path)
-    figure, axes = drawing().subplots(figsize=(8, 5), layout="constrained")
-    for place, candidate in enumerate(found.ranked, 1):
-        speed, latency = (
-            candidate.prediction.metrics.get(name) for name in ("output_tokens_per_s", "tpot_s")
-        )
-        if speed is None or latency is None or candidate.usd_per_hour is None:
-            continue
-        per = 3600 / candidate.usd_per_hour
-        axes.errorbar(
-            latency.value * 1e3, speed.value * per,
-            xerr=[[(latency.value - latency.low) * 1e3], [(latency.high - latency.value) * 1e3]],
-            yerr=[[(speed.value - speed.low) * per], [(speed.high - speed.value) * per]],
-            fmt="o", capsize=2, alpha=0.8,
-            label=f"{place}. {candidate.hardware.count}× {candidate.hardware.device.name}",
-        )  # fmt: skip
-    axes.set(
-        xlabel="time per output token (ms)", ylabel="output tokens per dollar", yscale="log", xscale="log"
-    )
-    axes.set_title(f"{found.model.name}: predicted, with 90 % intervals")
-    axes.legend(fontsize=7)
-    keep(figure, path)
-    return path
 
 
 def _parts(question: Question) -> tuple[Model, Workload]:
