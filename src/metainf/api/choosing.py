@@ -141,8 +141,11 @@ def recovery(subject: Model) -> dict[str, float]:
 def _parts(question: Question) -> tuple[Model, Workload]:
     work = workload_of(question.workload, question.changes)
     if work.input_tokens is None or work.output_tokens is None:
+        lacking = "input" if work.input_tokens is None else "output"
         raise BadInput(
-            "expected a workload: --workload NAME (or a trace), or --input-tokens and --output-tokens"
+            f"expected lengths: {question.workload} tells no {lacking} tokens; add --{lacking}-tokens"
+            if question.workload is not None
+            else "expected a workload: --workload NAME (or a trace), or --input-tokens and --output-tokens"
         )
     return model(question.model, question.offline), work
 

@@ -76,7 +76,7 @@ def cell(item: object) -> str:
     if item is None:
         return "–"
     if isinstance(item, float):
-        return f"{item:,.0f}" if abs(item) >= 1000 else f"{item:.3g}"
+        return f"{item:,.0f}" if 1000 <= abs(item) < 1e9 else f"{item:.3g}"
     return str(item)
 
 
