@@ -9,6 +9,8 @@ from selection_fakes import MODEL, WORK, FakePredictor, around, ask, limit, mach
 
 from metainf.domain import (
     BadInput,
+    Batching,
+    Device,
     Excluded,
     Hardware,
     Method,
@@ -37,12 +39,26 @@ def test_a_fast_method_that_probably_fails_loses() -> None:
     assert limit(found.ranked[0].method) == 2
 
 
-def test_never_running_never_wins_and_is_told_as_unsupported() -> None:
+def test_never_running_never_wins_and_is_told_as_unlikely() -> None:
     answers = {("a", 1): prediction(1e9, p_ok=0.0), ("a", 2): prediction(1)}
     found = ask(answers, Objective(aim="throughput", confidence=0.01), {"a": 1.0})
     assert [limit(c.method) for c in found.ranked] == [2]
     (out,) = found.excluded
-    assert out.limit == "unsupported" and "0%" in out.reason
+    assert out.limit == "unlikely" and "0%" in out.reason and "history" in out.reason
+
+
+def test_a_low_chance_says_memory_only_where_memory_is_tight() -> None:
+    model = Model(name="m", params_b=8.0, num_layers=32, num_heads=32, num_kv_heads=8, hidden_size=4096)
+    plain = Method(engine="vllm", techniques=(Batching(max_sequences=1),))
+    answers = FakePredictor({("a", 1): prediction(p_ok=0.3)})
+    told = {}
+    for gib in (20.0, 80.0):
+        card = Hardware(device=Device(name="a", memory_gib=gib), count=1)
+        with pytest.raises(NoFeasible) as error:
+            select(model, WORK, Objective(aim="throughput"), [(card, 1.0)], answers, lambda _: [plain])
+        told[gib] = str(error.value)
+    assert "memory is tight: needs" in told[20.0]
+    assert "failed in the history" in told[80.0] and "memory" not in told[80.0]
 
 
 def test_chance_of_meeting_a_bound_follows_the_interval() -> None:
