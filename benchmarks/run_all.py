@@ -67,9 +67,9 @@ def page(found: dict[str, dict[str, Any]]) -> str:
         f"| Memory of those two | {memory:.2f} GiB | 4 GiB | {'met' if memory <= 4 else 'missed'} |",
         "",
         f"Times of selections and processes are medians of {found['select']['repeats']} or more runs after "
-        "one that is not counted; the others were run once. Processes start with compiled bytecode and a warm "
-        "file cache. Bench records and rows are made up (each benchmark's head says how). Adding the store's "
-        f"records took {shown(store['generate_and_add_s'])}, making them up included.",
+        "one that is not counted; the others were run once. Processes start with compiled bytecode and a "
+        "warm file cache. Bench records and rows are made up, as each benchmark's head says. Adding the "
+        f"store's records took {shown(store['generate_and_add_s'])}, making them up included.",
         "",
     ]
     return "\n".join(lines)
