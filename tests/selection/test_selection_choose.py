@@ -1,7 +1,6 @@
 """Selection: what wins, what is left out and why, and what no change of order or limit may do."""
 
 import math
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -202,26 +201,6 @@ def test_ties_are_settled_by_content() -> None:
     found = ask(answers, Objective(), {"a": 1.0}, Rules(top=5))
     expected = sorted(method(k - 1).id for k in range(1, 31))[:5]
     assert [c.method.id for c in found.ranked] == expected
-
-
-def test_a_thousand_pairs_take_milliseconds() -> None:
-    answers = {("ab"[k % 2], k): prediction(100 + k % 97, 0.2 + (k % 31) / 50) for k in range(1, 1001)}
-    methods = {name: [method(k - 1) for n, k in answers if n == name] for name in "ab"}
-    ready = list(answers.values())
-
-    class Ready:
-        def predict(self, model: Model, workload: Workload, pairs: Sequence[Pair]) -> list[Prediction]:
-            return ready
-
-    objective = Objective(max_ttft_s=0.5, max_usd_per_hour=2)
-    hardware = [(machine(name), price) for name, price in (("a", 1.0), ("b", 3.0))]
-
-    def once() -> float:
-        start = time.perf_counter()
-        select(MODEL, WORK, objective, hardware, Ready(), lambda h: methods[h.device.name])
-        return time.perf_counter() - start
-
-    assert min(once() for _ in range(15)) < 0.02  # 5 ms aimed at; the room is for slow, shared machines
 
 
 def test_pareto_front_holds_no_dominated_choice() -> None:
