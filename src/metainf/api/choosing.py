@@ -10,7 +10,6 @@ from metainf.api.catalogue import hardware_of, model, workload_of
 from metainf.api.predictable import why_not
 from metainf.domain import (
     BadInput,
-    Batching,
     Candidate,
     Excluded,
     Hardware,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from metainf.selection import Sized
 
 ENGINES = ("vllm", "sglang", "tensorrt-llm", "llama.cpp")
+DRAWING_ENGINES = ("diffusers",)
 _LIMIT_OF_EFFECT: dict[str, Any] = {"conflict": "conflict", "no_effect": "no_effect", "harmful": "conflict"}
 _loaded: dict[str, "TrainedPredictor"] = {}
 
@@ -138,7 +138,14 @@ def recovery(subject: Model) -> dict[str, float]:
 
 
 def _parts(question: Question) -> tuple[Model, Workload]:
-    work = workload_of(question.workload, question.changes)
+    work, subject = workload_of(question.workload, question.changes), model(question.model, question.offline)
+    if draws(subject):
+        if work.input_tokens is not None or work.output_tokens is not None:
+            raise BadInput(
+                f"{subject.name} makes {subject.modality}: expected pixels, steps and a batch, found token "
+                "lengths; leave the workload out"
+            )
+        return subject, work
     if work.input_tokens is None or work.output_tokens is None:
         lacking = "input" if work.input_tokens is None else "output"
         raise BadInput(
@@ -146,12 +153,19 @@ def _parts(question: Question) -> tuple[Model, Workload]:
             if question.workload is not None
             else "expected a workload: --workload NAME (or a trace), or --input-tokens and --output-tokens"
         )
-    return model(question.model, question.offline), work
+    return subject, work
+
+
+def draws(subject: Model) -> bool:
+    """Whether a model makes images or video."""
+    return subject.modality in ("image", "video")
 
 
 def _proposals(names: Sequence[str], subject: Model, work: Workload) -> Callable[[Hardware], list[Method]]:
     from metainf import engines
 
+    if draws(subject) and tuple(names) == ENGINES:
+        names = DRAWING_ENGINES
     makers = [engines.engine(name) for name in names]
     return lambda hardware: [method for maker in makers for method in maker.methods(subject, hardware, work)]
 
@@ -182,7 +196,7 @@ def _checker(
                 hardware=hardware, method=method, limit=_LIMIT_OF_EFFECT[finding.effect],
                 reason=f"{finding.why} ({finding.source})",
             )  # fmt: skip
-        unknown = _unmeasured(method, work, predictor)
+        unknown = _unmeasured(method, predictor)
         if unknown is not None:
             return Excluded(
                 hardware=hardware,
@@ -198,19 +212,14 @@ def _checker(
     return check
 
 
-def _unmeasured(method: Method, work: Workload, predictor: "TrainedPredictor") -> str | None:
+def _unmeasured(method: Method, predictor: "TrainedPredictor") -> str | None:
     """Why the effect of a method cannot be predicted, None where it can."""
-    speculative, batching = method.get(Speculative), method.get(Batching)
-    if speculative is not None:
-        name = f"{method.engine} {speculative.algorithm}"
-        if name not in predictor.speculative:
-            return f"no measured run of {name} speculation to predict its gain from"
-    cap, load = batching.max_sequences if batching else None, work.concurrency or 0
-    if cap is not None and cap < load:
-        return (
-            f"serves at most {cap} at once of the {load:g} in flight; waiting behind that cap is not modelled"
-        )
-    return None
+    speculative = method.get(Speculative)
+    if speculative is None or predictor.predicts_speculation(method.engine, speculative.algorithm):
+        return None
+    return (
+        f"no run and no published acceptance of {speculative.algorithm} speculation to predict its gain from"
+    )
 
 
 def _noter(subject: Model, work: Workload) -> Callable[[Hardware, Method], tuple[str, ...]]:

@@ -12,12 +12,18 @@ WIDE = 180
 MOST_LEFT_OUT = 8
 NUMBERS = (
     ("tok/s", "output_tokens_per_s", 1.0),
-    ("images/s", "images_per_s", 1.0),
     ("TTFT s", "ttft_s", 1.0),
     ("TPOT ms", "tpot_s", 1e3),
     ("J/token", "energy_j_per_token", 1.0),
 )
 """Title, metric and factor of the columns; a metric that no candidate has makes none."""
+DRAWN = (
+    ("images/s", "images_per_s", 1.0),
+    ("s/batch", "e2e_s", 1.0),
+    ("GiB", "memory_gib", 1.0),
+    ("J/image", "energy_j_per_request", 1.0),
+)
+"""The same for what draws."""
 LIMITS = (
     ("max_usd_per_hour", "{} $/h"),
     ("max_usd", "{} $ in all"),
@@ -99,7 +105,8 @@ def _limits(objective: Objective) -> str:
 
 
 def _columns(ranked: Sequence[Candidate]) -> list[tuple[str, str, float]]:
-    return [row for row in NUMBERS if any(row[1] in c.prediction.metrics for c in ranked)]
+    shown = DRAWN if any("images_per_s" in c.prediction.metrics for c in ranked) else NUMBERS
+    return [row for row in shown if any(row[1] in c.prediction.metrics for c in ranked)]
 
 
 def _table(ranked: Sequence[Candidate], words: Sequence[str]) -> None:

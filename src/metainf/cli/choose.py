@@ -62,6 +62,10 @@ def select(
     confidence: Annotated[
         float, typer.Option(help="Least probability of running and meeting all limits.")
     ] = 0.5,
+    width: Annotated[int | None, typer.Option(help="Pixels (image and video models).")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels (image and video models).")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps (image and video models).")] = None,
+    batch: Annotated[int | None, typer.Option(help="Pictures drawn together (image, video).")] = None,
     engine: Engines = None,
     top: Top = 5,
     predictor: Predictor = None,
@@ -88,13 +92,14 @@ def select(
         "min_quality_recovery": quality,
         "confidence": confidence,
     }
+    drawn = {"width_px": width, "height_px": height, "steps": steps, "batch_size": batch}
     if plot is not None:
         check_picture(plot)
     question = api.Question(
         model,
         hardware,
         workload,
-        _changes(input_tokens, output_tokens, concurrency, rate),
+        _changes(input_tokens, output_tokens, concurrency, rate) | drawn,
         _objective(limits),
         engines=tuple(engine or api.ENGINES),
         top=top if plot is None else max(top, DRAWN),

@@ -47,6 +47,8 @@ def terms(c: Columns, in_flight: Floats | None = None) -> dict[str, Floats]:
     dense_bits = np.where(sixteen_bit_rest(c), 16.0, np.where(m["experts"] > 0, 8.0, bits))
     dense_bits = np.where(bits >= 6, bits, dense_bits)
     weights = (m["dense"] * dense_bits + m["routed"] * bits) / 8
+    reused = np.where(num(c, "prefix_cache", 0.0) > 0, num(c, "prefix_share", 0.0), 0.0)
+    m = m | {"reused": isl * reused}
     out = {"conc": conc, "isl": isl, "osl": osl, **_memory(c, g, m, r, weights, conc)}
     stages, memory = g["pipeline"], r["memory"]
     w = _widen(g["w"], weights / stages, memory)
@@ -58,8 +60,7 @@ def terms(c: Columns, in_flight: Floats | None = None) -> dict[str, Floats]:
     }
     out |= _decode(g, m, r, (dense_bits, weights), (conc, isl, osl))
     out |= _facts(c, g, m, r)
-    fresh = isl * (1 - np.where(num(c, "prefix_cache", 0.0) > 0, num(c, "prefix_share", 0.0), 0.0))
-    out |= _prefill(g, m, r, np.maximum(fresh, 1.0), isl)
+    out |= _prefill(g, m, r, np.maximum(isl - m["reused"], 1.0), isl)
     return {k: np.asarray(v, dtype=np.float64) for k, v in out.items()}
 
 
@@ -78,7 +79,8 @@ def _decode(
     kv = m["kv16"] * r["kv_share"]
     kv_ways = np.where(g["dpa"] > 1, w, np.where(m["mla"] > 0, 1.0, np.minimum(w, m["kv_heads"])))
     room = np.maximum(0.88 * r["memory"] - weights / w / stages, 0.05 * r["memory"]) * kv_ways * stages
-    cap = np.maximum(room / np.maximum(kv * seen, 1.0), 1.0)
+    own = np.maximum(seen - m["reused"], 0.1 * seen)
+    cap = np.maximum(room / np.maximum(kv * own, 1.0), 1.0)
     held = conc / g["nd"]
     held = held / np.where((g["disagg"] > 0) & (g["known"] < 1), np.maximum(held / cap, 1.0), 1.0)
     b = np.minimum(held, cap)
@@ -134,7 +136,8 @@ def _memory(
     """GiB per device: `need_gib` holds every request in flight, `least_gib` what the run cannot do without.
 
     Paged engines queue what does not fit, so that one sequence is enough; static batches must fit whole.
-    Embeddings count with the weights. Disaggregated rows answer for their decode engines.
+    A reused prefix is held once. Embeddings count with the weights. Disaggregated rows answer for their
+    decode engines.
     """
     ways = g["w"] * g["pipeline"]
     table = np.maximum(m["total"] - m["routed"] - m["dense"], 0.0) * np.maximum(r["bits"], 16.0) / 8
@@ -143,7 +146,8 @@ def _memory(
     kv_ways = np.where(g["dpa"] > 1, g["w"], np.where(m["mla"] > 0, 1.0, np.minimum(g["w"], m["kv_heads"])))
     seen = m["full"] * tokens + (1 - m["full"]) * np.minimum(tokens, m["window"])
     one = m["kv16"] * r["kv_share"] * seen / g["pipeline"] / GIB
-    every = np.maximum(conc / g["nd"], 1.0) * one / kv_ways
+    held, reused = np.maximum(conc / g["nd"], 1.0), np.minimum(m["reused"] / np.maximum(tokens, 1.0), 0.9)
+    every = (held * (1 - reused) + reused) * one / kv_ways
     alone = one / np.where(m["mla"] > 0, 1.0, np.minimum(g["w"], m["kv_heads"]))
     batched = np.isin(text(c, "batching"), ("none", "static")) | (
         np.isfinite(num(c, "batch_size", np.nan)) & ~np.isfinite(num(c, "concurrency", np.nan))

@@ -59,12 +59,13 @@ class Diffusers:
         """Recipes from plain fp32 to everything on; none for text models."""
         if model.modality not in ("image", "video") or hardware.device.kind in ("tpu", "npu"):
             return []
-        device_count(hardware)
-        recipes = [self._method(*steps) for steps in _recipes(hardware.device)]
+        count = device_count(hardware)
+        copies = (Parallelism(data=count),) if count > 1 else ()
+        recipes = [self._method(*steps, *copies) for steps in _recipes(hardware.device)]
         fits = [
             m for m in recipes if (need := requirement(model, m, hardware, workload)) is None or need.fits
         ]
-        return fits or [self._method(*steps) for steps in _offloaded(hardware.device)]
+        return fits or [self._method(*steps, *copies) for steps in _offloaded(hardware.device)]
 
     def _method(self, *techniques: Technique) -> Method:
         return Method(engine=self.name, techniques=techniques)

@@ -19,12 +19,15 @@ class Forecast:
     """Predictive distributions of n rows: lognormal, by metric name (fields of Metrics).
 
     `log_median[m]` and `log_scale[m]` are (n,); the 90 % interval is exp(log_median ± 1.645 log_scale).
-    `p_ok` is the probability that the run works at all.
+    `p_ok` is the probability that the run works at all. `basis` are the terms and calibrated parts that a
+    served language model's forecast was made from (see `embed.physics` and `embed.prior`), for what builds
+    on it.
     """
 
     log_median: dict[str, Floats]
     log_scale: dict[str, Floats]
     p_ok: Floats = field(default_factory=lambda: np.ones(0))
+    basis: dict[str, Floats] = field(default_factory=dict)
 
     def bounds(self, metric: str) -> tuple[Floats, Floats, Floats]:
         """Median and 90 % bounds on the natural scale."""
@@ -42,6 +45,7 @@ class Forecast:
             {name: values[rows] for name, values in self.log_median.items()},
             {name: values[rows] for name, values in self.log_scale.items()},
             self.p_ok[rows],
+            {name: values[rows] for name, values in self.basis.items()},
         )
 
 

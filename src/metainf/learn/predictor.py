@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
-from metainf.embed.physics import terms
+from metainf.embed.layout import num
+from metainf.embed.physics import stated_load, terms
+from metainf.learn import effects, images
 from metainf.learn.artifact import Artifact
+from metainf.learn.energy import FEWEST_ROWS, EnergyLearner, measured
 from metainf.learn.forecast import Forecast, predictions
+from metainf.learn.image_runs import measured as drawn
 from metainf.learn.nearest import nearest
 from metainf.learn.serving import ServingLearner, Unseen
+from metainf.learn.speculation import known
 from metainf.learn.table import Table
 from metainf.learn.views import load_of
 
@@ -29,9 +34,9 @@ def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
     """State and tree models of a predictor trained on a table. Raises BadInput for too little history."""
     state: dict[str, Any] = {"learners": {}}
     trees: dict[str, bytes] = {}
-    for side in SIDES:
-        learner_state, boosters = ServingLearner(side).fit(table).dump()
-        state["learners"][side] = learner_state
+    learners = {side: ServingLearner(side).fit(table) for side in SIDES}
+    for side, learner in learners.items():
+        state["learners"][side], boosters = learner.dump()
         trees |= {f"{side}.{name}": model for name, model in boosters.items()}
     timed = np.isfinite(table.metrics["tpot_s"]) & np.isfinite(table.metrics["ttft_s"])
     state["known"] = {side: sorted(set(table.keys[key][timed].tolist())) for side, key in SIDES.items()}
@@ -40,11 +45,26 @@ def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
         table.columns["engine"][told].tolist(), table.columns["speculative"][told].tolist(), strict=True
     )
     state["speculative"] = sorted({f"{engine} {algorithm}" for engine, algorithm in pairs})
+    if len(measured(table)) >= FEWEST_ROWS:
+        joules = EnergyLearner().fit(table)
+        joules.calibrate(table, learners["model"].forecast, state["known"]["model"])
+        state["energy"] = joules.dump()
+    if len(drawn(table)) >= images.FEWEST_ROWS:
+        state["images"], boosters = images.DrawingLearner().fit(table).dump()
+        trees |= {f"images.{name}": model for name, model in boosters.items()}
     return state, trees
 
 
+def draws(model: Model) -> bool:
+    """Whether a model makes images or video."""
+    return model.modality in ("image", "video")
+
+
 class TrainedPredictor:
-    """Predictions of the trained learners. Text generation only; other work is answered NotSupported."""
+    """Predictions of the trained learners, by what a model makes; other work is answered NotSupported.
+
+    An artifact without the energy or image part leaves those answers unknown.
+    """
 
     def __init__(self, artifact: Artifact) -> None:
         self.manifest, state = artifact.manifest, artifact.state
@@ -56,14 +76,19 @@ class TrainedPredictor:
         except (KeyError, TypeError) as error:
             raise BadInput(f"the predictor lacks {error}: train it again with metainf train") from None
         self._index: dict[str, Any] = state.get("nearest", {"told": []})
+        self.energy = EnergyLearner.load(state["energy"]) if "energy" in state else None
+        self.images: images.DrawingLearner | None = None
+        if "images" in state:
+            self.images = images.DrawingLearner.load(state["images"], _trees(artifact, "images"))
 
-    @staticmethod
-    def require(model: Model, workload: Workload) -> None:
+    def require(self, model: Model, workload: Workload) -> None:
         """Raise NotSupported for what cannot be predicted, with the nearest thing that can."""
+        if model.modality in ("image", "video"):
+            self._require_picture(model)
+            return
         if model.modality not in ("text", "multimodal"):
             raise NotSupported(
-                f"{model.name} makes {model.modality}: only text generation can be predicted so far; "
-                "the nearest thing is `metainf records` with measured runs of image models"
+                f"{model.name} makes {model.modality}: only text, image and video models can be predicted"
             )
         if model.params_b is None or model.num_layers is None or model.hidden_size is None:
             raise NotSupported(
@@ -73,6 +98,18 @@ class TrainedPredictor:
         if workload.input_tokens is None or workload.output_tokens is None:
             raise NotSupported("expected input and output lengths in tokens, found none: give a workload")
 
+    def _require_picture(self, model: Model) -> None:
+        if self.images is None:
+            raise NotSupported(
+                f"{model.name} makes {model.modality}: this predictor learnt text generation "
+                "alone; train one with measured image runs (metainf train), or use the shipped one"
+            )
+        if model.denoiser_params_b is None:
+            raise NotSupported(
+                f"{model.name} lacks denoiser_params_b, so its speed cannot be predicted; give its diffusers "
+                "folder with weights, or a model of the same architecture (metainf models list)"
+            )
+
     def columns(self, model: Model, workload: Workload, pairs: Pairs) -> Columns:
         """Feature columns of the pairs. Raises NotSupported for what cannot be predicted."""
         self.require(model, workload)
@@ -81,15 +118,30 @@ class TrainedPredictor:
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
         """Forecasts of all pairs by the learners that fit the question."""
         found = self.columns(model, workload, pairs)
-        t = None if _open_loop(workload) else terms(found)
-        p_ok = self.learners["model"].failures.p_ok(found, t) if t and self._one_failure_model else None
-        new_model = catalog.model_group(model.name) not in self.known["model"]
+        if self.images is not None and draws(model):
+            return self.images.forecast(found)
+        new_model = np.full(len(pairs), catalog.model_group(model.name) not in self.known["model"])
         devices, place = np.unique(found["device"], return_inverse=True)
         new_device = np.array([name not in self.known["hardware"] for name in devices.tolist()])[
             place.ravel()
         ]
-        by_side = {side: learner.forecast(found, t, p_ok) for side, learner in self.learners.items()}
-        return blend(by_side["model"], by_side["hardware"], np.full(len(pairs), new_model), new_device)
+
+        def ask(asked: Columns) -> Forecast:
+            by_side = self._sides(asked)
+            return blend(by_side["model"], by_side["hardware"], new_model, new_device)
+
+        joint = effects.forecast(found, ask, self.speculative)
+        return self.energy.add(found, joint) if self.energy is not None else joint
+
+    def _sides(self, found: Columns) -> dict[Unseen, Forecast]:
+        """Forecasts of both serving learners, which share terms and failures where these are the same."""
+        t = None if _open_loop(found) else terms(found)
+        p_ok = self.learners["model"].failures.p_ok(found, t) if t and self._one_failure_model else None
+        return {side: learner.forecast(found, t, p_ok) for side, learner in self.learners.items()}
+
+    def predicts_speculation(self, engine: str, algorithm: str) -> bool:
+        """Whether this speculation was measured with the engine, or has a published acceptance."""
+        return f"{engine} {algorithm}" in self.speculative or known(algorithm)
 
     def predict(self, model: Model, workload: Workload, pairs: Pairs) -> list[Prediction]:
         """One Prediction for each pair, without reasons (see `explain`)."""
@@ -97,19 +149,27 @@ class TrainedPredictor:
 
     def explain(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
         """What makes the predicted time of each pair, strongest first."""
-        told = self.learners["hardware"].explain(self.columns(model, workload, pairs))
+        asked = self.columns(model, workload, pairs)
+        rows = [{name: values[i : i + 1] for name, values in asked.items()} for i in range(len(pairs))]
+        if self.images is not None and draws(model):
+            return [self.images.explain(row) for row in rows]
+        side = self.learners["hardware"]
+        told = side.explain(effects.without_guesses(asked, self.speculative))
         return [
-            tuple(
+            effects.told(row, side.forecast, self.speculative)
+            + tuple(
                 f"{phrase}: {np.expm1(amount):+.0%} of the time"
                 if phrase.startswith("learned")
                 else f"{phrase}: {-np.expm1(-amount):.0%} of the time"
                 for phrase, amount in one
             )
-            for one in told
+            for row, one in zip(rows, told, strict=True)
         ]
 
     def nearest(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
-        """The measured records closest to each pair, in words with their ids."""
+        """The measured records closest to each pair, in words with their ids; none for pictures."""
+        if draws(model):
+            return [() for _ in pairs]
         load = workload.concurrency or workload.batch_size or 1.0
         return nearest(self._index, self.columns(model, workload, pairs), float(load))
 
@@ -136,19 +196,19 @@ def blend(
         )
         both = np.where(new_model, np.hypot(s, t), np.minimum(s, t))
         scale[metric] = np.where(new_model & ~new_device, s, np.where(new_device & ~new_model, t, both))
-    return Forecast(middle, scale, (model.p_ok + hardware.p_ok) / 2)
+    return Forecast(middle, scale, (model.p_ok + hardware.p_ok) / 2, model.basis)
 
 
-def _open_loop(workload: Workload) -> bool:
-    """Whether the requests in flight must be found from their rate, which differs between the learners."""
-    return (
-        workload.request_rate_per_s is not None
-        and workload.concurrency is None
-        and workload.batch_size is None
-    )
+def _open_loop(columns: Columns) -> bool:
+    """Whether requests in flight must be found from their rate, which differs between the learners."""
+    rated = np.isfinite(num(columns, "request_rate_per_s", np.nan))
+    return bool(np.any(rated & ~np.isfinite(stated_load(columns))))
 
 
 def _part(artifact: Artifact, side: str) -> tuple[dict[str, Any], dict[str, bytes]]:
-    prefix = f"{side}."
-    trees = {name.removeprefix(prefix): t for name, t in artifact.trees.items() if name.startswith(prefix)}
-    return artifact.state["learners"][side], trees
+    return artifact.state["learners"][side], _trees(artifact, side)
+
+
+def _trees(artifact: Artifact, part: str) -> dict[str, bytes]:
+    prefix = f"{part}."
+    return {name.removeprefix(prefix): t for name, t in artifact.trees.items() if name.startswith(prefix)}

@@ -165,7 +165,8 @@ class ServingLearner:
         self._add_rates(mean, scale, t, num(columns, "request_rate_per_s", np.inf))
         mean["memory_gib"] = np.log(t["need_gib"])
         scale["memory_gib"] = np.full(len(x), MEMORY_SCALE)
-        return Forecast(mean, scale, self.failures.p_ok(columns, t) if p_ok is None else p_ok)
+        sure = self.failures.p_ok(columns, t) if p_ok is None else p_ok
+        return Forecast(mean, scale, sure, part | t)
 
     @staticmethod
     def _add_rates(
