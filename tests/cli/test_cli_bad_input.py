@@ -156,7 +156,7 @@ UNANSWERED = [
     (f"{CHAT} -H L4 --engine diffusers", "no engine proposes a method"),
     ("select -m bert -w sharegpt -H L4", "gives embeddings"),
     ("size -m Llama-3.1-8B-Instruct -w sharegpt -H L4 --rate 5 --ttft 1us", "max_ttft_s binds; without"),
-    ("size -m Llama-3.1-8B-Instruct -w sharegpt -H L4 --rate 5 --max-usd-per-hour 0.1", "at 2"),
+    ("size -m Llama-3.1-8B-Instruct -w sharegpt -H L4 --rate 5 --max-usd-per-hour 0.1", "max_usd_per_hour binds; without"),
     ("size -m Llama-3.1-8B-Instruct -w sharegpt -H L4 --rate 1e9", "64 replicas"),
     ("importance --predictor absent", "expected a predictor file"),
     ("records list --store absent.sqlite", "no store at absent.sqlite"),

@@ -81,6 +81,7 @@ def size(question: Question, rate_per_s: float, percentile: str | None = None) -
     """The cheapest deployments that serve a request rate under the limits (means, or a percentile)."""
     from metainf import selection
 
+    _need_tokens(question)
     subject, work = _parts(question)
     predictor = load_predictor(question.predictor)
     predictor.require(subject, work)
@@ -94,6 +95,15 @@ def size(question: Question, rate_per_s: float, percentile: str | None = None) -
         subject, work, question.objective, hardware_of(question.hardware), predictor,
         _passing(_proposals(question.engines, subject, work), _checker(subject, work, predictor)), target,
     )  # fmt: skip
+
+
+def _need_tokens(question: Question) -> None:
+    subject = model(question.model, question.offline)
+    if draws(subject):
+        raise NotSupported(
+            f"{subject.name} makes {subject.modality}, and only models that write tokens are sized for a rate "
+            "of requests; the nearest that can be answered is `metainf select`, whose images/s tell the rate"
+        )
 
 
 def load_predictor(path: Path | None = None) -> "TrainedPredictor":
