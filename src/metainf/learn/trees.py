@@ -7,7 +7,7 @@ milliseconds, and its documented C API evaluates the same model file to the same
 
 import ctypes
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from metainf.domain import ArtifactError, MissingExtra
 
 Matrix = NDArray[np.float32]
+Loss = Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+"""Predictions (n,) to the gradient and second derivative of a loss, each (n,)."""
 
 
 def train(
@@ -27,15 +29,19 @@ def train(
     parameters: Mapping[str, Any],
     rounds: int,
     weights: NDArray[np.float64] | None = None,
+    loss: Loss | None = None,
 ) -> bytes:
     """Fit boosted trees and return the model as bytes (UBJSON). Deterministic for one thread count.
 
-    features: float32 (n, d), NaN for missing. target: (n,).
+    features: float32 (n, d), NaN for missing. target: (n,). `loss` takes the place of the objective, and
+    then weighs the rows itself.
     """
     import xgboost
 
     data = xgboost.DMatrix(features, label=target, weight=weights)
-    booster = xgboost.train({"verbosity": 0, "nthread": 2, "seed": 0, **parameters}, data, rounds)
+    options = {"verbosity": 0, "nthread": 2, "seed": 0, **parameters}
+    own = None if loss is None else lambda reached, _: loss(np.asarray(reached, dtype=np.float64))
+    booster = xgboost.train(options, data, rounds, obj=own)
     return bytes(booster.save_raw("ubj"))
 
 
