@@ -315,3 +315,51 @@ def test_trees_follow_the_loss_they_are_given() -> None:
 
     model = trees.train(features, np.zeros(20), {"eta": 0.5, "base_score": 0.0}, 30, loss=loss)
     np.testing.assert_allclose(trees.Trees(model).predict(features), wanted, atol=0.05)
+
+
+def under_load(engine: str, weights: str, batch: int, tokens: tuple[int, int], count: int) -> Record:
+    """One run of a 14B model at a load that fills the engine; what it measured does not matter."""
+    device = Device(name="h", memory_gib=80, memory_bandwidth_gb_per_s=3350, bf16_tflops=989, fp8_tflops=1979)
+    model = Model(
+        name="maker/fourteen", modality="text", params_b=14.8, num_layers=40, hidden_size=5120,
+        num_heads=40, num_kv_heads=8, head_dim=128,
+    )  # fmt: skip
+    setting = Setting(
+        model=model,
+        workload=Workload(
+            batch_size=batch, input_tokens=Lengths(mean=tokens[0]), output_tokens=Lengths(mean=tokens[1])
+        ),
+        hardware=Hardware(device=device, count=count),
+    )
+    quantized = [WeightQuantization(format=weights)] if weights else []
+    return Record(
+        setting=setting,
+        method=Method(engine=engine, techniques=(Parallelism(tensor=count), *quantized)),
+        outcome=Measured(metrics=Metrics(tpot_s=0.1)),
+        provenance=Provenance(source="made-up"),
+    )
+
+
+def served_s(*runs: Record) -> dict[str, np.ndarray]:
+    matrix, names = features(table(runs).columns)
+    return {name: np.exp(matrix[:, names.index(name)]) for name in ("t_served", "admitted")}
+
+
+def test_a_step_never_prefills_more_than_its_tokens() -> None:
+    short = served_s(*(under_load("sglang", "", batch, (128, 4), 1) for batch in (64, 256, 1000)))
+    assert short["admitted"].tolist() == pytest.approx([64, 256, 1000])
+    assert short["t_served"][1] == pytest.approx(short["t_served"][2], rel=0.01)
+    assert short["t_served"][0] < 0.5 * short["t_served"][1]
+
+
+def test_memory_limits_what_runs_at_once_and_smaller_weights_leave_room() -> None:
+    full, half = (served_s(under_load("vllm", w, 1000, (4000, 200), 1)) for w in ("", "fp8"))
+    assert 1 < full["admitted"][0] < half["admitted"][0] < 1000
+    wide = served_s(under_load("vllm", "", 1000, (4000, 200), 4))
+    assert wide["admitted"][0] > 4 * full["admitted"][0]
+
+
+def test_weights_that_are_only_stored_small_are_slower_under_load_and_faster_alone() -> None:
+    for batch, faster in ((1, True), (256, False)):
+        found = served_s(*(under_load("vllm", w, batch, (200, 200), 1) for w in ("awq", "")))
+        assert (found["t_served"][0] < found["t_served"][1]) == faster
