@@ -213,7 +213,7 @@ def test_methods_become_words() -> None:
 
 def test_trees_without_level_ignore_a_shift_of_whole_cells() -> None:
     full = pictures(6)
-    runs, cell = describe(full), np.repeat(np.arange(6), 4)
+    runs, cell = describe(full, STEPS), np.repeat(np.arange(6), 4)
     target = np.log(full.metrics["steps_per_s"])
     shift = np.repeat(np.arange(6) * 10.0, 4)
     one = np.ones(len(full))
@@ -227,10 +227,10 @@ def test_process_thins_whole_cells(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metainf.learn.process.MOST_ROWS", 8)
     full = pictures(6)
     cell = np.repeat(np.arange(6), 4)
-    process = MethodProcess().fit(describe(full), np.zeros(24), cell, np.full(24, 0.1))
+    process = MethodProcess().fit(describe(full, STEPS), np.zeros(24), cell, np.full(24, 0.1))
     assert len(process.runs) == 8
     assert len(set(process.runs.labels["model"].tolist())) == 2
-    np.testing.assert_allclose(process.predict(describe(full)), 0.0)
+    np.testing.assert_allclose(process.predict(describe(full, STEPS)), 0.0)
 
 
 def test_taken_samples_number_their_cells_anew() -> None:

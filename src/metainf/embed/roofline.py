@@ -188,7 +188,7 @@ def _cache_share(c: Columns, bits: Floats) -> Floats:
 
 
 def _chunk(c: Columns, memory: Floats) -> Floats:
-    """Tokens of one step: as stated, else vLLM's default (8192 where it admits 1024, else 2048), else 8192."""
+    """Tokens of one step: as stated, else 8192; vLLM's default is 2048 where it admits fewer than 1024."""
     small = (text(c, "engine") == "vllm") & (_cap(c, memory) < 1024)
     return num(c, "max_step_tokens", num(c, "chunk_tokens", np.where(small, 2048.0, 8192.0)))
 

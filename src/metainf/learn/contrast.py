@@ -16,7 +16,7 @@ from metainf.embed.roofline import Kind, features, ideal, tokens
 from metainf.learn import trees
 from metainf.learn.process import MethodProcess, Numbers, Runs, Sample, one_hot
 from metainf.learn.table import Table
-from metainf.learn.views import Floats, View, load_of, value_of
+from metainf.learn.views import Floats, View, load_of, options, value_of
 
 Engine = Literal["process", "trees", "forest"]
 LEVEL = 0.3
@@ -46,7 +46,7 @@ class History:
     rows: Numbers
     """The first table row of each run."""
     place: Numbers
-    """The run of each table row, −1 for a row that measures nothing."""
+    """The run of each table row, −1 for a row that is no option of the view."""
 
     def take(self, kept: Numbers) -> "History":
         """The given runs; `place` is left as it is."""
@@ -55,50 +55,57 @@ class History:
         )
 
 
-def describe(table: Table) -> Runs:
-    """The rows of a table as runs."""
+def describe(table: Table, view: View) -> Runs:
+    """The rows of a table as runs. What makes two options one under the view is a word of its own."""
     matrix, names = features(table.columns)
     keys = {"device": "device", "model": "model", "work": "workload", "source": "source"}
     labels = {label: table.keys[key] for label, key in keys.items()}
-    return Runs(matrix, names, tokens(table.columns, table.keys["method"]), labels)
+    return Runs(matrix, names, tokens(table.columns, table.keys[view.options]), labels)
 
 
-def alike(runs: Runs, apart: Floats) -> Numbers:
-    """Number of each distinct run: equal features, words and rows of `apart` (n, d) share one."""
+def alike(runs: Runs, apart: Floats) -> tuple[Numbers, Numbers]:
+    """Distinct runs: the first row of each, and the number of each row's run.
+
+    Equal features, words and rows of `apart` (n, d) share one.
+    """
     words: dict[frozenset[str], int] = {}
     word = np.array([words.setdefault(some, len(words)) for some in runs.words])
     matrix = np.column_stack([apart, word, np.nan_to_num(runs.matrix, nan=-1e9)])
-    return np.asarray(np.unique(matrix, axis=0, return_inverse=True)[1].ravel())
+    _, first, unit = np.unique(matrix, axis=0, return_index=True, return_inverse=True)
+    return first, unit.ravel()
 
 
 def history(table: Table, view: View) -> History:
-    """What a table measures under a view; repeats merged. Raises BadInput where it measures nothing.
+    """What a table measures under a view, repeats merged. Raises BadInput where it offers no choice.
 
     Without a limit the value stands in its place.
     """
-    value = value_of(table, view)
-    limit = table.metrics[view.limit] if view.limit else value
-    rows = np.flatnonzero((value > 0) & (limit > 0) & np.isfinite(value * limit) & table.ok)
-    if not len(rows):
-        raise BadInput(f"expected rows that measure {view.name}, found none among {len(table)}: import some")
-    runs = describe(table.take(rows))
-    key = table.keys["free_cell" if view.limit else "cell"][rows]
-    code = np.unique(key, return_inverse=True)[1].ravel()
-    unit = alike(runs, np.column_stack([code, np.nan_to_num(load_of(table)[rows], nan=-1)]))
-    order = np.argsort(unit, kind="stable")
-    groups = np.split(order, np.flatnonzero(np.diff(unit[order])) + 1)
-    first = np.array([group[0] for group in groups], dtype=np.intp)
+    found = options(table, view)
+    if not len(found.value):
+        raise BadInput(
+            f"expected cells with several options that measure {view.name}, found none among {len(table)} "
+            "rows: import some"
+        )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        value = np.log(value_of(table, view))
+        limit = np.log(table.metrics[view.limit]) if view.limit else value
+    rows = np.concatenate(found.members)
+    cell = np.repeat(found.cell, [len(member) for member in found.members])
+    above = np.isfinite(value[rows] + limit[rows])
+    rows, cell = rows[above], cell[above]
+    runs = describe(table.take(rows), view)
+    first, unit = alike(runs, np.column_stack([cell, np.nan_to_num(load_of(table)[rows], nan=-1)]))
+    groups = np.split(np.argsort(unit, kind="stable"), np.cumsum(np.bincount(unit))[:-1])
     count = np.array([float(len(group)) for group in groups])
 
     def sample(log: Floats) -> Sample:
-        middle = np.array([np.median(log[group]) for group in groups])
-        spread = np.array([np.std(log[g], ddof=1) if len(g) > 1 else np.nan for g in groups])
-        return Sample(middle, count, spread, code[first])
+        middle = np.array([np.median(log[rows[group]]) for group in groups])
+        spread = np.array([np.std(log[rows[g]], ddof=1) if len(g) > 1 else np.nan for g in groups])
+        return Sample(middle, count, spread, cell[first])
 
     place = np.full(len(table), -1, dtype=np.intp)
     place[rows] = unit
-    logs = sample(np.log(value[rows])), sample(np.log(limit[rows]))
-    return History(runs.take(first), *logs, rows[first], place)
+    return History(runs.take(first), sample(value), sample(limit), rows[first], place)
 
 
 def cell_mean(values: Floats, cell: Numbers, weight: Floats) -> Floats:

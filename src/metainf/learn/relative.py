@@ -17,7 +17,7 @@ from metainf.learn.baselines import Chooser, NearestSetting, SingleBest
 from metainf.learn.contrast import Engine, History, Relative, alike, describe, history
 from metainf.learn.process import Numbers, Runs
 from metainf.learn.table import Table
-from metainf.learn.views import Floats, Options, View, budgets, judge, options
+from metainf.learn.views import QUANTILES, Floats, Options, View, budgets, judge, options
 
 FOLDS = 3
 FLOOR = 0.02
@@ -70,11 +70,22 @@ class Case:
         for name, value in self.value.items():
             score = np.repeat(value[:, None], self.allowed.shape[1], axis=1)
             if self.limit and not told:
-                score = score + log_ndtr((np.log(self.allowed) - self.limit[name][:, None]) / scale[name])
+                score = score + log_ndtr(self._room(self.limit[name]) / scale[name])
             result[name] = self._topped(score)
         for name in RULES:
             result[name] = self._topped(self._logs(self.rules[name, told]))
         return result
+
+    def _room(self, limit: Floats) -> Floats:
+        """Log budget less predicted log limit (m, k).
+
+        A budget is known by its place among the limits of the cell, as the rules by name know it: the
+        prediction is moved as a whole so that this place falls on the budget, which cancels its level.
+        """
+        room = np.empty(self.allowed.shape)
+        for cell in self.found.cells:
+            room[cell] = np.quantile(limit[cell], QUANTILES) - limit[cell][:, None]
+        return room
 
     def recognised(self, told: bool) -> Floats:
         """1 for the options of a cell in which the single best knows an option, else 0, (m, k)."""
@@ -136,10 +147,13 @@ class Experts:
 
 
 class MethodChooser:
-    """Experts weighed inside the history. `by`: the key of the table whose groups are held out."""
+    """Experts weighed inside the history. `by`: the key of the table whose groups are held out.
 
-    def __init__(self, by: str = "model_group") -> None:
-        self.by = by
+    A `tree_share` sets the weights instead: of the trees, and for the rest of the process.
+    """
+
+    def __init__(self, by: str = "model_group", tree_share: float | None = None) -> None:
+        self.by, self.share = by, tree_share
 
     def fit(self, train: Table, view: View) -> None:
         """Learn from the training rows. Raises BadInput where none measures what the view asks for."""
@@ -159,12 +173,9 @@ class MethodChooser:
         told = told or self.view.limit is None
         if not len(found.value):
             return np.zeros(budgets(found, self.view).shape)
-        flat = np.concatenate(found.members)
-        runs = describe(test.take(flat))
-        first, unit = np.unique(
-            alike(runs, np.zeros((len(runs), 1))), return_index=True, return_inverse=True
-        )[1:]
-        case = self.experts.on(test, found, runs.take(first), unit.ravel())
+        runs = describe(test.take(np.concatenate(found.members)), self.view)
+        first, unit = alike(runs, np.zeros((len(runs), 1)))
+        case = self.experts.on(test, found, runs.take(first), unit)
         score = mixed(case.scores(told, self.scale), self.weights(told))
         return score if self.key == self.by else score * case.recognised(told)
 
@@ -173,6 +184,8 @@ class MethodChooser:
 
         A mix counts by exp(−SHARPNESS × excess regret / its standard error over groups) on inner folds.
         """
+        if self.share is not None:
+            return {"trees": self.share, "process": 1 - self.share}
         if not len(self.groups):
             return UNJUDGED
         told = told or self.view.limit is None
@@ -215,8 +228,11 @@ class MethodChooser:
         return "", np.zeros(len(self.train), dtype=np.intp)
 
     def _scale(self, name: str) -> float:
-        """Error scale (natural log) of a predicted limit on groups never seen, from the inner folds."""
-        error = [np.log(case.found.limit) - case.limit[name] for case in self.cases]
+        """Error scale (natural log) inside cells of a predicted limit, on groups never seen (inner folds)."""
+        error = []
+        for case in self.cases:
+            gap = np.log(case.found.limit) - case.limit[name]
+            error += [gap[cell] - np.median(gap[cell]) for cell in case.found.cells]
         if not error:
             return float(np.std(self.past.limit.log)) + 1e-3
         return 1.4826 * float(np.median(np.abs(np.concatenate(error)))) + 1e-3
