@@ -25,15 +25,10 @@ from metainf.learn.views import Floats
 from metainf.store import open_store
 
 METHOD = (
-    "engine",
-    "weight_format",
-    "dtype",
-    "kv_format",
-    "attention_backend",
-    "tensor",
-    "pipeline",
-    "num_devices",
-)
+    "engine", "engine_version", "weight_format", "dtype", "kv_format", "attention_backend", "tensor",
+    "pipeline", "expert", "attention_data", "num_devices", "disaggregated", "prefill_workers",
+    "prefill_tensor", "decode_workers", "decode_tensor",
+)  # fmt: skip
 Rows = list[list[str]]
 
 
@@ -144,7 +139,7 @@ def ratio(
 def spoken(measured: Floats, predicted: Floats, scale: Floats) -> list[str]:
     """Medians of measured and predicted speed-ups, and how many measured ones lie in the interval."""
     inside = np.sum(np.abs(measured - predicted) <= 1.645 * scale)
-    sure = not scale.any()
+    sure = bool(np.median(scale) < 1e-3)
     span = f"{np.exp(measured.min()):.2f} to {np.exp(measured.max()):.2f}"
     return [
         str(len(measured)), f"{np.exp(np.median(measured)):.2f}", span, f"{np.exp(np.median(predicted)):.2f}",
@@ -196,17 +191,22 @@ def chunk_rows(history: Table, predictor: TrainedPredictor) -> Rows:
 
 def paired(history: Table, chosen: np.ndarray) -> list[tuple[int, int]]:
     """Each chosen row with a run of the same cell, engine, formats and layout that is not chosen."""
-    c = history.columns
-    cells = history.keys["cell"]
+    c, cells = history.columns, history.keys["cell"]
     plain = (c["speculative"] == "") | (c["speculative"] == "none")
     plain &= ~np.isfinite(c["chunk_tokens"]) & ~chosen & history.ok
+    plain &= np.isin(cells, cells[chosen])
+    off = plain & (np.char.find(c["flags"].astype(np.str_), "spec_decode=none") >= 0)
+    others: dict[str, list[int]] = {}
+    for row in np.flatnonzero(off if off.any() else plain).tolist():
+        others.setdefault(cells[row], []).append(row)
+
+    def method(row: int) -> tuple[str, ...]:
+        return tuple(str(c[name][row]) for name in METHOD)
+
     found = []
     for row in np.flatnonzero(chosen & history.ok).tolist():
-        same = plain & (cells == cells[row])
-        for name in METHOD:
-            same &= np.array([str(value) == str(c[name][row]) for value in c[name]])
-        if same.any():
-            found.append((row, int(np.flatnonzero(same)[0])))
+        same = [other for other in others.get(cells[row], []) if method(other) == method(row)]
+        found += [(row, other) for other in same[:1]]
     return found
 
 

@@ -91,11 +91,12 @@ def told(columns: Columns, ask: Ask, measured: frozenset[str] = frozenset()) -> 
 
 def unmeasured(columns: Columns, measured: frozenset[str]) -> NDArray[np.bool_]:
     """Rows whose speculation no run told about, but whose acceptance is published."""
-    engines, names = text(columns, "engine"), text(columns, "speculative")
-    pairs = zip(engines.tolist(), names.tolist(), strict=True)
-    return np.array(
-        [known(name) and f"{engine} {name}" not in measured for engine, name in pairs], dtype=bool
-    )
+    names = text(columns, "speculative")
+    drafted = np.flatnonzero(names != "")
+    found = np.zeros(len(names), dtype=np.bool_)
+    pairs = zip(text(columns, "engine")[drafted].tolist(), names[drafted].tolist(), strict=True)
+    found[drafted] = [known(name) and f"{engine} {name}" not in measured for engine, name in pairs]
+    return found
 
 
 def capacity(columns: Columns) -> Floats:
