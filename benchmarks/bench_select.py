@@ -1,71 +1,58 @@
-"""Time of one selection: in process over about 1,000 pairs, and as a whole process from a cold shell.
+"""Time of one selection: in process over 1,000 pairs, and as a whole process from a cold shell.
 
-    python benchmarks/bench_select.py
+    python benchmarks/bench_select.py [REPEATS]
 
-Prints JSON: medians in seconds over the repeats. Compare on one machine only.
+The pairs are the first 1,000 that the engines propose for Llama-3.1-8B-Instruct on eight kinds of GPU.
+`select_s` is choosing among them once the predictor is loaded and the pairs are there; `answer_s` is the
+whole of `api.select` in process: proposing, checking, predicting, ranking, commands and reasons.
 """
 
-import json
-import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
+
+from measuring import median, process, tell
 
 from metainf import api
 from metainf.api import catalogue, choosing
-from metainf.domain import Method, Objective, Workload
-from metainf.domain.method import Batching
+from metainf.domain import Hardware, Method, Objective
+from metainf.engines import engine
 from metainf.selection import select
 
-QUESTION = [
-    "select",
-    "-m",
-    "Llama-3.1-8B-Instruct",
-    "-w",
-    "sharegpt",
-    "-c",
-    "32",
-    "-H",
-    "1-4xL4",
-    "-H",
-    "H100",
-]
+PAIRS = 1000
+FLEET = ("1-8xL4", "1-8xH100", "1-8xA100", "1-8xH200", "1-4xL40S", "1-4xRTX4090", "1-8xMI300X", "1-8xB200")
+MODEL, WORKLOAD, LOAD = "Llama-3.1-8B-Instruct", "sharegpt", 32
+QUESTION = ("select", "-m", MODEL, "-w", WORKLOAD, "-c", str(LOAD), "-H", "1-4xL4", "-H", "H100")
 
 
-def median(run: Callable[[], object], repeats: int) -> float:
-    """Median wall time of the repeats, after one warm-up."""
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def main() -> None:
+def main(repeats: int) -> None:
     """Measure and print."""
-    model, work = (
-        api.model("Llama-3.1-8B-Instruct"),
-        Workload.of({"input_tokens": {"mean": 1000}, "output_tokens": {"mean": 200}, "concurrency": 32}),
-    )
+    model, work = api.model(MODEL), catalogue.workload_of(WORKLOAD, {"concurrency": LOAD})
     predictor = choosing.load_predictor()
-    machines = [
-        (catalogue.hardware_of([f"{n}x{name}"])[0]) for n in (1, 2, 4, 8) for name in ("L4", "H100", "A100")
-    ]
-    methods = [Method(engine="vllm", techniques=(Batching(max_sequences=32 + n),)) for n in range(84)]
-    pairs = [(machine, method) for machine, _ in machines for method in methods]
-    wanted = Objective(max_usd_per_hour=50.0)
-    whole = [sys.executable, "-c", "from metainf.cli import main; main()"]
-    print(json.dumps({
+    offers: dict[int, list[Method]] = {}
+    machines: list[tuple[Hardware, float | None]] = []
+    left = PAIRS
+    for machine, price in catalogue.hardware_of(FLEET):
+        methods = [m for name in choosing.ENGINES for m in engine(name).methods(model, machine, work)][:left]
+        if methods:
+            machines.append((machine, price))
+            offers[id(machine)] = methods
+            left -= len(methods)
+    pairs = [(machine, method) for machine, _ in machines for method in offers[id(machine)]]
+    wanted = Objective(max_usd_per_hour=50.0, max_ttft_s=0.5)
+    asked = api.Question(MODEL, FLEET[:3], WORKLOAD, {"concurrency": LOAD}, wanted)
+
+    def choose() -> object:
+        return select(model, work, wanted, machines, predictor, lambda machine: offers[id(machine)])
+
+    tell({
+        "repeats": repeats,
         "pairs": len(pairs),
-        "forecast_s": median(lambda: predictor.forecast(model, work, pairs), 20),
-        "select_s": median(lambda: select(model, work, wanted, machines, predictor, lambda _: methods), 20),
-        "process_s": median(lambda: subprocess.run([*whole, *QUESTION], capture_output=True, check=True), 5),
-        "help_s": median(lambda: subprocess.run([*whole, "--help"], capture_output=True, check=True), 5),
-    }, indent=1))  # fmt: skip
+        "forecast_s": median(lambda: predictor.forecast(model, work, pairs), repeats * 4),
+        "select_s": median(choose, repeats * 4),
+        "answer_s": median(lambda: api.select(asked), repeats),
+        "select_process_s": median(process(*QUESTION), repeats),
+        "help_process_s": median(process("--help"), repeats),
+    })  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 9)

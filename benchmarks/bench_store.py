@@ -7,10 +7,7 @@ Prints one JSON object: seconds of each step, file size in MiB, peak resident me
 
 import argparse
 import itertools
-import json
 import random
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measuring import peak_rss_gib, tell
 
 from metainf.domain import (
     Batching,
@@ -159,13 +157,7 @@ def main() -> None:
         if not options.url:
             report["file_mib"] = round(file.stat().st_size / 2**20, 1)
     report["peak_rss_gib"] = peak_rss_gib()
-    print(json.dumps(report, indent=1))
-
-
-def peak_rss_gib() -> float:
-    """Highest resident memory of this process so far."""
-    per_unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * per_unit / 2**30, 2)
+    tell(report)
 
 
 if __name__ == "__main__":

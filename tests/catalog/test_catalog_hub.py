@@ -235,6 +235,35 @@ def test_offline_asks_nothing(hub: Served, monkeypatch: pytest.MonkeyPatch) -> N
     assert hub.asked == []
 
 
+def test_importers_ask_only_for_what_a_person_typed(hub: Served, tmp_path: Path) -> None:
+    fixture = Path(__file__).resolve().parents[1] / "importers" / "fixtures" / "vllm_serve.json"
+    named = json.loads(fixture.read_text()) | {"model_id": "someone/Unknown"}
+    (tmp_path / "run.json").write_text(json.dumps(named))
+    with api.store(str(tmp_path / "records.sqlite")) as store:
+        assert api.import_file(tmp_path / "run.json", None, {"hardware": "H100"}, store).new == 1
+        assert hub.asked == []
+        put(hub, "someone/New-Llama", config_json=LLAMA)
+        said = {"model": "someone/New-Llama", "hardware": "H100"}
+        assert api.import_file(tmp_path / "run.json", None, said, store).new == 1
+        shapes = {record.setting.model.name: record.setting.model.num_layers for record in store.query()}
+    assert shapes == {"someone/Unknown": None, "someone/New-Llama": 4} and hub.asked
+
+
+def test_an_unknown_model_of_the_hub_is_answered_for(hub: Served) -> None:
+    big = LLAMA | {
+        "hidden_size": 4096,
+        "num_hidden_layers": 32,
+        "intermediate_size": 14336,
+        "vocab_size": 128256,
+    }
+    put(hub, "someone/New-Llama", config_json=big | {"num_attention_heads": 32, "num_key_value_heads": 8})
+    question = api.Question(
+        "someone/New-Llama", ["H100"], "sharegpt", {"concurrency": 8}, engines=("vllm",), top=1
+    )
+    (best,) = api.select(question).ranked
+    assert "someone/New-Llama" in str(best.command) and best.prediction.metrics["tpot_s"].value > 0
+
+
 def test_an_endpoint_that_is_no_address_is_refused() -> None:
     with pytest.raises(BadInput, match="HF_ENDPOINT"):
         Hub.of_environment({"HF_ENDPOINT": "file:///etc"})

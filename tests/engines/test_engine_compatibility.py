@@ -84,8 +84,43 @@ def test_prefix_cache_with_mtp_is_harmful() -> None:
 def test_ngram_harms_only_under_load() -> None:
     busy = Workload(concurrency=256)
     assert "vllm-ngram-load" in fired("vllm", Speculative(algorithm="ngram"), workload=busy)
-    assert fired("vllm", Speculative(algorithm="ngram"), workload=Workload(concurrency=4)) == set()
-    assert fired("vllm", Speculative(algorithm="ngram"), workload=Workload()) == set()
+    for workload in (Workload(concurrency=4), Workload()):
+        assert "vllm-ngram-load" not in fired("vllm", Speculative(algorithm="ngram"), workload=workload)
+
+
+def test_drafts_without_a_model_cost_asynchronous_scheduling() -> None:
+    assert fired("vllm", Speculative(algorithm="ngram"), workload=Workload()) == {"vllm-drafts-async"}
+    assert fired("vllm", Speculative(algorithm="eagle3", draft_model="d")) == set()
+    assert fired("vllm", Speculative(algorithm="ngram"), version="0.11.0") == set()
+
+
+def test_gguf_left_vllm_with_0_24() -> None:
+    weights = WeightQuantization(format="Q4_K_M")
+    assert fired("vllm", weights) == {"vllm-gguf-plugin"}
+    assert fired("vllm", weights, version="0.11.0") == {"vllm-gguf"}
+    assert fired("vllm", WeightQuantization(format="bitsandbytes")) == {"vllm-bitsandbytes"}
+
+
+def test_an_mtp_head_on_pipeline_stages_depends_on_its_family() -> None:
+    techniques = (Speculative(algorithm="mtp"), Parallelism(pipeline=2))
+    assert "vllm-pipeline-mtp-some" in fired("vllm", *techniques)
+    assert fired("vllm", *techniques, model=MLA) == set()
+    assert "vllm-pipeline-mtp" in fired("vllm", *techniques, model=MLA, version="0.20")
+
+
+def test_flash_attention_reads_an_fp8_cache_on_few_devices() -> None:
+    flash, cache = AttentionBackend(name="FLASH_ATTN"), KvQuantization(format="fp8")
+    desktop = Device(name="rtx-5090", vendor="NVIDIA", kind="gpu", compute_capability="12.0")
+    assert fired("vllm", flash, cache) == set()
+    assert "vllm-kv-fp8-flash-attention-2" in fired("vllm", flash, cache, device=A100)
+    assert "vllm-kv-fp8-flash-attention-blackwell-desktop" in fired("vllm", flash, cache, device=desktop)
+    assert "vllm-kv-e5m2-flash-attention" in fired("vllm", flash, KvQuantization(format="fp8_e5m2"))
+
+
+def test_ngram_drafts_of_sglang_know_three_makers() -> None:
+    amd = Device(name="mi300x", vendor="AMD", kind="gpu", arch="CDNA3")
+    assert "sglang-ngram-cuda" in fired("sglang", Speculative(algorithm="ngram"), device=amd)
+    assert "sglang-ngram-cuda" not in fired("sglang", Speculative(algorithm="ngram"))
 
 
 def test_device_conditions_look_at_compute_capability() -> None:

@@ -88,6 +88,25 @@ class TestVllmServeOfLlamaCpp(ImporterSuite):
         assert mean_of(record) == (32, 63 / 8)
 
 
+class TestVllmThroughput(ImporterSuite):
+    format, good, context, rows = "vllm-throughput", FIXTURES / "vllm_throughput_0.32.real.json", CPU, 1
+
+    def test_tokens_of_prompt_and_answer_count(self) -> None:
+        raw, (record, found) = document(self), only(self)
+        assert raw["total_num_tokens"] == 4 * (32 + 8)
+        assert found.total_tokens_per_s == pytest.approx(raw["total_num_tokens"] / raw["elapsed_time"])
+        assert found.output_tokens_per_s is None and record.setting.workload.num_requests == 4
+
+
+class TestVllmLatency(ImporterSuite):
+    format, good, context, rows = "vllm-latency", FIXTURES / "vllm_latency_0.32.real.json", CPU, 1
+
+    def test_seconds_of_one_batch(self) -> None:
+        raw, (_, found) = document(self), only(self)
+        assert len(raw["latencies"]) == 3 and found.e2e_s == pytest.approx(fmean(raw["latencies"]))
+        assert found.e2e_p50_s == pytest.approx(median(raw["latencies"]))
+
+
 class TestSglangServing(ImporterSuite):
     format, good, context, rows = (
         "sglang-serving",

@@ -15,7 +15,7 @@ from metainf.learn.evaluate import Plan, evaluate_table, plan_of, plan_tasks
 from metainf.learn.runner import Ledger, Task, run, run_all
 from metainf.learn.table import Table, table
 
-RULES = ("random", "single best", "single best, shrunk", "oracle", "ISAC", "ALORS")
+RULES = ("random", "single best", "single best, shrunk", "oracle")
 
 
 def history() -> Table:

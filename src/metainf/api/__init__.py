@@ -17,9 +17,10 @@ from metainf.api.catalogue import (
     workload,
     workloads,
 )
-from metainf.api.choosing import ENGINES, Question, command_of, pareto_plot, select, size
+from metainf.api.choosing import ENGINES, Question, command_of, select, size
 from metainf.api.history import Imported, export, import_file, sources, store
 from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
+from metainf.api.pictures import pareto_plot
 
 __all__ = [
     "ENGINES",

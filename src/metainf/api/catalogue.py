@@ -107,14 +107,20 @@ def runnable(engine: str, names: Sequence[str]) -> list[str]:
 
 
 def methods(engine: str, model_name: str, on: str, offline: bool = False) -> list[tuple[Method, str]]:
-    """Candidate methods of an engine, each with its launch command."""
+    """Candidate methods of an engine, each with its launch command. NotSupported, naming others, for none."""
     from metainf import engines
 
-    found, subject = [], model(model_name, offline)
+    found: list[tuple[Method, str]] = []
+    subject = model(model_name, offline)
     for hardware in hardware_of([on]):
         maker = engines.engine(engine)
         for method in maker.methods(subject, hardware[0], Workload()):
             found.append((method, maker.launch(subject, method, hardware[0], Workload()).command))
+    if not found:
+        machines = [hardware for hardware, _ in hardware_of([on])]
+        others = [n for n, e in engines.engines().items() if any(e.methods(subject, m) for m in machines)]
+        can = f"{', '.join(others)} can" if others else "no engine that is known can"
+        raise NotSupported(f"{engine} cannot run {subject.name} on {on}: {can}")
     return found
 
 
@@ -175,7 +181,17 @@ def workload_of(text: str | None, changes: dict[str, Any]) -> Workload:
     for side, lengths in (("input", merged.input_tokens), ("output", merged.output_tokens)):
         if lengths is not None and not 0 < lengths.mean <= 10_000_000:
             raise BadInput(f"expected between 1 and 10,000,000 {side} tokens, found {lengths.mean:g}")
+    _check_load(merged)
     return merged
+
+
+def _check_load(work: Workload) -> None:
+    from metainf.embed.physics import MOST_IN_FLIGHT
+
+    if work.concurrency is not None and not 1 <= work.concurrency <= MOST_IN_FLIGHT:
+        raise BadInput(
+            f"expected between 1 and {MOST_IN_FLIGHT:,.0f} requests in flight, found {work.concurrency:g}"
+        )
 
 
 def describe(model_name: str, hardware: str | None, workload: str | None, offline: bool = False) -> str:

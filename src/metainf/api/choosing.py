@@ -34,7 +34,10 @@ _loaded: dict[str, "TrainedPredictor"] = {}
 
 @dataclass(frozen=True)
 class Question:
-    """A decision to make. `hardware` as people write it ("1-4xL4"); `changes` are workload fields."""
+    """A decision to make. `hardware` as people write it ("1-4xL4"); `changes` are workload fields.
+
+    Of the `top` answers the first `explain` get reasons and nearest records, all of them where it is None.
+    """
 
     model: str
     hardware: Sequence[str]
@@ -45,6 +48,7 @@ class Question:
     top: int = 10
     predictor: Path | None = None
     offline: bool = False
+    explain: int | None = None
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -69,13 +73,15 @@ def select(question: Question) -> Selection:
         subject, work, question.objective, hardware_of(question.hardware), predictor,
         _proposals(question.engines, subject, work), rules,
     )  # fmt: skip
-    return found.model_copy(update={"ranked": _explained(predictor, found)})
+    told = _explained(predictor, found, found.ranked[: question.explain])
+    return found.model_copy(update={"ranked": (*told, *found.ranked[len(told) :])})
 
 
 def size(question: Question, rate_per_s: float, percentile: str | None = None) -> "tuple[Sized, ...]":
     """The cheapest deployments that serve a request rate under the limits (means, or a percentile)."""
     from metainf import selection
 
+    _need_tokens(question)
     subject, work = _parts(question)
     predictor = load_predictor(question.predictor)
     predictor.require(subject, work)
@@ -89,6 +95,15 @@ def size(question: Question, rate_per_s: float, percentile: str | None = None) -
         subject, work, question.objective, hardware_of(question.hardware), predictor,
         _passing(_proposals(question.engines, subject, work), _checker(subject, work, predictor)), target,
     )  # fmt: skip
+
+
+def _need_tokens(question: Question) -> None:
+    subject = model(question.model, question.offline)
+    if draws(subject):
+        raise NotSupported(
+            f"{subject.name} makes {subject.modality}, and only models that write tokens are sized for a rate "
+            "of requests; the nearest that can be answered is `metainf select`, whose images/s tell the rate"
+        )
 
 
 def load_predictor(path: Path | None = None) -> "TrainedPredictor":
@@ -132,35 +147,6 @@ def recovery(subject: Model) -> dict[str, float]:
     return {name: delta.mean for name, delta in found.items() if delta is not None}
 
 
-def pareto_plot(found: Selection, path: Path) -> Path:
-    """Picture of throughput per dollar against time per output token, intervals included."""
-    from metainf.api.pictures import check_picture, drawing, keep
-
-    check_picture(path)
-    figure, axes = drawing().subplots(figsize=(8, 5), layout="constrained")
-    for place, candidate in enumerate(found.ranked, 1):
-        speed, latency = (
-            candidate.prediction.metrics.get(name) for name in ("output_tokens_per_s", "tpot_s")
-        )
-        if speed is None or latency is None or candidate.usd_per_hour is None:
-            continue
-        per = 3600 / candidate.usd_per_hour
-        axes.errorbar(
-            latency.value * 1e3, speed.value * per,
-            xerr=[[(latency.value - latency.low) * 1e3], [(latency.high - latency.value) * 1e3]],
-            yerr=[[(speed.value - speed.low) * per], [(speed.high - speed.value) * per]],
-            fmt="o", capsize=2, alpha=0.8,
-            label=f"{place}. {candidate.hardware.count}× {candidate.hardware.device.name}",
-        )  # fmt: skip
-    axes.set(
-        xlabel="time per output token (ms)", ylabel="output tokens per dollar", yscale="log", xscale="log"
-    )
-    axes.set_title(f"{found.model.name}: predicted, with 90 % intervals")
-    axes.legend(fontsize=7)
-    keep(figure, path)
-    return path
-
-
 def _parts(question: Question) -> tuple[Model, Workload]:
     work, subject = workload_of(question.workload, question.changes), model(question.model, question.offline)
     if draws(subject):
@@ -171,8 +157,11 @@ def _parts(question: Question) -> tuple[Model, Workload]:
             )
         return subject, work
     if work.input_tokens is None or work.output_tokens is None:
+        lacking = "input" if work.input_tokens is None else "output"
         raise BadInput(
-            "expected a workload: --workload NAME (or a trace), or --input-tokens and --output-tokens"
+            f"expected lengths: {question.workload} tells no {lacking} tokens; add --{lacking}-tokens"
+            if question.workload is not None
+            else "expected a workload: --workload NAME (or a trace), or --input-tokens and --output-tokens"
         )
     return subject, work
 
@@ -255,16 +244,18 @@ def _noter(subject: Model, work: Workload) -> Callable[[Hardware, Method], tuple
     return notes
 
 
-def _explained(predictor: "TrainedPredictor", found: Selection) -> tuple[Candidate, ...]:
-    """The ranked candidates with their reasons and nearest records."""
-    pairs = [(candidate.hardware, candidate.method) for candidate in found.ranked]
+def _explained(
+    predictor: "TrainedPredictor", found: Selection, some: tuple[Candidate, ...]
+) -> tuple[Candidate, ...]:
+    """The candidates with their reasons and nearest records."""
+    pairs = [(candidate.hardware, candidate.method) for candidate in some]
     reasons = predictor.explain(found.model, found.workload, pairs)
     nearest = predictor.nearest(found.model, found.workload, pairs)
     told = [
         candidate.prediction.model_copy(update={"reasons": why, "nearest": near})
-        for candidate, why, near in zip(found.ranked, reasons, nearest, strict=True)
+        for candidate, why, near in zip(some, reasons, nearest, strict=True)
     ]
     return tuple(
         candidate.model_copy(update={"prediction": prediction})
-        for candidate, prediction in zip(found.ranked, told, strict=True)
+        for candidate, prediction in zip(some, told, strict=True)
     )

@@ -7,8 +7,8 @@ from metainf.cli.show import cell, console, table
 from metainf.domain.objective import Candidate, Objective, Selection
 from metainf.domain.setting import Workload
 
-WIDE = 120
-"""Columns from which the table fits."""
+WIDE = 180
+"""Columns from which the table leaves room for methods in words."""
 MOST_LEFT_OUT = 8
 NUMBERS = (
     ("tok/s", "output_tokens_per_s", 1.0),
@@ -153,8 +153,8 @@ def _paragraphs(ranked: Sequence[Candidate], words: Sequence[str]) -> None:
         out.print(
             f"\n{place}. {machine(c)}, {price}: works {c.prediction.p_ok:.0%}, in limits {c.p_feasible:.0%}"
         )
-        out.print(Padding(words[place - 1], (0, 0, 0, 3)), markup=False)
-        out.print(Padding(" · ".join(numbers), (0, 0, 0, 3)), markup=False)
+        out.print(Padding(words[place - 1], (0, 0, 0, 3), expand=False), markup=False)
+        out.print(Padding(" · ".join(numbers), (0, 0, 0, 3), expand=False), markup=False)
     out.print()
 
 

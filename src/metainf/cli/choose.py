@@ -10,15 +10,18 @@ from metainf.cli.options import (
     AIMS,
     Concurrency,
     Dollars,
+    E2e,
     Engines,
     HardwareNames,
+    InputTokens,
     Json,
     ModelName,
     Offline,
+    OutputTokens,
     Predictor,
-    Time,
-    Tokens,
     Top,
+    Tpot,
+    Ttft,
     WorkloadName,
 )
 from metainf.cli.show import print_json, table
@@ -26,6 +29,9 @@ from metainf.cli.units import amount, seconds
 
 if TYPE_CHECKING:
     from metainf.domain import Objective
+
+DRAWN = 200
+"""Candidates of a picture, however few are listed."""
 
 
 def register(app: typer.Typer) -> None:
@@ -38,14 +44,14 @@ def select(
     model: ModelName,
     hardware: HardwareNames,
     workload: WorkloadName = None,
-    input_tokens: Tokens = None,
-    output_tokens: Tokens = None,
+    input_tokens: InputTokens = None,
+    output_tokens: OutputTokens = None,
     concurrency: Annotated[float | None, Concurrency] = None,
     rate: Annotated[str | None, typer.Option(help="Requests per second, instead of a concurrency.")] = None,
     max_usd_per_hour: Dollars = None,
-    ttft: Time = None,
-    tpot: Time = None,
-    e2e: Time = None,
+    ttft: Ttft = None,
+    tpot: Tpot = None,
+    e2e: E2e = None,
     quality: Annotated[
         float | None, typer.Option(help="Least share of quality to keep, such as 0.98.")
     ] = None,
@@ -96,13 +102,15 @@ def select(
         _changes(input_tokens, output_tokens, concurrency, rate) | drawn,
         _objective(limits),
         engines=tuple(engine or api.ENGINES),
-        top=top,
+        top=top if plot is None else max(top, DRAWN),
+        explain=top,
         predictor=predictor,
         offline=offline,
     )
     found = api.select(question)
     if plot is not None:
         api.pareto_plot(found, plot)
+        found = found.model_copy(update={"ranked": found.ranked[:top]})
     print_json(found) if json else show(found)
 
 
@@ -111,11 +119,11 @@ def size(
     hardware: HardwareNames,
     rate: Annotated[str, typer.Option(help="Requests per second to serve.")],
     workload: WorkloadName = None,
-    input_tokens: Tokens = None,
-    output_tokens: Tokens = None,
-    ttft: Time = None,
-    tpot: Time = None,
-    e2e: Time = None,
+    input_tokens: InputTokens = None,
+    output_tokens: OutputTokens = None,
+    ttft: Ttft = None,
+    tpot: Tpot = None,
+    e2e: E2e = None,
     percentile: Annotated[
         str | None,
         typer.Option(

@@ -32,8 +32,15 @@ WorkloadName = Annotated[
 Engines = Annotated[
     list[str] | None, typer.Option("--engine", help="Only these engines.", autocompletion=engine_names)
 ]
-Tokens = Annotated[float | None, typer.Option(help="Mean tokens of a request.")]
-Time = Annotated[str | None, typer.Option(help="Limit, such as 500ms.")]
-Dollars = Annotated[float | None, typer.Option(help="Limit in US dollars.")]
+InputTokens = Annotated[
+    float | None, typer.Option(help="Mean tokens of a prompt, instead of the workload's.")
+]
+OutputTokens = Annotated[
+    float | None, typer.Option(help="Mean tokens of an answer, instead of the workload's.")
+]
+Ttft = Annotated[str | None, typer.Option(help="Longest time to the first token, such as 500ms.")]
+Tpot = Annotated[str | None, typer.Option(help="Longest time per output token after it, such as 30ms.")]
+E2e = Annotated[str | None, typer.Option(help="Longest time of a whole request, such as 10s.")]
+Dollars = Annotated[float | None, typer.Option(help="Most US dollars per hour for all the hardware.")]
 Top = Annotated[int, typer.Option(min=1, help="How many answers.")]
 Concurrency = typer.Option("--concurrency", "-c", help="Requests in flight.")

@@ -71,7 +71,7 @@ def _stacked(head: Sequence[str], rows: Sequence[Sequence[object]], below: int) 
         others = [place for place in range(1, len(head)) if place != below]
         out.print(cell(row[0]), markup=False)
         for text in (cell(row[below]), " · ".join(f"{head[place]} {cell(row[place])}" for place in others)):
-            out.print(Padding(text, (0, 0, 0, 3)), markup=False)
+            out.print(Padding(text, (0, 0, 0, 3), expand=False), markup=False)
 
 
 def cell(item: object) -> str:
@@ -79,7 +79,7 @@ def cell(item: object) -> str:
     if item is None:
         return "–"
     if isinstance(item, float):
-        return f"{item:,.0f}" if abs(item) >= 1000 else f"{item:.3g}"
+        return f"{item:,.0f}" if 1000 <= abs(item) < 1e9 else f"{item:.3g}"
     return str(item)
 
 

@@ -58,11 +58,16 @@ class Candidate(Frozen):
 
 
 class Excluded(Frozen):
-    """A candidate that was not ranked, and which limit or rule put it out."""
+    """A candidate that was not ranked, and which limit or rule put it out.
+
+    `unlikely` runs, but with too low a chance; `unsupported` is what an engine cannot start at all.
+    """
 
     hardware: Hardware
     method: Method
-    limit: Literal["budget", "memory", "unsupported", "slo", "conflict", "no_effect", "quality", "unknown"]
+    limit: Literal[
+        "budget", "memory", "unsupported", "unlikely", "slo", "conflict", "no_effect", "quality", "unknown"
+    ]
     reason: str
 
 

@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 """Features by which two models, devices, works or loads are called alike."""
 UNKNOWN_LOAD = 64.0
 _MXFP4_BITS = 4.25
+_UNPACKING = 0.75
 _TOKEN_NAMES = (
     "engine",
     "kv_format",
@@ -130,10 +131,7 @@ def _times(c: Columns) -> dict[str, Floats]:
     t_kv = np.where(drawn, 0.0, mean_kv * batch / devices / rate["mem"])
     drawing = tflop * 1e12 * num(c, "steps", 30.0) * batch
     t_flop = np.where(drawn, drawing, 2 * active * batch) / devices / rate["peak"] / 0.5
-    room = np.maximum(0.9 * memory * width - weights, 0.02 * memory * width)
-    admitted = np.maximum(np.minimum(np.minimum(batch, _cap(c, memory)), room / full_kv), 1.0)
-    work = 2 * active / width / rate["peak"] / 0.4
-    each = mean_kv / width / rate["mem"] / 0.5 + work * (1 + tokens_in / tokens_out) + 2e-5
+    served, admitted = _served(c, rate, width, np.stack([weights, read, active, model["kv16"]]))
     return {
         "devices": np.log2(width),
         "all_devices": np.log2(devices),
@@ -143,13 +141,56 @@ def _times(c: Columns) -> dict[str, Floats]:
         "t_kv": np.where(drawn, np.nan, np.log(t_kv)),
         "t_flop": np.log(t_flop),
         "t_roof": np.log((t_weights + t_kv) / 0.7 + t_flop + 1e-3),
-        "t_served": np.log(read / width / rate["mem"] / 0.7 + each * admitted + 2e-3),
+        "t_served": np.log(served),
         "admitted": np.log(admitted),
         "weights_share": np.log(weights / width / memory),
         "kv_share": np.where(drawn, np.nan, np.log(full_kv * batch / width / memory)),
         "load_per_device": np.log(batch / width),
         "weights": np.log(weights / width),
     }
+
+
+def _served(c: Columns, rate: dict[str, Floats], width: Floats, sizes: Floats) -> tuple[Floats, Floats]:
+    """Seconds between tokens of a request in an engine under load, and the requests that it runs at once.
+
+    sizes: bytes of weights held and read, active parameters, bytes of a token in a 16-bit cache. A step
+    decodes every running request and prefills what their successors need, up to the tokens of a step.
+    """
+    weights, read, active, token_bytes = sizes
+    said = load(c)
+    batch = np.where(np.isfinite(said), said, UNKNOWN_LOAD)
+    tokens_in, tokens_out = num(c, "input_tokens", 512.0), np.maximum(num(c, "output_tokens", 256.0), 1.0)
+    memory = rate["memory"] * width
+    each = token_bytes * _cache_share(c, rate["bits"])
+    room = np.maximum(0.9 * memory - weights, 0.02 * memory)
+    fit = room / (each * (tokens_in + tokens_out))
+    admitted = np.maximum(np.minimum(np.minimum(batch, _cap(c, rate["memory"])), fit), 1.0)
+    prefilled = np.minimum(admitted * tokens_in / tokens_out, _chunk(c, rate["memory"]))
+    decoded = np.minimum(admitted, prefilled * tokens_out / np.maximum(tokens_in, 1.0) + 1.0)
+    work = 2 * active / width / _served_peak(c, rate) / 0.4
+    cache = each * (tokens_in + tokens_out / 2) / width / rate["mem"] / 0.5
+    step = read / width / rate["mem"] / 0.7 + decoded * (cache + 2e-5) + work * (decoded + prefilled)
+    return step + 2e-3, admitted
+
+
+def _served_peak(c: Columns, rate: dict[str, Floats]) -> Floats:
+    """FLOP/s under load: formats that are only stored small are unpacked on the way, at a cost."""
+    no_units = by_name(text(c, "weight_format"), lambda name: float(name.startswith("fp8"))) > 0
+    no_units &= ~np.isfinite(_known(c, "fp8_tflops"))
+    stored = (rate["bits"] < 12) & (num(c, "activation_bits", 16.0) > 12) & ~sixteen_bit_rest(c)
+    return np.where(stored | no_units, _UNPACKING * rate["bf16"], rate["peak"])
+
+
+def _cache_share(c: Columns, bits: Floats) -> Floats:
+    """Size of the cache relative to 16 bits: as stated; else TensorRT-LLM follows eight-bit weights."""
+    follows = (text(c, "engine") == "tensorrt-llm") & (bits == 8)
+    return num(c, "kv_bits", np.where(follows, 8.0, 16.0)) / 16.0
+
+
+def _chunk(c: Columns, memory: Floats) -> Floats:
+    """Tokens of one step: as stated, else 8192; vLLM's default is 2048 where it admits fewer than 1024."""
+    small = (text(c, "engine") == "vllm") & (_cap(c, memory) < 1024)
+    return num(c, "max_step_tokens", num(c, "chunk_tokens", np.where(small, 2048.0, 8192.0)))
 
 
 def _width(c: Columns, devices: Floats, need: Floats) -> Floats:

@@ -66,6 +66,8 @@ VIEWS: dict[str, tuple[View, ...]] = {
     "mlenergy_v2": (View("energy", "tpot_s", work="text"), View("energy", "e2e_s", work="pictures")),
     "small_engine_tables": (_TOKENS,),
 }
+NO_CHOICE = {"mlperf_dc": "its methods are whole systems of submitters, each tuned by its vendor"}
+"""Sources that are not judged unless they are named, and why."""
 PEER_VIEWS = (_FAMILY, replace(_FAMILY, limit="tpot_s"))
 DEFAULT_VIEWS = (_TOKENS, View("images_per_s"), View("steps_per_s"))
 

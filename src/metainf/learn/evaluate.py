@@ -18,6 +18,7 @@ from metainf.domain import BadInput
 from metainf.learn import peers
 from metainf.learn.accuracy import judged_metrics
 from metainf.learn.contest import (
+    NO_CHOICE,
     OURS,
     PEER_ENTRY,
     SERVING,
@@ -31,7 +32,7 @@ from metainf.learn.contest import (
 from metainf.learn.forecast import Learner
 from metainf.learn.learnt import Remembered
 from metainf.learn.regression import Regression, boosted
-from metainf.learn.runner import Ledger, Progress, Result, Task, run_all
+from metainf.learn.runner import LEAST_CELLS, Ledger, Progress, Result, Task, run_all
 from metainf.learn.splits import By
 from metainf.learn.summary import bootstrap, section
 from metainf.learn.table import TEXTS, Table
@@ -91,7 +92,7 @@ def evaluate_table(
             "sources": wanted_sources(table, plan.sources), "by": list(plan.by), "quality": plan.quality,
             "most_folds": plan.most_folds, "rows": len(table), "words": words is not None,
         },
-        "views": [], "errors": [], "notes": [],
+        "views": [], "errors": [], "notes": _unjudged(table, plan),
     }  # fmt: skip
     for (source, by), group in groupby(tasks, key=lambda task: (task.source, task.by)):
         some = list(group)
@@ -104,10 +105,23 @@ def evaluate_table(
 def wanted_sources(table: Table, named: Sequence[str]) -> list[str]:
     """The sources to judge. Raises BadInput for one that the table does not have."""
     present = sorted(set(table.keys["source"].tolist()))
-    wanted = list(named) or ([name for name in VIEWS if name in present] or present)
+    known = [name for name in VIEWS if name in present]
+    other = [name for name in present if name not in VIEWS and name not in NO_CHOICE]
+    wanted = list(named) or [*known, *other]
     if missing := [name for name in wanted if name not in present]:
         raise BadInput(f"no records of source {', '.join(missing)}; the store has {', '.join(present)}")
     return wanted
+
+
+def _unjudged(table: Table, plan: Plan) -> list[dict[str, str]]:
+    """A note for each source that is there but holds no choice of methods."""
+    every = {"by": "every split", "view": "every view", "chooser": "every chooser"}
+    present = set(table.keys["source"].tolist()) - set(plan.sources)
+    return [
+        {"source": name, **every, "why": why}
+        for name, why in NO_CHOICE.items()
+        if name in present and not plan.sources
+    ]
 
 
 def plan_tasks(table: Table, plan: Plan, words: Words | None) -> list[Task]:
@@ -158,6 +172,9 @@ def _collect(found: dict[str, Any], tasks: Sequence[Task], results: Sequence[Res
             facts |= {"limited": view.limit is not None, "quality": view.quality, "choice": view.options}
             judged = section(choosers, roles, view.limit is not None)
             found["views"].append({**where, "view": view.name, **facts, **judged})
+        else:
+            why = f"fewer than {LEAST_CELLS} cells with a choice on both sides of the split"
+            found["notes"].append({**where, "view": view.name, "chooser": "every chooser", "why": why})
     for result in results:
         found["errors"] += [{**where, **row} for row in result["errors"]]
         found["notes"] += [{**where, **row} for row in result["notes"]]

@@ -5,6 +5,7 @@ from grouped out-of-fold residuals, so that it speaks of models never seen.
 """
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -37,18 +38,34 @@ def forest(features: trees.Matrix, target: Floats) -> Callable[[trees.Matrix], F
 
 
 def gradient(features: trees.Matrix, target: Floats) -> Callable[[trees.Matrix], Floats]:
-    """Histogram gradient boosting of scikit-learn with its defaults, on the features that vary."""
+    """Histogram gradient boosting of scikit-learn with its defaults, on features that vary; one thread."""
     filled = np.nan_to_num(features, nan=-1)
     varies = np.ptp(filled, axis=0) > 0
-    model = _sklearn("ensemble").HistGradientBoostingRegressor(random_state=0).fit(filled[:, varies], target)
-    return lambda rows: np.asarray(model.predict(np.nan_to_num(rows, nan=-1)[:, varies]))
+    learner, one_thread = _sklearn("ensemble").HistGradientBoostingRegressor(random_state=0), _one_thread()
+    with one_thread():
+        model = learner.fit(filled[:, varies], target)
+
+    def predict(rows: trees.Matrix) -> Floats:
+        with one_thread():
+            return np.asarray(model.predict(np.nan_to_num(rows, nan=-1)[:, varies]))
+
+    return predict
+
+
+def _one_thread() -> Callable[[], Any]:
+    """A context in which OpenMP has one thread: small fits lose more by waiting for others than they gain."""
+    return partial(_module("threadpoolctl").threadpool_limits, 1)
 
 
 def _sklearn(part: str) -> Any:
+    return _module(f"sklearn.{part}")
+
+
+def _module(name: str) -> Any:
     from importlib import import_module
 
     try:
-        return import_module(f"sklearn.{part}")
+        return import_module(name)
     except ImportError:
         raise MissingExtra("this baseline", "evaluate") from None
 

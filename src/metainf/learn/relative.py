@@ -1,203 +1,262 @@
-"""Methods compared inside settings: half a Gaussian process, half boosted trees, both blind to cell levels.
+"""The chooser of every source but the serving one: five experts, weighed by how they fare inside the history.
 
-What is learnt is the log of a value less its roofline ideal (with a fitted slope). Only differences inside a
-cell decide a choice, so each cell keeps an intercept of its own. Everything is deterministic.
+Experts: two rules that know options by name (the single best, the nearest setting) and three predictors of
+what each option would measure (a Gaussian process, boosted trees, a forest; see `contrast`). Their scores,
+as logs of expected value relative to the best of the cell, are averaged. Who counts how much is settled on
+folds inside the training table that leave out whole groups, as the judge will; the test fold is not read.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metainf.domain import BadInput
-from metainf.embed.roofline import Kind, features, ideal, tokens
-from metainf.learn import trees
-from metainf.learn.baselines import Chooser, SingleBest
-from metainf.learn.process import MethodProcess, Numbers, Runs, Sample, one_hot
+from metainf.embed.roofline import Kind
+from metainf.learn.baselines import Chooser, NearestSetting, SingleBest
+from metainf.learn.contrast import Engine, History, Relative, alike, describe, history
+from metainf.learn.process import Numbers, Runs
 from metainf.learn.table import Table
-from metainf.learn.views import Floats, Options, View, budgets, judge, load_of, options, value_of
+from metainf.learn.views import QUANTILES, Floats, Options, View, budgets, judge, options
 
-LEVEL = 0.3
-"""Weight of a cell's own level in the loss of the trees; 1 would be ordinary squared error."""
-STAGES, ROUNDS = 25, 10
-NOISE, REPEAT_NOISE, CLIP = 0.03, 0.1, 3.0
 FOLDS = 3
-LEAST_CELLS = 8
-LEAST_SPREADS = 10
-LEAST_WORD = 3
-_TREES = {
-    "max_depth": 4, "eta": 0.06, "subsample": 0.8, "colsample_bynode": 0.5, "lambda": 3.0,
-    "min_child_weight": 3, "tree_method": "hist", "max_bin": 64, "base_score": 0.0, "nthread": 1,
-}  # fmt: skip
+FLOOR = 0.02
+"""Utilities below this share of the best are taken as this share."""
+UNKNOWN = 0.8
+"""Utility of an option that a rule never saw, relative to the known ones of its cell."""
+SHARPNESS, LEAST_ERROR = 2.0, 0.003
+ENGINES: tuple[Engine, ...] = ("process", "trees", "forest")
+RULES: dict[str, type[Chooser]] = {"single best": SingleBest, "nearest setting": NearestSetting}
+UNJUDGED = {"single best": 0.5, "process": 0.25, "trees": 0.25}
+"""Weights where the history has nothing to hold out."""
+OTHERWISE = ("model_group", "device", "workload")
+"""What is held out inside where the history has one group of the kind that is asked about."""
+MIXES: tuple[tuple[float, dict[str, float]], ...] = (
+    (1.0, {"single best": 1.0}),
+    (1.0, {"nearest setting": 1.0}),
+    (1.0, {"process": 1.0}),
+    (1.0, {"trees": 1.0}),
+    (1.0, {"forest": 1.0}),
+    (2.0, {"process": 0.5, "trees": 0.5}),
+    (2.0, {"process": 1 / 3, "trees": 1 / 3, "forest": 1 / 3}),
+    (1.0, UNJUDGED),
+    (1.0, {"nearest setting": 0.5, "process": 0.25, "trees": 0.25}),
+)
+"""Mixes of experts that are compared, each after its weight before anything is known."""
 _IDEAL: dict[str, Kind] = {
     "tokens_per_s_per_device": "rate_per_device", "speed": "speed", "energy": "energy",
     "tpot_s": "step", "e2e_s": "run",
 }  # fmt: skip
 
 
-def describe(table: Table) -> Runs:
-    """The rows of a table as runs."""
-    matrix, names = features(table.columns)
-    keys = {"device": "device", "model": "model", "work": "workload", "source": "source"}
-    labels = {label: table.keys[key] for label, key in keys.items()}
-    return Runs(matrix, names, tokens(table.columns, table.keys["method"]), labels)
+@dataclass(frozen=True)
+class Case:
+    """Options of cells, with what each expert says of them before a budget is known.
 
-
-def cell_mean(values: Floats, cell: Numbers, weight: Floats) -> Floats:
-    """Weighted mean of each row's cell."""
-    total = np.bincount(cell, weights=values * weight)
-    return np.asarray((total / np.maximum(np.bincount(cell, weights=weight), 1e-12))[cell])
-
-
-def _cell_median(values: Floats, cell: Numbers) -> Floats:
-    order = np.argsort(cell, kind="stable")
-    parts = np.split(values[order], np.flatnonzero(np.diff(cell[order])) + 1)
-    return np.array([np.median(part) for part in parts])[cell]
-
-
-class RelativeTrees:
-    """Boosted trees under a squared error in which the mean error of a cell has the weight `level`.
-
-    Boosted in stages of ordinary squared error: between stages the residuals are taken anew, less
-    (1 − level) of their cell means.
+    value, limit: predicted natural logs (m,) by engine. rules: scores (m, k) by rule and by told.
     """
 
-    def __init__(self, level: float = LEVEL) -> None:
-        self.level = level
+    found: Options
+    allowed: Floats
+    value: dict[str, Floats]
+    limit: dict[str, Floats]
+    rules: dict[tuple[str, bool], Floats]
 
-    def fit(self, runs: Runs, target: Floats, cell: Numbers, weight: Floats) -> Self:
-        counts = Counter(word for words in runs.words for word in words)
-        kept = sorted(word for word, count in counts.items() if LEAST_WORD <= count < len(runs))
-        self.words = {word: place for place, word in enumerate(kept)}
-        self.sources = sorted(set(runs.labels["source"].tolist()))[1:]
-        matrix, reached = self._matrix(runs), np.zeros(len(runs))
-        self.stages: list[trees.Trees] = []
-        for seed in range(STAGES):
-            error = target - reached
-            wanted = error - (1 - self.level) * cell_mean(error, cell, weight)
-            stage = trees.Trees(trees.train(matrix, wanted, _TREES | {"seed": seed}, ROUNDS, weight))
-            self.stages.append(stage)
-            reached = reached + stage.predict(matrix)
-        return self
+    def scores(self, told: bool, scale: dict[str, float]) -> dict[str, Floats]:
+        """Log expected values (m, k) by expert, at most 0 and 0 for the best of each cell."""
+        from scipy.special import log_ndtr
 
-    def predict(self, runs: Runs) -> Floats:
-        """Predictions (n,), in the unit of the target."""
-        matrix = self._matrix(runs)
-        return np.asarray(sum((stage.predict(matrix) for stage in self.stages), np.zeros(len(runs))))
+        result = {}
+        for name, value in self.value.items():
+            score = np.repeat(value[:, None], self.allowed.shape[1], axis=1)
+            if self.limit and not told:
+                score = score + log_ndtr(self._room(self.limit[name]) / scale[name])
+            result[name] = self._topped(score)
+        for name in RULES:
+            result[name] = self._topped(self._logs(self.rules[name, told]))
+        return result
 
-    def _matrix(self, runs: Runs) -> trees.Matrix:
-        source = np.array([runs.labels["source"] == name for name in self.sources]).reshape(-1, len(runs)).T
-        return np.column_stack([runs.matrix, one_hot(runs.words, self.words), source]).astype(np.float32)
+    def _room(self, limit: Floats) -> Floats:
+        """Log budget less predicted log limit (m, k).
 
+        A budget is known by its place among the limits of the cell, as the rules by name know it: the
+        prediction is moved as a whole so that this place falls on the budget, which cancels its level.
+        """
+        room = np.empty(self.allowed.shape)
+        for cell in self.found.cells:
+            room[cell] = np.quantile(limit[cell], QUANTILES) - limit[cell][:, None]
+        return room
 
-class Relative:
-    """Predicts the log of one measured quantity. `tree_share` 1 is trees alone, without roofline offset."""
+    def recognised(self, told: bool) -> Floats:
+        """1 for the options of a cell in which the single best knows an option, else 0, (m, k)."""
+        known = self.rules["single best", told] >= 0
+        count = np.stack([np.bincount(self.found.cell, weights=column) for column in known.T], axis=1)
+        return np.asarray((count[self.found.cell] > 0).astype(np.float64))
 
-    def __init__(self, kind: Kind, tree_share: float = 0.5, level: float = LEVEL) -> None:
-        self.kind, self.share, self.level = kind, tree_share, level
+    def _logs(self, share: Floats) -> Floats:
+        """Logs of utilities; an unknown option is taken for somewhat worse than the cell's mean."""
+        known = share >= 0
+        logs = np.where(known, np.log(np.maximum(share, FLOOR)), 0.0)
+        cell, cells = self.found.cell, int(self.found.cell.max()) + 1
+        for place in range(share.shape[1]):
+            count = np.bincount(cell, weights=known[:, place], minlength=cells)
+            total = np.bincount(cell, weights=logs[:, place], minlength=cells)
+            middle = total / np.maximum(count, 1) + np.log(UNKNOWN)
+            logs[:, place] = np.where(known[:, place], logs[:, place], middle[cell])
+        return logs
 
-    def fit(self, runs: Runs, sample: Sample) -> Self:
-        offset = self._offset(runs)
-        self.slope = _slope(offset, sample.log, sample.cell)
-        rest = sample.log - self.slope * offset
-        self.middle = float(np.mean(rest))
-        level = _cell_median(rest, sample.cell)
-        self.scale = max(1.5 * float(np.mean(np.abs(rest - level))), 0.02)
-        rest = level + np.clip(rest - level, -CLIP * self.scale, CLIP * self.scale)
-        target = (rest - self.middle) / self.scale
-        seen, repeat = sample.spread[np.isfinite(sample.spread)], REPEAT_NOISE
-        if len(seen) >= LEAST_SPREADS:
-            repeat = float(np.clip((np.mean(seen) / self.scale) ** 2, 0.02, 4.0))
-        noise = NOISE + repeat / sample.count
-        weight = 1.0 / (NOISE + noise)
-        if self.share > 0:
-            self.trees = RelativeTrees(self.level).fit(runs, target, sample.cell, weight / weight.mean())
-        if self.share < 1:
-            self.process = MethodProcess().fit(runs, target, sample.cell, noise)
-        return self
-
-    def predict(self, runs: Runs) -> Floats:
-        """Natural logs (n,)."""
-        mean = np.zeros(len(runs))
-        if self.share > 0:
-            mean = mean + self.share * self.trees.predict(runs)
-        if self.share < 1:
-            mean = mean + (1 - self.share) * self.process.predict(runs)
-        return np.asarray(self.slope * self._offset(runs) + self.middle + self.scale * mean)
-
-    def _offset(self, runs: Runs) -> Floats:
-        return ideal(runs.matrix, runs.names, "none" if self.share == 1 else self.kind)
+    def _topped(self, score: Floats) -> Floats:
+        top = np.full((int(self.found.cell.max()) + 1, score.shape[1]), -np.inf)
+        np.maximum.at(top, self.found.cell, score)
+        return np.asarray(score - top[self.found.cell])
 
 
-def _slope(offset: Floats, target: Floats, cell: Numbers) -> float:
-    """Slope of the target on the ideal inside cells, drawn to 1 where the ideal hardly varies."""
-    one = np.ones(len(target))
-    a, b = offset - cell_mean(offset, cell, one), target - cell_mean(target, cell, one)
-    ridge = 0.01 * len(a)
-    return float(np.clip((a @ b + ridge) / (a @ a + ridge), 0.0, 1.5))
+class Experts:
+    """All experts, fitted on one training table."""
+
+    def __init__(self, train: Table, past: History, view: View) -> None:
+        def fitted(name: str, limit: bool) -> dict[str, Relative]:
+            sample = past.limit if limit else past.value
+            return {e: Relative(_IDEAL.get(name, "none"), e).fit(past.runs, sample) for e in ENGINES}
+
+        self.view, self.value = view, fitted(view.value, False)
+        self.limit = fitted(view.limit, True) if view.limit else {}
+        self.rules = {name: rule() for name, rule in RULES.items()}
+        for rule in self.rules.values():
+            rule.fit(train, view)
+
+    def on(self, test: Table, found: Options, runs: Runs, unit: Numbers) -> Case:
+        """Predictions for options. `unit`: the run of each member of each option, in order."""
+        sizes = np.array([len(member) for member in found.members])
+        option = np.repeat(np.arange(len(sizes)), sizes)
+
+        def merged(learner: Relative) -> Floats:
+            return np.asarray(np.bincount(option, weights=learner.predict(runs)[unit]) / sizes)
+
+        return Case(
+            found,
+            budgets(found, self.view),
+            {name: merged(learner) for name, learner in self.value.items()},
+            {name: merged(learner) for name, learner in self.limit.items()},
+            {
+                (name, told): rule.score(test, found, told)
+                for name, rule in self.rules.items()
+                for told in (False, True)
+            },
+        )
 
 
 class MethodChooser:
-    """A chooser that predicts what each option would measure.
+    """Experts weighed inside the history. `by`: the key of the table whose groups are held out.
 
-    Told: the predicted log value. Untold: log E[value × 1(limit ≤ budget)] under a lognormal limit, whose
-    scale comes from folds inside the training table (by `by`, a key of the table).
+    A `tree_share` sets the weights instead: of the trees, and for the rest of the process.
     """
 
-    def __init__(self, by: str = "model_group", tree_share: float = 0.5, level: float = LEVEL) -> None:
-        self.by, self.share, self.level = by, tree_share, level
+    def __init__(self, by: str = "model_group", tree_share: float | None = None) -> None:
+        self.by, self.share = by, tree_share
 
     def fit(self, train: Table, view: View) -> None:
         """Learn from the training rows. Raises BadInput where none measures what the view asks for."""
-        self.view = view
-        rows, self.value, self.limit = _samples(train, view)
-        self.table = train.take(rows)
-        self.runs = describe(self.table)
-        self._value = self._learner(view.value).fit(self.runs, self.value)
-        self._limit = self._learner(view.limit).fit(self.runs, self.limit) if view.limit else None
-        self._spread: float | None = None
+        self.view, self.train = view, train
+        self.past = history(train, view)
+        self.experts = Experts(train, self.past, view)
+        self.cases, self.groups = self._inside()
+        self.scale = {name: self._scale(name) for name in self.experts.limit}
+        self.trusted: dict[bool, dict[str, float]] = {}
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
-        allowed = budgets(found, self.view)
+        """Scores (m options, k budgets), higher is better: the mean of the experts' log expected values.
+
+        Where no group like those asked about could be held out, what was learnt is not carried over to a
+        cell without a single known option: all of them score alike.
+        """
+        told = told or self.view.limit is None
         if not len(found.value):
-            return np.zeros(allowed.shape)
-        runs = describe(test.take(found.rows))
-        value = np.repeat(self._value.predict(runs)[:, None], allowed.shape[1], axis=1)
-        if self._limit is None or told:
-            return value
-        from scipy.special import log_ndtr
+            return np.zeros(budgets(found, self.view).shape)
+        runs = describe(test.take(np.concatenate(found.members)), self.view)
+        first, unit = alike(runs, np.zeros((len(runs), 1)))
+        case = self.experts.on(test, found, runs.take(first), unit)
+        score = mixed(case.scores(told, self.scale), self.weights(told))
+        return score if self.key == self.by else score * case.recognised(told)
 
-        gap = np.log(allowed) - self._limit.predict(runs)[:, None]
-        return np.asarray(value + log_ndtr(gap / self.limit_scale()))
+    def weights(self, told: bool) -> dict[str, float]:
+        """Weight of each expert; they sum to 1.
 
-    def limit_scale(self) -> float:
-        """Error scale (natural log) of the predicted limit on groups never seen, from training rows alone."""
-        if self._spread is None:
-            self._spread = self._cross_fitted()
-        return self._spread
+        A mix counts by exp(−SHARPNESS × excess regret / its standard error over groups) on inner folds.
+        """
+        if self.share is not None:
+            return {"trees": self.share, "process": 1 - self.share}
+        if not len(self.groups):
+            return UNJUDGED
+        told = told or self.view.limit is None
+        if told not in self.trusted:
+            regret = np.concatenate([_regrets(case, told, self.scale) for case in self.cases], axis=1)
+            trust = np.array([prior for prior, _ in MIXES]) * _trust(regret, self.groups)
+            total = dict.fromkeys((*RULES, *ENGINES), 0.0)
+            for share, (_, mix) in zip(trust / trust.sum(), MIXES, strict=True):
+                for name, weight in mix.items():
+                    total[name] += float(share) * weight
+            self.trusted[told] = total
+        return self.trusted[told]
 
-    def _learner(self, name: str | None) -> Relative:
-        return Relative(_IDEAL.get(name or "", "none"), self.share, self.level)
-
-    def _cross_fitted(self) -> float:
-        fold = next(
-            (
-                dealt
-                for key in (self.by, "device", "cell")
-                if (dealt := deal(self.table.keys[key], FOLDS)).max() > 0
-            ),
-            None,
-        )
-        if fold is None:
-            return float(np.std(self.limit.log)) + 1e-3
-        error = np.zeros(len(fold))
+    def _inside(self) -> tuple[list[Case], Numbers]:
+        """What experts fitted on the other folds say of each inner fold, and the group of each case."""
+        cases: list[Case] = []
+        groups = [np.zeros(0, dtype=np.str_)]
+        self.key, fold = self._dealt()
         for number in range(int(fold.max()) + 1):
-            train, test = np.flatnonzero(fold != number), np.flatnonzero(fold == number)
-            learner = self._learner(self.view.limit).fit(self.runs.take(train), self.limit.take(train))
-            error[test] = self.limit.log[test] - learner.predict(self.runs.take(test))
-        return 1.4826 * float(np.median(np.abs(error))) + 1e-3
+            train, test = self.train.take(fold != number), self.train.take(fold == number)
+            here, kept = options(test, self.view), np.flatnonzero(fold[self.past.rows] != number)
+            if not len(here.value) or not len(kept) or not len(options(train, self.view).value):
+                continue
+            place = self.past.place[np.flatnonzero(fold == number)[np.concatenate(here.members)]]
+            first, unit = np.unique(place, return_inverse=True)
+            experts = Experts(train, self.past.take(kept), self.view)
+            cases.append(experts.on(test, here, self.past.runs.take(first), unit.ravel()))
+            heads = here.rows[[cell[0] for cell in here.cells]]
+            groups.append(np.repeat(test.keys[self.key][heads], cases[-1].allowed.shape[1]))
+        return cases, np.unique(np.concatenate(groups), return_inverse=True)[1].ravel()
+
+    def _dealt(self) -> tuple[str, Numbers]:
+        """The key by which whole groups are held out inside, and the inner fold of each row."""
+        rows = options(self.train, self.view).rows
+        for key in (self.by, *OTHERWISE, "free_cell" if self.view.limit else "cell"):
+            labels = self.train.keys[key]
+            if len(np.unique(labels[rows])) > 1:
+                dealt = dict(zip(labels[rows].tolist(), deal(labels[rows], FOLDS).tolist(), strict=True))
+                return key, np.array([dealt.get(label, 0) for label in labels.tolist()], dtype=np.intp)
+        return "", np.zeros(len(self.train), dtype=np.intp)
+
+    def _scale(self, name: str) -> float:
+        """Error scale (natural log) inside cells of a predicted limit, on groups never seen (inner folds)."""
+        error = []
+        for case in self.cases:
+            gap = np.log(case.found.limit) - case.limit[name]
+            error += [gap[cell] - np.median(gap[cell]) for cell in case.found.cells]
+        if not error:
+            return float(np.std(self.past.limit.log)) + 1e-3
+        return 1.4826 * float(np.median(np.abs(np.concatenate(error)))) + 1e-3
+
+
+def mixed(scores: dict[str, Floats], weights: dict[str, float]) -> Floats:
+    """Weighted sum of the scores of experts."""
+    return np.asarray(sum(scores[name] * weight for name, weight in weights.items() if weight > 0))
+
+
+def _regrets(case: Case, told: bool, scale: dict[str, float]) -> Floats:
+    """Regret of each mix (mixes, cases)."""
+    scores = case.scores(told, scale)
+    parts = [judge(case.found, case.allowed, mixed(scores, mix), told).regret for _, mix in MIXES]
+    return np.array(parts)
+
+
+def _trust(regret: Floats, groups: Numbers) -> Floats:
+    """How far each row of regrets (mixes, cases) is to be trusted, 1 for the least regret."""
+    apart = regret - regret[int(np.argmin(regret.mean(axis=1)))]
+    excess, count = apart.mean(axis=1), np.bincount(groups)
+    sums = np.stack([np.bincount(groups, weights=row) for row in apart]) - excess[:, None] * count
+    error = np.sqrt((sums**2).sum(axis=1)) / len(groups)
+    return np.asarray(np.exp(-SHARPNESS * excess / np.maximum(error, LEAST_ERROR)))
 
 
 def deal(labels: NDArray[Any], most: int) -> Numbers:
@@ -208,82 +267,3 @@ def deal(labels: NDArray[Any], most: int) -> Numbers:
         fold[name] = int(np.argmin(filled))
         filled[fold[name]] += sizes[name]
     return np.asarray(fold[place.ravel()])
-
-
-def _samples(table: Table, view: View) -> tuple[Numbers, Sample, Sample]:
-    """One row for each option of each cell, with its value and limit (the value again where no limit)."""
-    value = value_of(table, view)
-    limit = table.metrics[view.limit] if view.limit else value
-    rows = np.flatnonzero((value > 0) & (limit > 0) & np.isfinite(value * limit) & table.ok)
-    if not len(rows):
-        raise BadInput(f"expected rows that measure {view.name}, found none among {len(table)}: import some")
-    cells = table.keys["free_cell" if view.limit else "cell"]
-    parts = (cells, table.keys["method"], table.columns["num_devices"], load_of(table))
-    names: Sequence[str] = ["\t".join(str(part[row]) for part in parts) for row in rows]
-    unit = np.unique(np.array(names), return_inverse=True)[1].ravel()
-    order = np.argsort(unit, kind="stable")
-    groups = np.split(rows[order], np.flatnonzero(np.diff(unit[order])) + 1)
-    first = np.array([group[0] for group in groups], dtype=np.intp)
-    cell = np.unique(cells[first], return_inverse=True)[1].ravel()
-    count = np.array([float(len(group)) for group in groups])
-
-    def sample(log: Floats) -> Sample:
-        middle = np.array([np.median(log[group]) for group in groups])
-        spread = np.array([np.std(log[g], ddof=1) if len(g) > 1 else np.nan for g in groups])
-        return Sample(middle, count, spread, cell)
-
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return first, sample(np.log(value)), sample(np.log(limit))
-
-
-class SafeChooser:
-    """The single best, trees or MethodChooser: whichever had the least mean regret inside the training table.
-
-    Compared on at most three folds of whole `by` groups ("model_group", "device" ...). The single best
-    where there are fewer than eight training cells or one group, and on a tie.
-    """
-
-    def __init__(self, by: str = "model_group") -> None:
-        self.made: dict[str, Callable[[], Chooser]] = {
-            "single best": SingleBest,
-            "trees": lambda: MethodChooser(by, tree_share=1.0),
-            "methods": lambda: MethodChooser(by),
-        }
-        self.by = by
-
-    def fit(self, train: Table, view: View) -> None:
-        self.train, self.view = train, view
-        self.regret: dict[bool, dict[str, float]] = {}
-        self.fitted: dict[str, Chooser] = {}
-
-    def score(self, test: Table, found: Options, told: bool) -> Floats:
-        name = self.choice(told)
-        if name not in self.fitted:
-            self.fitted[name] = self.made[name]()
-            self.fitted[name].fit(self.train, self.view)
-        return self.fitted[name].score(test, found, told)
-
-    def choice(self, told: bool) -> str:
-        """The rule in use. Costs a fit of every rule on every inner fold, once."""
-        told = told or self.view.limit is None
-        if told not in self.regret:
-            self.regret[told] = self._compare(told)
-        regret = self.regret[told]
-        return min(regret, key=lambda name: regret[name]) if regret else "single best"
-
-    def _compare(self, told: bool) -> dict[str, float]:
-        if len(options(self.train, self.view).cells) < LEAST_CELLS:
-            return {}
-        fold = deal(self.train.keys[self.by], FOLDS)
-        regret: dict[str, list[float]] = {name: [] for name in self.made}
-        for number in range(int(fold.max()) + 1):
-            train, test = self.train.take(fold != number), self.train.take(fold == number)
-            found = options(test, self.view)
-            if not len(found.value) or not len(options(train, self.view).value):
-                continue
-            for name, make in self.made.items():
-                chooser = make()
-                chooser.fit(train, self.view)
-                score = judge(found, budgets(found, self.view), chooser.score(test, found, told), told)
-                regret[name] += score.regret.tolist()
-        return {name: float(np.mean(values)) for name, values in regret.items() if values}

@@ -20,6 +20,7 @@ from metainf.learn.forecast import Learner
 from metainf.learn.splits import By, Fold, folds
 from metainf.learn.table import Table
 from metainf.learn.views import (
+    PEER,
     Options,
     Rules,
     Score,
@@ -34,6 +35,9 @@ from metainf.learn.views import (
 Progress = Callable[[str], None]
 Result = dict[str, Any]
 LEAST_CELLS = 5
+HASHED = ("learn", "embed", "catalog")
+TELLING = ("report", "figures", "summary", "evaluate")
+"""Files that only tell of results: a change of theirs leaves finished parts valid."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ class Task:
         digest = hashlib.blake2b(code_hash().encode(), digest_size=16)
         names = [entry.name for entry in self.entries], [name for name, _ in self.predictors]
         digest.update(repr((self.source, self.by, self.most_folds, self.views, names)).encode())
-        for key in ("cell", "method"):
-            digest.update(self.rows.keys[key].tobytes())
+        for key in ("cell", "method", *PEER):
+            if key in self.rows.keys:
+                digest.update(self.rows.keys[key].tobytes())
         for values in self.rows.metrics.values():
             digest.update(values.tobytes())
         return digest.hexdigest()
@@ -75,10 +80,8 @@ def code_hash() -> str:
 
     root = Path(metainf.__file__).parent
     digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(
-        path for part in ("learn", "embed", "catalog") for path in (root / part).rglob("*.py")
-    ):
-        if path.stem not in ("report", "figures", "summary", "evaluate", "peers"):
+    for path in sorted(path for part in HASHED for path in (root / part).rglob("*.*")):
+        if path.suffix in (".py", ".toml", ".csv", ".json") and path.stem not in TELLING:
             digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -184,6 +187,12 @@ class Ledger:
                 file.write(("\n" if cut else "") + json.dumps({"key": key, "result": result}) + "\n")
 
 
+def timed(task: Task) -> tuple[Result, float]:
+    """The result of a task, and the processor seconds that it took."""
+    started = time.process_time()
+    return run(task), time.process_time() - started
+
+
 def run_all(tasks: Sequence[Task], jobs: int, ledger: Ledger, tell: Progress) -> Mapping[str, Result]:
     """Results by task key. Finished ones are read from the ledger; the others run in `jobs` processes."""
     keys = {task.key: task for task in tasks}
@@ -191,18 +200,19 @@ def run_all(tasks: Sequence[Task], jobs: int, ledger: Ledger, tell: Progress) ->
     if len(left) < len(keys):
         tell(f"{len(keys) - len(left)} of {len(keys)} parts were finished before")
     started = time.perf_counter()
-    for place, (key, result) in enumerate(_results(left, jobs), 1):
+    for place, (key, (result, seconds)) in enumerate(_results(left, jobs), 1):
         ledger.add(key, result)
-        tell(f"{place} of {len(left)} after {time.perf_counter() - started:.0f} s, {left[key].name}")
+        since = time.perf_counter() - started
+        tell(f"{place} of {len(left)} after {since:.0f} s, {seconds:.0f} s of processor: {left[key].name}")
     return {key: ledger.done[key] for key in keys}
 
 
-def _results(left: Mapping[str, Task], jobs: int) -> Iterator[tuple[str, Result]]:
+def _results(left: Mapping[str, Task], jobs: int) -> Iterator[tuple[str, tuple[Result, float]]]:
     if jobs <= 1 or len(left) <= 1:
         for key, task in left.items():
-            yield key, run(task)
+            yield key, timed(task)
         return
     with ProcessPoolExecutor(min(jobs, len(left)), mp_context=get_context("spawn")) as pool:
-        waiting = {pool.submit(run, task): key for key, task in left.items()}
+        waiting = {pool.submit(timed, task): key for key, task in left.items()}
         for future in as_completed(waiting):
             yield waiting[future], future.result()

@@ -7,7 +7,7 @@ tabulated once, and a row costs one lookup for each feature instead of a walk th
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
 BLOCK = 64
 """Rows whose leaf sets are held at once; they stay in the processor's cache."""
+Loss = Callable[[Floats], tuple[Floats, Floats]]
+"""Predictions (n,) to the gradient and second derivative of a loss, each (n,)."""
 
 
 def train(
@@ -30,16 +32,20 @@ def train(
     parameters: Mapping[str, Any],
     rounds: int,
     weights: Floats | None = None,
+    loss: Loss | None = None,
 ) -> bytes:
     """Fit boosted trees and return the model as bytes. Deterministic for one thread count.
 
-    features: float32 (n, d), NaN for missing. target: (n,). Raises BadInput where the trees have more
-    than 64 leaves or the objective is not one of plain regression.
+    features: float32 (n, d), NaN for missing. target: (n,). `loss` takes the place of the objective, and
+    then weighs the rows itself. Raises BadInput where the trees have more than 64 leaves or the objective
+    is not one of plain regression.
     """
     import xgboost
 
     data = xgboost.DMatrix(features, label=target, weight=weights)
-    booster = xgboost.train({"verbosity": 0, "nthread": 2, "seed": 0, **parameters}, data, rounds)
+    options = {"verbosity": 0, "nthread": 2, "seed": 0, **parameters}
+    own = None if loss is None else lambda reached, _: loss(np.asarray(reached, dtype=np.float64))
+    booster = xgboost.train(options, data, rounds, obj=own)
     return flat.from_xgboost(json.loads(booster.save_raw("json"))).dump()
 
 

@@ -9,11 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.domain import Excluded
+from metainf.engines.memory import requirement
 from metainf.selection.judging import Judged
 from metainf.selection.predictor import Pair
 
-Why = Literal["budget", "memory", "unsupported", "slo", "conflict", "no_effect", "quality", "unknown"]
+Why = Literal[
+    "budget", "memory", "unsupported", "unlikely", "slo", "conflict", "no_effect", "quality", "unknown"
+]
 Tell = Callable[[int], str]
+TIGHT = 0.9
+"""Share of the usable memory from which on a low chance of running is put down to memory."""
 PRICED = ("throughput_per_dollar", "cost")
 
 
@@ -76,7 +81,7 @@ def _reasons(judged: Judged) -> list[tuple[Why, Tell]]:
     for limit in judged.limits:
         unknown: Why = "quality" if limit.kind == "quality" else "unknown"
         table += [(unknown, partial(_unknown, limit.label)), (cast(Why, limit.kind), limit.text)]
-    table += [("unknown", partial(_unvalued, judged)), ("unsupported", partial(_unlikely, judged))]
+    table += [("unknown", partial(_unvalued, judged)), ("unlikely", partial(_unlikely, judged))]
     return table + [(cast(Why, limit.kind), limit.text) for limit in judged.limits]
 
 
@@ -96,8 +101,12 @@ def _unvalued(judged: Judged, i: int) -> str:
 
 
 def _unlikely(judged: Judged, i: int) -> str:
-    hints = judged.pool.outlook.predictions([i])[0].reasons[:1]
-    return "; ".join([f"runs with a probability of {judged.pool.p_ok[i]:.0%} only", *hints])
+    """A low chance of running has two causes: memory that is nearly short, and failures in the history."""
+    pool, (machine, method) = judged.pool, judged.pool.pairs[i]
+    need = requirement(pool.model, method, machine, pool.workload)
+    tight = need is not None and need.least_gib > TIGHT * need.available_gib
+    why = f"memory is tight: {need.reason}" if need and tight else "runs like it failed in the history"
+    return f"runs with a probability of {pool.p_ok[i]:.0%} only: {why}"
 
 
 def grouped(found: Sequence[Failure], most: int) -> list[Group]:
