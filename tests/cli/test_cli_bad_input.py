@@ -149,7 +149,7 @@ UNANSWERED = [
     (f"{CHAT} -H mi300a", "mi300a@DOLLARS"),
     (f"{CHAT} -H rtx-3060-laptop-12", "memory bandwidth of rtx-3060-laptop-12 is not known"),
     (f"{CHAT} -H rtx-3060-laptop-12", "ask about rtx-3060-12"),
-    (f"{CHAT} -H L4 -c 1e12 --ttft 1s", "max_ttft_s binds; without"),
+    (f"{CHAT} -H L4 -c 60000 --ttft 1s", "max_ttft_s binds; without"),
     ("methods show diffusers Qwen/Qwen3-8B L4", "vllm, sglang"),
     ("methods show vllm sdxl L4", "diffusers can"),
     (f"{CHAT} -H L4 --predictor absent", "expected a predictor file"),

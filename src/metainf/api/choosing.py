@@ -101,8 +101,8 @@ def _need_tokens(question: Question) -> None:
     subject = model(question.model, question.offline)
     if draws(subject):
         raise NotSupported(
-            f"{subject.name} makes {subject.modality}, and only models that write tokens are sized for a rate "
-            "of requests; the nearest that can be answered is `metainf select`, whose images/s tell the rate"
+            f"{subject.name} makes {subject.modality}, and only models that write tokens are sized for a "
+            "rate of requests; the nearest that can be answered is `metainf select`, whose images/s tell the rate"
         )
 
 
