@@ -102,7 +102,7 @@ def _need_tokens(question: Question) -> None:
     if draws(subject):
         raise NotSupported(
             f"{subject.name} makes {subject.modality}, and only models that write tokens are sized for a "
-            "rate of requests; the nearest that can be answered is `metainf select`, whose images/s tell the rate"
+            "rate of requests; the nearest that can be answered is `metainf select`, which tells images/s"
         )
 
 
