@@ -38,7 +38,7 @@ from metainf.learn.summary import bootstrap, section
 from metainf.learn.table import TEXTS, Table
 from metainf.learn.views import PEER, value_of
 
-FOLDS = 10
+FOLDS = 8
 """A split with more groups than this deals whole groups to this many folds."""
 PAPER = "XGBoost, classical"
 
