@@ -113,6 +113,13 @@ def test_the_page_shows_every_chooser_and_where_metainf_loses() -> None:
     assert "10.5 %" in text and "| made-up | model | MetaInf | tpot_s | all | 50 |" in text
 
 
+def test_without_metainf_the_page_claims_nothing_of_it() -> None:
+    made = view()
+    made["choosers"] = [line for line in made["choosers"] if line["name"] != OURS]
+    text = page(result(made))
+    assert "MetaInf was not run." in text and "Nowhere on this page" not in text
+
+
 def test_tables_are_whole() -> None:
     lines = table(("a", "b"), [(1, None), (0.12345, "x")]).splitlines()
     assert lines == ["| a | b |", "| --- | --- |", "| 1 | – |", "| 0.123 | x |"]

@@ -58,7 +58,7 @@ def evaluate(
     quality: Annotated[
         str, typer.Option(help="listed: as chosen for each source; any: trade quality; same: never.")
     ] = "listed",
-    most_folds: Annotated[int, typer.Option(min=2, help="Deal more groups than this to so many folds.")] = 10,
+    most_folds: Annotated[int, typer.Option(min=2, help="Deal more groups than this to so many folds.")] = 8,
     text: Annotated[bool, typer.Option(help="Also judge language-model vectors (extra: text).")] = False,
     peer: Annotated[
         Path | None, typer.Option(help="Parquet table of another tool's predictions to judge beside.")

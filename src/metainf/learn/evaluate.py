@@ -36,9 +36,9 @@ from metainf.learn.runner import LEAST_CELLS, Ledger, Progress, Result, Task, ru
 from metainf.learn.splits import By
 from metainf.learn.summary import bootstrap, section
 from metainf.learn.table import TEXTS, Table
-from metainf.learn.views import PEER
+from metainf.learn.views import PEER, value_of
 
-FOLDS = 10
+FOLDS = 8
 """A split with more groups than this deals whole groups to this many folds."""
 PAPER = "XGBoost, classical"
 
@@ -172,7 +172,7 @@ def _collect(found: dict[str, Any], tasks: Sequence[Task], results: Sequence[Res
             facts |= {"limited": view.limit is not None, "quality": view.quality, "choice": view.options}
             judged = section(choosers, roles, view.limit is not None)
             found["views"].append({**where, "view": view.name, **facts, **judged})
-        else:
+        elif np.isfinite(value_of(tasks[0].rows, view)).any():
             why = f"fewer than {LEAST_CELLS} cells with a choice on both sides of the split"
             found["notes"].append({**where, "view": view.name, "chooser": "every chooser", "why": why})
     for result in results:

@@ -50,7 +50,8 @@ def page(result: Mapping[str, Any], figures: Mapping[str, str] | None = None) ->
     views = result["views"]
     parts = [HEAD.format(folds=result["plan"]["most_folds"])]
     if views:
-        parts += ["## In one table\n", overview(views), _behind(views)]
+        ran = any(line["name"] == OURS for view in views for line in view["choosers"])
+        parts += ["## In one table\n", overview(views), _behind(views)] if ran else ["MetaInf was not run.\n"]
     parts += [f"![{title}]({path})\n" for title, path in (figures or {}).items()]
     if views:
         parts += [_peer(views), _ablations(views), "## Every chooser\n", *(_section(view) for view in views)]
