@@ -87,12 +87,6 @@ class Case:
             room[cell] = np.quantile(limit[cell], QUANTILES) - limit[cell][:, None]
         return room
 
-    def recognised(self, told: bool) -> Floats:
-        """1 for the options of a cell in which the single best knows an option, else 0, (m, k)."""
-        known = self.rules["single best", told] >= 0
-        count = np.stack([np.bincount(self.found.cell, weights=column) for column in known.T], axis=1)
-        return np.asarray((count[self.found.cell] > 0).astype(np.float64))
-
     def _logs(self, share: Floats) -> Floats:
         """Logs of utilities; an unknown option is taken for somewhat worse than the cell's mean."""
         known = share >= 0
@@ -159,6 +153,7 @@ class MethodChooser:
         """Learn from the training rows. Raises BadInput where none measures what the view asks for."""
         self.view, self.train = view, train
         self.past = history(train, view)
+        self.seen = np.unique(train.columns["engine"][self.past.rows])
         self.experts = Experts(train, self.past, view)
         self.cases, self.groups = self._inside()
         self.scale = {name: self._scale(name) for name in self.experts.limit}
@@ -167,8 +162,7 @@ class MethodChooser:
     def score(self, test: Table, found: Options, told: bool) -> Floats:
         """Scores (m options, k budgets), higher is better: the mean of the experts' log expected values.
 
-        Where no group like those asked about could be held out, what was learnt is not carried over to a
-        cell without a single known option: all of them score alike.
+        Nothing is carried over to a cell of engines never seen: all of its options score alike.
         """
         told = told or self.view.limit is None
         if not len(found.value):
@@ -177,7 +171,8 @@ class MethodChooser:
         first, unit = alike(runs, np.zeros((len(runs), 1)))
         case = self.experts.on(test, found, runs.take(first), unit)
         score = mixed(case.scores(told, self.scale), self.weights(told))
-        return score if self.key == self.by else score * case.recognised(told)
+        seen = np.isin(test.columns["engine"][found.rows], self.seen)
+        return np.asarray(score * (np.bincount(found.cell, weights=seen) > 0)[found.cell][:, None])
 
     def weights(self, told: bool) -> dict[str, float]:
         """Weight of each expert; they sum to 1.
@@ -203,7 +198,7 @@ class MethodChooser:
         """What experts fitted on the other folds say of each inner fold, and the group of each case."""
         cases: list[Case] = []
         groups = [np.zeros(0, dtype=np.str_)]
-        self.key, fold = self._dealt()
+        key, fold = self._dealt()
         for number in range(int(fold.max()) + 1):
             train, test = self.train.take(fold != number), self.train.take(fold == number)
             here, kept = options(test, self.view), np.flatnonzero(fold[self.past.rows] != number)
@@ -214,7 +209,7 @@ class MethodChooser:
             experts = Experts(train, self.past.take(kept), self.view)
             cases.append(experts.on(test, here, self.past.runs.take(first), unit.ravel()))
             heads = here.rows[[cell[0] for cell in here.cells]]
-            groups.append(np.repeat(test.keys[self.key][heads], cases[-1].allowed.shape[1]))
+            groups.append(np.repeat(test.keys[key][heads], cases[-1].allowed.shape[1]))
         return cases, np.unique(np.concatenate(groups), return_inverse=True)[1].ravel()
 
     def _dealt(self) -> tuple[str, Numbers]:
