@@ -271,16 +271,6 @@ def test_best_method_that_turns_with_size_is_followed() -> None:
         assert test.columns["attention_backend"][found.rows][pick] == wanted
 
 
-def test_nothing_is_carried_to_cells_of_engines_never_seen() -> None:
-    full = pictures(6)
-    chooser = MethodChooser()
-    chooser.fit(full, STEPS)
-    found = options(full, STEPS)
-    assert np.ptp(chooser.score(full, found, True)) > 0.1
-    full.columns["engine"] = np.full(len(full), "unheard-of")
-    assert (chooser.score(full, found, True) == 0.0).all()
-
-
 def test_budget_is_known_by_its_place_among_the_limits_of_the_cell() -> None:
     train, test = split(words(7), "words3")
     chooser = MethodChooser()

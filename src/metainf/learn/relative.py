@@ -153,26 +153,20 @@ class MethodChooser:
         """Learn from the training rows. Raises BadInput where none measures what the view asks for."""
         self.view, self.train = view, train
         self.past = history(train, view)
-        self.seen = np.unique(train.columns["engine"][self.past.rows])
         self.experts = Experts(train, self.past, view)
         self.cases, self.groups = self._inside()
         self.scale = {name: self._scale(name) for name in self.experts.limit}
         self.trusted: dict[bool, dict[str, float]] = {}
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
-        """Scores (m options, k budgets), higher is better: the mean of the experts' log expected values.
-
-        Nothing is carried over to a cell of engines never seen: all of its options score alike.
-        """
+        """Scores (m options, k budgets), higher is better: the mean of the experts' log expected values."""
         told = told or self.view.limit is None
         if not len(found.value):
             return np.zeros(budgets(found, self.view).shape)
         runs = describe(test.take(np.concatenate(found.members)), self.view)
         first, unit = alike(runs, np.zeros((len(runs), 1)))
         case = self.experts.on(test, found, runs.take(first), unit)
-        score = mixed(case.scores(told, self.scale), self.weights(told))
-        seen = np.isin(test.columns["engine"][found.rows], self.seen)
-        return np.asarray(score * (np.bincount(found.cell, weights=seen) > 0)[found.cell][:, None])
+        return mixed(case.scores(told, self.scale), self.weights(told))
 
     def weights(self, told: bool) -> dict[str, float]:
         """Weight of each expert; they sum to 1.
