@@ -363,3 +363,12 @@ def test_weights_that_are_only_stored_small_are_slower_under_load_and_faster_alo
     for batch, faster in ((1, True), (256, False)):
         found = served_s(*(under_load("vllm", w, batch, (200, 200), 1) for w in ("awq", "")))
         assert (found["t_served"][0] < found["t_served"][1]) == faster
+
+
+def test_folds_of_another_kind_count_for_half() -> None:
+    full = pictures(8)
+    wanted, other = MethodChooser(), MethodChooser("device")
+    wanted.fit(full, STEPS)
+    other.fit(full, STEPS)
+    for name, share in other.weights(True).items():
+        assert share == pytest.approx((wanted.weights(True)[name] + UNJUDGED.get(name, 0.0)) / 2)

@@ -172,6 +172,8 @@ class MethodChooser:
         """Weight of each expert; they sum to 1.
 
         A mix counts by exp(−SHARPNESS × excess regret / its standard error over groups) on inner folds.
+        Where these leave out groups of another kind than asked about, that counts for half, UNJUDGED for
+        the other half.
         """
         if self.share is not None:
             return {"trees": self.share, "process": 1 - self.share}
@@ -185,6 +187,8 @@ class MethodChooser:
             for share, (_, mix) in zip(trust / trust.sum(), MIXES, strict=True):
                 for name, weight in mix.items():
                     total[name] += float(share) * weight
+            if self.key != self.by:
+                total = {name: (share + UNJUDGED.get(name, 0.0)) / 2 for name, share in total.items()}
             self.trusted[told] = total
         return self.trusted[told]
 
@@ -192,7 +196,7 @@ class MethodChooser:
         """What experts fitted on the other folds say of each inner fold, and the group of each case."""
         cases: list[Case] = []
         groups = [np.zeros(0, dtype=np.str_)]
-        key, fold = self._dealt()
+        self.key, fold = self._dealt()
         for number in range(int(fold.max()) + 1):
             train, test = self.train.take(fold != number), self.train.take(fold == number)
             here, kept = options(test, self.view), np.flatnonzero(fold[self.past.rows] != number)
@@ -203,7 +207,7 @@ class MethodChooser:
             experts = Experts(train, self.past.take(kept), self.view)
             cases.append(experts.on(test, here, self.past.runs.take(first), unit.ravel()))
             heads = here.rows[[cell[0] for cell in here.cells]]
-            groups.append(np.repeat(test.keys[key][heads], cases[-1].allowed.shape[1]))
+            groups.append(np.repeat(test.keys[self.key][heads], cases[-1].allowed.shape[1]))
         return cases, np.unique(np.concatenate(groups), return_inverse=True)[1].ravel()
 
     def _dealt(self) -> tuple[str, Numbers]:
