@@ -99,7 +99,9 @@ def history(table: Table, view: View) -> History:
     count = np.array([float(len(group)) for group in groups])
 
     def sample(log: Floats) -> Sample:
-        middle = np.array([np.median(log[rows[group]]) for group in groups])
+        middle = log[rows[first]]
+        for number in np.flatnonzero(count > 1):
+            middle[number] = np.median(log[rows[groups[number]]])
         spread = np.array([np.std(log[rows[g]], ddof=1) if len(g) > 1 else np.nan for g in groups])
         return Sample(middle, count, spread, cell[first])
 

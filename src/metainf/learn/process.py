@@ -17,6 +17,8 @@ from metainf.embed.roofline import GROUPS
 from metainf.learn.views import Floats
 
 Numbers = NDArray[np.intp]
+Singles = NDArray[np.float32]
+HALF = np.float32(0.5)
 SHARED, VARYING, JOINT, LINEAR, TREND = 0.5, 0.5, 0.5, 0.5, 0.5
 """Prior variances, in units of the variance of method effects. Fixed, not fitted."""
 CELL_LEVEL = 4.0
@@ -85,7 +87,7 @@ class MethodProcess:
         self._standardise(runs)
         self.runs = runs.take(rows)
         self.view = self._describe(self.runs)
-        kernel = self._kernel(self.runs, self.view, self.runs, self.view)
+        kernel = self._kernel(self.runs, self.view, self.runs, self.view).astype(np.float64)
         kernel += CELL_LEVEL * (cell[rows][:, None] == cell[rows])
         kernel[np.diag_indices_from(kernel)] += noise[rows]
         factor = cho_factor(kernel, lower=True, overwrite_a=True, check_finite=False)
@@ -103,30 +105,33 @@ class MethodProcess:
         spread = np.sqrt((np.where(known, runs.matrix - self.middle, 0.0) ** 2).sum(axis=0) / count)
         self.spread = np.where(spread > 1e-6, spread, 1.0)
 
-    def _describe(self, runs: Runs) -> tuple[Floats, Floats, Floats, Floats]:
+    def _describe(self, runs: Runs) -> tuple[Singles, ...]:
         """Standardised features, load features as they are, words, and number of words."""
         points = np.clip(np.nan_to_num((runs.matrix - self.middle) / self.spread), -4, 4)
         load = np.nan_to_num(runs.matrix[:, _places(runs.names, "load")])
         sizes = np.array([len(some) for some in runs.words], dtype=np.float64)
-        return points, load, one_hot(runs.words, self.words), sizes
+        found = (points, load, one_hot(runs.words, self.words), sizes)
+        return tuple(part.astype(np.float32) for part in found)
 
-    def _kernel(self, left: Runs, a: tuple[Floats, ...], right: Runs, b: tuple[Floats, ...]) -> Floats:
+    def _kernel(self, left: Runs, a: tuple[Singles, ...], right: Runs, b: tuple[Singles, ...]) -> Singles:
         points_a, load_a, words_a, size_a = a
         points_b, load_b, words_b, size_b = b
         apart = np.maximum(size_a[:, None] + size_b - 2 * words_a @ words_b.T, 0.0)
         near = _gauss(load_a, load_b, LOAD_SCALE)
         config = np.exp(-apart / WORD_SCALE) * (0.3 + 0.7 * near)
-        alike = {}
+        alike: dict[str, Singles] = {}
         for group in ("device", "model", "work"):
             columns = _places(left.names, group)
             width = CONTEXT_SCALE * float(np.sqrt(len(columns) / 2))
             same = left.labels[group][:, None] == right.labels[group]
-            alike[group] = 0.5 * _gauss(points_a[:, columns], points_b[:, columns], width) + 0.5 * same
+            alike[group] = HALF * _gauss(points_a[:, columns], points_b[:, columns], width) + HALF * same
         joint = alike["device"] * alike["model"] * alike["work"]
         effect = config * (SHARED + VARYING * sum(alike.values()) + JOINT * joint)
         trend = _gauss(load_a, load_b, 1.5 * LOAD_SCALE) * (0.3 + 0.7 * alike["device"] * alike["model"])
         straight = points_a @ points_b.T / points_a.shape[1]
-        source = 0.3 + 0.7 * (left.labels["source"][:, None] == right.labels["source"])
+        source = np.float32(0.3) + np.float32(0.7) * (
+            left.labels["source"][:, None] == right.labels["source"]
+        )
         return np.asarray(source * (effect + TREND * trend + LINEAR * straight + joint))
 
 
@@ -134,6 +139,6 @@ def _places(names: tuple[str, ...], group: str) -> list[int]:
     return [names.index(name) for name in GROUPS[group]]
 
 
-def _gauss(a: Floats, b: Floats, scale: float) -> Floats:
+def _gauss(a: Singles, b: Singles, scale: float) -> Singles:
     apart = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1) - 2 * a @ b.T
     return np.asarray(np.exp(-0.5 * np.maximum(apart, 0.0) / scale**2))

@@ -87,12 +87,6 @@ class Case:
             room[cell] = np.quantile(limit[cell], QUANTILES) - limit[cell][:, None]
         return room
 
-    def recognised(self, told: bool) -> Floats:
-        """1 for the options of a cell in which the single best knows an option, else 0, (m, k)."""
-        known = self.rules["single best", told] >= 0
-        count = np.stack([np.bincount(self.found.cell, weights=column) for column in known.T], axis=1)
-        return np.asarray((count[self.found.cell] > 0).astype(np.float64))
-
     def _logs(self, share: Floats) -> Floats:
         """Logs of utilities; an unknown option is taken for somewhat worse than the cell's mean."""
         known = share >= 0
@@ -165,24 +159,21 @@ class MethodChooser:
         self.trusted: dict[bool, dict[str, float]] = {}
 
     def score(self, test: Table, found: Options, told: bool) -> Floats:
-        """Scores (m options, k budgets), higher is better: the mean of the experts' log expected values.
-
-        Where no group like those asked about could be held out, what was learnt is not carried over to a
-        cell without a single known option: all of them score alike.
-        """
+        """Scores (m options, k budgets), higher is better: the mean of the experts' log expected values."""
         told = told or self.view.limit is None
         if not len(found.value):
             return np.zeros(budgets(found, self.view).shape)
         runs = describe(test.take(np.concatenate(found.members)), self.view)
         first, unit = alike(runs, np.zeros((len(runs), 1)))
         case = self.experts.on(test, found, runs.take(first), unit)
-        score = mixed(case.scores(told, self.scale), self.weights(told))
-        return score if self.key == self.by else score * case.recognised(told)
+        return mixed(case.scores(told, self.scale), self.weights(told))
 
     def weights(self, told: bool) -> dict[str, float]:
         """Weight of each expert; they sum to 1.
 
         A mix counts by exp(−SHARPNESS × excess regret / its standard error over groups) on inner folds.
+        Where these leave out groups of another kind than asked about, that counts for half, UNJUDGED for
+        the other half.
         """
         if self.share is not None:
             return {"trees": self.share, "process": 1 - self.share}
@@ -196,6 +187,8 @@ class MethodChooser:
             for share, (_, mix) in zip(trust / trust.sum(), MIXES, strict=True):
                 for name, weight in mix.items():
                     total[name] += float(share) * weight
+            if self.key != self.by:
+                total = {name: (share + UNJUDGED.get(name, 0.0)) / 2 for name, share in total.items()}
             self.trusted[told] = total
         return self.trusted[told]
 
