@@ -9,7 +9,6 @@ method: 16-bit weights; the cache at 8 bits where the arithmetic is at most 8 bi
 work: 1024 tokens in, 128 out, one request at a time.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +18,7 @@ from numpy.typing import NDArray
 from metainf.embed.columns import Columns
 
 Floats = NDArray[np.float64]
-_MTP_BUILDS = ("1.2.0rc6.post3",)
 _BEYOND = 1e12
-_ROLE = re.compile(r"(prefill|decode)\.attention_data=(\d+)")
 
 
 def rows_of(c: Columns) -> int:
@@ -52,44 +49,32 @@ def by_name(names: NDArray[Any], rule: Callable[[str], float]) -> Floats:
 def layout(c: Columns, concurrency: Floats) -> dict[str, Floats]:
     """Devices of one decode engine (w) and prefill engine (wp), engines (nd, np), attention data parallel.
 
-    `data` without experts means replicas, with experts attention data parallelism. Three ways in which
-    published tables multiply degrees are undone: tensor = expert² from 16 on (really `expert` devices),
-    expert = tensor · data on other than tensor · data devices (really `tensor`), and experts without
-    tensor parallelism (really `expert`). Mixtures of experts said to be tensor parallel over an odd width
-    (12, 20, 36 ...) with expert = 1 are whole disaggregated pools. `known` is 0 where a disaggregated
-    row does not give its worker counts; then latency pools get several decode workers and throughput
-    pools several prefill workers.
+    `data` without experts means replicas, with experts attention data parallelism. `known` is 0 where a
+    disaggregated row does not give its worker counts; then latency pools get several decode workers and
+    throughput pools several prefill workers.
     """
-    found, tp = _engine_width(c)
+    found = _engine_width(c)
     width, dpa, replicas, pipeline = (found[k] for k in ("width", "dpa", "replicas", "pipeline"))
     expert, disagg = num(c, "expert", 1.0), num(c, "disaggregated", 0.0) > 0
-    odd = (tp >= 12) & (2.0 ** np.round(np.log2(tp)) != tp) & (num(c, "num_experts", 0) > 1)
-    pool = ~disagg & odd & (expert <= 1)
-    wp, wd, nd, engines, da = width.copy(), width.copy(), replicas.copy(), replicas.copy(), dpa
-    known = np.ones_like(tp)
-    if disagg.any():
-        roles = _roles(c, concurrency)
-        wp, wd, nd = (np.where(disagg, roles[k], v) for k, v in (("wp", wp), ("wd", wd), ("nd", nd)))
-        engines, da = np.where(disagg, roles["np"], engines), np.where(disagg, roles["da"], da)
-        known = np.where(disagg, roles["known"], known)
-    wd, wp = np.where(pool, np.minimum(tp, 8.0), wd), np.where(pool, 4.0, wp)
-    nd = np.where(pool, np.maximum(tp / 8 - 1, 1.0), nd)
-    da = np.where(pool & (concurrency / tp >= 16), wd, da)
-    return {
-        "w": wd,
-        "wp": wp,
-        "nd": nd,
-        "np": np.where(pool, 1.0, engines),
-        "dpa": np.minimum(da, wd),
-        "pipeline": np.where(disagg | pool, 1.0, pipeline),
-        "disagg": (disagg | pool) * 1.0,
-        "known": np.where(pool, 0.5, known),
-        "ep_on": ((expert > 1) | disagg | pool) * 1.0,
+    out = {
+        "w": width,
+        "wp": width,
+        "nd": replicas,
+        "np": replicas,
+        "dpa": dpa,
+        "pipeline": pipeline,
+        "known": np.ones_like(width),
+        "ep_on": (expert > 1) * 1.0,
     }
+    if disagg.any():
+        roles = _roles(c, concurrency) | {"pipeline": np.ones_like(width)}
+        out = {k: np.where(disagg, roles[k], v) for k, v in out.items()}
+    out["dpa"] = np.minimum(out["dpa"], out["w"])
+    return {k: np.asarray(v, dtype=np.float64) for k, v in (out | {"disagg": disagg}).items()}
 
 
-def _engine_width(c: Columns) -> tuple[dict[str, Floats], Floats]:
-    """Devices of one engine outside disaggregation, and the tensor degree as stated."""
+def _engine_width(c: Columns) -> dict[str, Floats]:
+    """Devices of one engine outside disaggregation."""
     stated = np.isfinite(num(c, "tensor", np.nan)) | np.isfinite(num(c, "pipeline", np.nan))
     stated |= np.isfinite(num(c, "data", np.nan))
     devices = np.maximum(num(c, "num_devices", 1.0), 1.0)
@@ -100,54 +85,54 @@ def _engine_width(c: Columns) -> tuple[dict[str, Floats], Floats]:
     ep, dp = np.maximum(num(c, "expert", 1.0), 1.0), np.maximum(num(c, "data", 1.0), 1.0)
     attention = num(c, "attention_data", np.nan)
     shared = (dp > 1) & ((attention == 1) | ((ep > 1) & (attention != 0)))
-    width = np.where((tp == ep * ep) & (tp >= 16), ep, tp)
-    width = np.where((tp == 1) & (ep > 1), ep, width)
+    width = np.where((tp == 1) & (ep > 1), ep, tp)
     honest = shared & (tp > 1) & ((ep == tp * dp) | (ep == 1)) & (tp * dp * pp == devices)
     width = np.where(honest | (shared & (tp == 1) & (ep == 1)), tp * dp, width)
     replicas = np.where(shared | ((tp == 1) & (ep > 1)), 1.0, dp)
     dpa = np.where(shared | (attention == 1), width, 1.0)
-    return {"width": width, "dpa": dpa, "replicas": replicas, "pipeline": pp}, tp
+    return {"width": width, "dpa": dpa, "replicas": replicas, "pipeline": pp}
 
 
 def _roles(c: Columns, concurrency: Floats) -> dict[str, Floats]:
-    """Workers of the two pools of disaggregated rows (meaningless elsewhere)."""
-    widths, degree = {}, {}
+    """Workers of the two pools of disaggregated rows (meaningless elsewhere).
+
+    An unstated attention data parallelism is taken as on from 16 requests a device or 16 devices on.
+    """
+    wide = {}
     for role in ("prefill", "decode"):
-        said = by_name(text(c, "flags"), lambda flags, r=role: _attention_degree(flags, r))  # type: ignore[misc]
-        tensor, expert = num(c, f"{role}_tensor", 1.0), num(c, f"{role}_expert", 1.0)
-        degree[role] = np.where(num(c, f"{role}_attention_data", 0.0) > 0, np.maximum(said, 1.0), 1.0)
-        widths[role] = np.maximum.reduce([tensor, tensor * degree[role], expert, np.ones_like(tensor)])
-    wp, wd = widths["prefill"], widths["decode"]
+        wide[role] = np.maximum(num(c, f"{role}_tensor", 1.0), num(c, f"{role}_expert", 1.0))
+    wp, wd = np.maximum(wide["prefill"], 1.0), np.maximum(wide["decode"], 1.0)
     counts = num(c, "decode_workers", np.nan)
     known = np.isfinite(counts)
-    whole = ~known & (wp == wd) & (wp >= 12) & (wp != 16)
-    guess_decode = np.where(concurrency / wd < 64, np.clip(32.0 / wd, 1.0, 4.0), 1.0)
-    nd = np.where(known, counts, np.where(whole, np.maximum(wp / 8 - 1, 1.0), guess_decode))
-    guess_prefill = np.clip(concurrency / 512.0, 1.0, 8.0)
-    engines = np.where(known, num(c, "prefill_workers", 1.0), np.where(whole, 1.0, guess_prefill))
-    wd = np.where(whole, 8.0, wd)
-    wide = (concurrency / (nd * wd) >= 16) | (wd > 16)
-    attention = num(c, "decode_attention_data", 0.0) > 0
-    da = np.where(np.where(known, attention, wide), wd, 1.0)
-    return {"wp": wp, "wd": wd, "nd": nd, "np": engines, "da": da, "known": known * 1.0}
+    nd = np.where(known, counts, np.where(concurrency / wd < 64, np.clip(32.0 / wd, 1.0, 4.0), 1.0))
+    engines = num(c, "prefill_workers", np.where(known, 1.0, np.clip(concurrency / 512.0, 1.0, 8.0)))
+    guess = ((concurrency / (nd * wd) >= 16) | (wd > 16)) * 1.0
+    attention = num(c, "decode_attention_data", guess) > 0
+    return {
+        "w": wd,
+        "wp": wp,
+        "nd": np.maximum(nd, 1.0),
+        "np": np.maximum(engines, 1.0),
+        "dpa": np.where(attention, wd, 1.0),
+        "known": known * 1.0,
+        "ep_on": (num(c, "decode_expert", 1.0) > 1) * 1.0,
+    }
 
 
-def _attention_degree(flags: str, role: str) -> float:
-    return max((float(n) for r, n in _ROLE.findall(flags) if r == role), default=1.0)
+def drafted(c: Columns) -> tuple[Floats, Floats]:
+    """Tokens drafted for each decode step, and 1 where nobody says whether there are any.
 
-
-def speculative(c: Columns) -> Floats:
-    """1 where a draft or multi-token prediction is on, 0.25 where it cannot be told, else 0.
-
-    Some published runs of models with a multi-token head drop the flag: the TensorRT-LLM build that the
-    InferenceX campaign used for its multi-token points is taken as such, and disaggregated rows of such
-    models (latent attention and experts) as possibly so.
+    A draft without a stated length counts as three tokens, as one with attention data parallelism (what
+    the InferenceX lists use). Untold are the runs of models with a multi-token head (latent attention and
+    experts) that neither name a draft nor carry the flag spec_decode=none: they count as without.
     """
     stated = ~np.isin(text(c, "speculative"), ("", "none"))
-    build = np.isin(text(c, "engine_version"), _MTP_BUILDS) & (text(c, "engine") == "tensorrt-llm")
+    wide = (num(c, "attention_data", 0.0) > 0) | (num(c, "decode_attention_data", 0.0) > 0)
+    length = np.clip(num(c, "speculative_tokens", np.where(wide, 1.0, 3.0)), 0.0, 16.0)
+    off = by_name(text(c, "flags"), lambda flags: float("spec_decode=none" in flags)) > 0
     head = (num(c, "kv_lora_rank", 0.0) > 0) & (num(c, "num_experts", 0.0) > 0)
-    pooled = num(c, "disaggregated", 0.0) > 0
-    return np.where(stated | (build & head & ~pooled), 1.0, np.where(head & pooled, 0.25, 0.0))
+    untold = np.asarray(head & ~stated & ~off, dtype=np.float64)
+    return np.where(stated, length, 0.0), untold
 
 
 def model_sizes(c: Columns) -> dict[str, Floats]:

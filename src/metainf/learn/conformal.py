@@ -40,12 +40,3 @@ def row_weights(groups: NDArray[Any], values: Floats) -> Floats:
     _, number = np.unique(groups, return_inverse=True)
     weights = weights / np.sqrt(np.bincount(number.ravel(), weights=weights)[number.ravel()])
     return np.asarray(weights / weights.mean())
-
-
-def group_offsets(residual: Floats, weights: Floats, groups: NDArray[Any]) -> Floats:
-    """Each row's group median of the residual, centred: what a new group cannot tell."""
-    out = np.zeros_like(residual)
-    for g in np.unique(groups):
-        rows = groups == g
-        out[rows] = weighted_quantile(residual[rows], weights[rows], 0.5)
-    return out - np.mean(out)

@@ -116,15 +116,14 @@ class TrainedPredictor:
 def blend(
     model: Forecast, hardware: Forecast, new_model: NDArray[np.bool_], new_device: NDArray[np.bool_]
 ) -> Forecast:
-    """The model-side learner where only the model is new, the hardware-side one where only the device is;
-    their mean otherwise, with errors added where both are new and the smaller error where none is."""
+    """The model-side learner where only the model is new, the hardware-side one where the model is known
+    (it alone learns from runs of the model), their mean with added errors where both are new. Where both
+    are known, the smaller error."""
     middle, scale = {}, {}
     for metric in model.log_median:
         m, h = model.log_median[metric], hardware.log_median[metric]
         s, t = model.log_scale[metric], hardware.log_scale[metric]
-        middle[metric] = np.where(
-            new_model & ~new_device, m, np.where(new_device & ~new_model, h, (m + h) / 2)
-        )
+        middle[metric] = np.where(new_model & ~new_device, m, np.where(new_model, (m + h) / 2, h))
         both = np.where(new_model, np.hypot(s, t), np.minimum(s, t))
         scale[metric] = np.where(new_model & ~new_device, s, np.where(new_device & ~new_model, t, both))
     return Forecast(middle, scale, (model.p_ok + hardware.p_ok) / 2)
