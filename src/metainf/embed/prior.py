@@ -17,6 +17,8 @@ from metainf.embed.physics import MOST_IN_FLIGHT, stated_load, terms
 ENGINES = ("tensorrt-llm", "sglang", "vllm")
 """Engines with overheads of their own; any other gets the (geometric) mean of theirs."""
 _TINY = 1e-12
+_SATURATED = 1.5
+"""Computed load of the prefill engines from which on they, not decoding, are taken to set the pace."""
 _SHARED = (
     ("mem_dense", 1 / 0.75, 0.4),
     ("mem_moe", 1 / 0.6, 0.5),
@@ -159,7 +161,8 @@ def parts(t: dict[str, Floats], engine: NDArray[np.intp], theta: Floats = THETA)
     tpot = out["step"] + inter
     burst = work * np.minimum(t["conc"] / t["np"], 4096)
     load = burst / (t["osl"] * tpot)
-    wait = burst * (p["queue"] + p["wait"] * load / (1 + load))
+    behind = np.maximum(1 - _SATURATED / np.maximum(load, _TINY), 0.0)
+    wait = burst * (p["queue"] + p["wait"] * load / (1 + load) + behind)
     hand = p["handover"] * t["disagg"] * (prefill + whole_step)
     admit = e["admit"] * whole_step
     full = p["full"] * np.maximum(t["over"] - 1, 0) * tpot * t["osl"]

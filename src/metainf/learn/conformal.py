@@ -33,6 +33,28 @@ def new_group_factor(residual: Floats, groups: NDArray[Any], coverage: float) ->
     return float(np.sqrt(share * ratio**2 * (1 + 1 / len(names)) + 1 - share))
 
 
+def least_that_helps(loss: Floats, weights: Floats, groups: NDArray[Any]) -> int:
+    """Number of the first candidate whose loss is not clearly worse than the best one's.
+
+    loss: (candidates, rows), the most modest candidate first. Clearly is by more than one standard error
+    of the difference between groups (Breiman's rule, 1984).
+    """
+    names = np.unique(groups)
+    mean = np.stack([np.average(loss[:, groups == g], axis=1, weights=weights[groups == g]) for g in names])
+    best = int(np.argmin(mean.mean(axis=0)))
+    behind = mean - mean[:, best : best + 1]
+    doubt = behind.std(axis=0, ddof=1) / np.sqrt(len(names))
+    return int(np.flatnonzero(behind.mean(axis=0) <= doubt)[0])
+
+
+def new_group_share(coverage: float, groups: int) -> float:
+    """Share of the held-out residuals to cover, so that one more group is covered on average.
+
+    The usual conformal step from n to n + 1, softened: groups are few, their rows many.
+    """
+    return coverage + (1 - coverage) / (groups + 1)
+
+
 def row_weights(groups: NDArray[Any], values: Floats) -> Floats:
     """1/copies for rows that repeat another's values (n, k), times a mild group balance n^−1/2; mean 1."""
     _, place, counts = np.unique(np.round(values, 9), axis=0, return_inverse=True, return_counts=True)

@@ -17,7 +17,13 @@ from metainf.embed.columns import Columns
 from metainf.embed.layout import num
 from metainf.embed.physics import stated_load, terms
 from metainf.learn import trees
-from metainf.learn.conformal import new_group_factor, row_weights, weighted_quantile
+from metainf.learn.conformal import (
+    least_that_helps,
+    new_group_factor,
+    new_group_share,
+    row_weights,
+    weighted_quantile,
+)
 from metainf.learn.failures import Failures
 from metainf.learn.forecast import Z90, Forecast
 from metainf.learn.kin import REASONS, Kin
@@ -27,6 +33,9 @@ from metainf.learn.views import Floats
 
 TARGETS = ("tpot", "ttft")
 COVERAGE = 0.9
+NOVELTY = {"tpot": 0.1, "ttft": 0.4}
+"""Log error added a priori where no group ran the row's engine so (in one engine, or in pools); it falls
+with each group that did."""
 SHRINK = (0.0, 0.25, 0.5, 0.75, 1.0)
 UNTOLD = {"tpot": 0.2, "ttft": 0.4}
 """Log error added a priori where a row does not tell its worker counts, or whether it drafts tokens."""
@@ -79,11 +88,13 @@ class ServingLearner:
         y = {n: np.log(seconds[:, i]) for i, n in enumerate(TARGETS)}
         weights = row_weights(groups, seconds)
         base, fix, x = self._out_of_fold(runs, y, weights, groups)
+        self.seen = _groups_by_pool(runs.where.pool, groups)
+        seen = {pool: number - 1 for pool, number in self.seen.items()}
         self.shrink: dict[str, float] = {}
         self.quantile: dict[str, float] = {}
         self._spread: dict[str, bytes] = {}
         for n in TARGETS:
-            self._calibrate(n, y[n] - base[n], fix[n], (x, weights, _vague(runs.t), groups))
+            self._calibrate(n, y[n] - base[n], fix[n], (x, weights, self._doubt(n, runs, seen), groups))
         self.core = fit_core(runs, y, weights)
         self.failures = Failures.fit(table, terms(table.columns))
         self._ready()
@@ -111,18 +122,25 @@ class ServingLearner:
         self, name: str, left: Floats, fix: Floats, facts: tuple[trees.Matrix, Floats, Floats, NDArray[Any]]
     ) -> None:
         """Shrinkage, scale model and conformal quantile from what the prior leaves out of fold."""
-        x, weights, vague, groups = facts
-        loss = [
-            float(np.average(np.expm1(np.abs(a * fix - left)).clip(0, 1), weights=weights)) for a in SHRINK
-        ]
-        self.shrink[name] = SHRINK[int(np.argmin(loss))] if self.residual else 0.0
+        x, weights, doubt, groups = facts
+        loss = np.stack([np.expm1(np.abs(a * fix - left)).clip(0, 1) for a in SHRINK])
+        self.shrink[name] = SHRINK[least_that_helps(loss, weights, groups)] if self.residual else 0.0
         residual = self.shrink[name] * fix - left
         label = np.log(np.abs(residual) + 0.02)
         options = _SPREAD | {"base_score": float(np.mean(label))}
         self._spread[name] = trees.train(x, label, options, 60, weights)
-        size = _error_size(name, trees.Trees(self._spread[name]), x, vague)
-        quantile = weighted_quantile(np.abs(residual) / size, weights, COVERAGE)
+        size = _error_size(trees.Trees(self._spread[name]), x, doubt)
+        share = new_group_share(COVERAGE, len(np.unique(groups)))
+        quantile = weighted_quantile(np.abs(residual) / size, weights, share)
         self.quantile[name] = quantile * new_group_factor(residual, groups, COVERAGE)
+
+    @staticmethod
+    def _doubt(name: str, runs: Runs, seen: dict[str, int]) -> Floats:
+        """Log error added a priori: untold layouts and drafts, engines that few groups ran so."""
+        untold = UNTOLD[name] * np.maximum(1.0 - runs.t["known"], runs.t["untold"])
+        pools, place = np.unique(runs.where.pool, return_inverse=True)
+        number = np.array([seen.get(str(pool), 0) for pool in pools], dtype=np.float64)[place.ravel()]
+        return np.hypot(untold, NOVELTY[name] / (1 + number))
 
     def _ready(self) -> None:
         self._size = {n: trees.Trees(self._spread[n]) for n in TARGETS}
@@ -143,7 +161,7 @@ class ServingLearner:
         scale: dict[str, Floats] = {}
         for n in TARGETS:
             mean[f"{n}_s"] = np.log(part[n]) + fixes[n].sum(axis=1)
-            size = _error_size(n, self._size[n], x, _vague(t))
+            size = _error_size(self._size[n], x, self._doubt(n, runs, self.seen))
             scale[f"{n}_s"] = np.maximum(self.quantile[n] * size / Z90, 1e-3)
         self._add_rates(mean, scale, t, num(columns, "request_rate_per_s", np.inf))
         mean["memory_gib"] = np.log(t["need_gib"])
@@ -179,6 +197,7 @@ class ServingLearner:
             "kin": self.core.kin.pools,
             "shrink": self.shrink,
             "quantile": self.quantile,
+            "seen": self.seen,
             "failures": vars(self.failures),
         }
         return state, {f"spread-{n}": model for n, model in self._spread.items()}
@@ -190,7 +209,7 @@ class ServingLearner:
             self = cls(state["unseen"])
             theta = np.array([float(state["theta"][name]) for name in prior.NAMES])
             self.shrink, self.quantile = dict(state["shrink"]), dict(state["quantile"])
-            self.failures = Failures(**state["failures"])
+            self.seen, self.failures = dict(state["seen"]), Failures(**state["failures"])
             self._spread = {n: boosters[f"spread-{n}"] for n in TARGETS}
             self.core = Core(theta, Kin(state["kin"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -216,14 +235,14 @@ class ServingLearner:
         return reasons(self, columns)
 
 
-def _vague(t: dict[str, Floats]) -> Floats:
-    """1 where worker counts or drafting are not told."""
-    return np.maximum(1.0 - t["known"], t["untold"])
+def _error_size(model: trees.Trees, x: trees.Matrix, doubt: Floats) -> Floats:
+    """Predicted absolute log error, widened by what is not told or never ran."""
+    return np.hypot(np.exp(model.predict(x)), doubt)
 
 
-def _error_size(name: str, model: trees.Trees, x: trees.Matrix, vague: Floats) -> Floats:
-    """Predicted absolute log error, widened where the layout is not wholly told."""
-    return np.hypot(np.exp(model.predict(x)), UNTOLD[name] * vague)
+def _groups_by_pool(pool: NDArray[Any], groups: NDArray[Any]) -> dict[str, int]:
+    """How many groups ran each engine, pools apart."""
+    return {str(name): len(np.unique(groups[pool == name])) for name in np.unique(pool)}
 
 
 def _usable(table: Table) -> NDArray[np.intp]:
