@@ -19,6 +19,8 @@ from metainf.embed.columns import Columns
 
 Floats = NDArray[np.float64]
 _BEYOND = 1e12
+NO_DRAFT = "spec_decode=none"
+"""Flag of a run that is known to draft no tokens."""
 
 
 def rows_of(c: Columns) -> int:
@@ -119,6 +121,12 @@ def _roles(c: Columns, concurrency: Floats) -> dict[str, Floats]:
     }
 
 
+def whole(c: Columns) -> Columns:
+    """The columns of methods that somebody asks about: what these do not name is off, not untold."""
+    flags = np.array([f"{flags} {NO_DRAFT}".strip() for flags in text(c, "flags").tolist()], dtype=np.str_)
+    return c | {"flags": flags}
+
+
 def drafted(c: Columns) -> tuple[Floats, Floats]:
     """Tokens drafted for each decode step, and 1 where nobody says whether there are any.
 
@@ -129,7 +137,7 @@ def drafted(c: Columns) -> tuple[Floats, Floats]:
     stated = ~np.isin(text(c, "speculative"), ("", "none"))
     wide = (num(c, "attention_data", 0.0) > 0) | (num(c, "decode_attention_data", 0.0) > 0)
     length = np.clip(num(c, "speculative_tokens", np.where(wide, 1.0, 3.0)), 0.0, 16.0)
-    off = by_name(text(c, "flags"), lambda flags: float("spec_decode=none" in flags)) > 0
+    off = by_name(text(c, "flags"), lambda flags: float(NO_DRAFT in flags)) > 0
     head = (num(c, "kv_lora_rank", 0.0) > 0) & (num(c, "num_experts", 0.0) > 0)
     untold = np.asarray(head & ~stated & ~off, dtype=np.float64)
     return np.where(stated, length, 0.0), untold

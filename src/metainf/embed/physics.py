@@ -24,6 +24,8 @@ GIB = 2.0**30
 RUNTIME_GIB = 1.2
 """Context, kernels and captured graphs on each device (an estimate, as in the engines' memory check)."""
 MOST_IN_FLIGHT = 65_536.0
+_FRESH = 0.5
+"""Share of a drafted token's experts that the token before it did not already touch (an estimate)."""
 
 
 def stated_load(c: Columns) -> Floats:
@@ -88,7 +90,7 @@ def _decode(
     far = w > r["domain"]
     link = np.where(far, np.minimum(r["link"], 50e9), r["link"])
     miss = np.where(m["experts"] > 0, 1 - m["top_k"] / np.maximum(m["experts"], 1), 0.0)
-    touched = np.where(m["experts"] > 0, 1 - miss**tokens, 0.0)
+    touched = np.where(m["experts"] > 0, 1 - miss ** (step * (1 + _FRESH * draft)), 0.0)
     attn_ways = np.where(g["dpa"] > 1, 1.0, w)
     shared = np.where(g["dpa"] > 1, tokens / w * np.maximum(m["top_k"], 1.0), tokens * 2 * (w - 1) / w)
     payload = shared * m["hidden"] * 2 * 2 * m["layers"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.domain import BadInput, Estimate, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
+from metainf.embed.layout import whole
 from metainf.learn.artifact import Artifact
 from metainf.learn.forecast import Forecast
 from metainf.learn.nearest import nearest
@@ -74,7 +75,7 @@ class TrainedPredictor:
     def columns(self, model: Model, workload: Workload, pairs: Pairs) -> Columns:
         """Feature columns of the pairs. Raises NotSupported for what cannot be predicted."""
         self.require(model, workload)
-        return columns([model], [workload], [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        return whole(columns([model], [workload], [pair[0] for pair in pairs], [pair[1] for pair in pairs]))
 
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
         """Forecasts of all pairs by the learners that fit the question."""
