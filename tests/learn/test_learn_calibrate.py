@@ -8,7 +8,7 @@ from metainf.embed import prior
 from metainf.embed.columns import columns
 from metainf.embed.physics import terms
 from metainf.learn.calibrate import calibrate
-from metainf.learn.conformal import least_that_helps, new_group_share
+from metainf.learn.conformal import best_for_new_group, new_group_share
 
 
 def test_efficiencies_are_found_again_engine_by_engine() -> None:
@@ -40,11 +40,10 @@ def test_efficiencies_are_found_again_engine_by_engine() -> None:
     assert np.median(np.abs(np.log(still["tpot"]) - y["tpot"])) < 0.01
 
 
-def test_a_modest_correction_is_kept_unless_a_bolder_one_is_clearly_better() -> None:
-    groups, weights = np.repeat(["a", "b", "c", "d"], 5), np.ones(20)
-    nothing = np.full(20, 0.2)
-    luck = np.concatenate([np.full(15, 0.25), np.full(5, 0.02)])
-    better = np.full(20, 0.1)
-    assert least_that_helps(np.stack([nothing, luck]), weights, groups) == 0
-    assert least_that_helps(np.stack([nothing, better]), weights, groups) == 1
+def test_every_group_counts_the_same_when_candidates_are_compared() -> None:
+    groups, weights = np.array(["large"] * 90 + ["a"] * 5 + ["b"] * 5), np.ones(100)
+    nothing = np.full(100, 0.2)
+    for_the_large = np.concatenate([np.full(90, 0.1), np.full(10, 0.3)])
+    assert best_for_new_group(np.stack([nothing, for_the_large]), weights, groups) == 0
+    assert best_for_new_group(np.stack([nothing, nothing - 0.05]), weights, groups) == 1
     assert new_group_share(0.9, 4) == 0.92

@@ -105,5 +105,6 @@ def test_parts_are_named_and_sized() -> None:
 def test_terms_tell_where_runs_stand() -> None:
     c = runs("a")
     found = relations(c, terms(c))
-    assert set(found.pool.tolist()) == {"vllm"} and found.labels[0].tolist() == ["a", "vllm|1.0", "dense"]
+    names = [names[code] for names, code in zip(found.names, found.labels[0], strict=True)]
+    assert set(found.pool.tolist()) == {"vllm"} and names == ["a", "vllm|1.0", "dense"]
     assert np.isfinite(found.points).all()

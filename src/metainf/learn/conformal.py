@@ -33,18 +33,14 @@ def new_group_factor(residual: Floats, groups: NDArray[Any], coverage: float) ->
     return float(np.sqrt(share * ratio**2 * (1 + 1 / len(names)) + 1 - share))
 
 
-def least_that_helps(loss: Floats, weights: Floats, groups: NDArray[Any]) -> int:
-    """Number of the first candidate whose loss is not clearly worse than the best one's.
+def best_for_new_group(loss: Floats, weights: Floats, groups: NDArray[Any]) -> int:
+    """Number of the candidate with the least mean loss, every group counting the same.
 
-    loss: (candidates, rows), the most modest candidate first. Clearly is by more than one standard error
-    of the difference between groups (Breiman's rule, 1984).
+    loss: (candidates, rows). Of equals the first.
     """
     names = np.unique(groups)
     mean = np.stack([np.average(loss[:, groups == g], axis=1, weights=weights[groups == g]) for g in names])
-    best = int(np.argmin(mean.mean(axis=0)))
-    behind = mean - mean[:, best : best + 1]
-    doubt = behind.std(axis=0, ddof=1) / np.sqrt(len(names))
-    return int(np.flatnonzero(behind.mean(axis=0) <= doubt)[0])
+    return int(np.argmin(mean.mean(axis=0)))
 
 
 def new_group_share(coverage: float, groups: int) -> float:

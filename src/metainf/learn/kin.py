@@ -23,6 +23,7 @@ MOST = 600
 FEWEST = 10
 CUT = 1.0
 """Log residuals beyond this are broken runs rather than knowledge."""
+_KINDS = ("dense", "experts", "dense|latent", "experts|latent")
 _MODEL_LEVEL, _MODEL_SHAPE = 0.03, 0.03
 _BUILD_LEVEL, _BUILD_SHAPE = 0.01, 0.02
 _KIND_SHAPE = 0.01
@@ -32,26 +33,28 @@ _NOISE = {"tpot": 0.02, "ttft": 0.025}
 
 @dataclass(frozen=True)
 class Relations:
-    """Where n runs stand: `pool` (engine, pools apart), labels (model, build, kind), coordinates (n, d)."""
+    """Where n runs stand: `pool` (engine, pools apart), coordinates (n, d), and labels (n, 3), which are
+    places in `names`: models, builds and kinds."""
 
     pool: NDArray[Any]
-    labels: NDArray[Any]
+    labels: NDArray[np.intp]
     points: Floats
+    names: tuple[list[str], ...]
 
     def take(self, rows: NDArray[Any]) -> "Relations":
         """The runs of an index or mask."""
-        return Relations(self.pool[rows], self.labels[rows], self.points[rows])
+        return Relations(self.pool[rows], self.labels[rows], self.points[rows], self.names)
 
 
 def relations(columns: Columns, t: dict[str, Floats]) -> Relations:
     """Relations of the rows of a table, given their terms. Coordinates are in units of a length scale."""
     engine = text(columns, "engine").astype(np.str_)
-    pool = np.char.add(engine, np.where(t["disagg"] > 0, "|pools", ""))
-    names, place = np.unique(text(columns, "model"), return_inverse=True)
-    group = np.array([catalog.model_group(str(name)) for name in names], dtype=np.str_)[place.ravel()]
-    build = np.char.add(np.char.add(engine, "|"), text(columns, "engine_version").astype(np.str_))
     latent = num(columns, "kv_lora_rank", 0.0) > 0
-    kind = np.char.add(np.where(t["moe"] > 0, "experts", "dense"), np.where(latent, "|latent", ""))
+    model, models = _coded(text(columns, "model"))
+    group, groups = _coded(np.array([catalog.model_group(name) for name in models], dtype=np.str_))
+    version = text(columns, "engine_version").astype(np.str_)
+    build, builds = _coded(np.char.add(np.char.add(engine, "|"), version))
+    kind = (t["moe"] > 0) * 1 + latent * 2
     log2 = {name: np.log2(t[name]) for name in ("conc", "isl", "osl", "w", "nd", "np")}
     per_device = np.log2(np.maximum(t["b"] / t["w"], 0.01))
     points = [
@@ -59,7 +62,18 @@ def relations(columns: Columns, t: dict[str, Floats]) -> Relations:
         *(t["bits"] / 4, t["dpa"], t["ep_on"], per_device / 3, np.minimum(t["draft"], 3) / 1.5),
         t["untold"] / 2,
     ]
-    return Relations(pool, np.stack([group, build, kind], axis=1), np.round(np.stack(points, axis=1), 3))
+    return Relations(
+        np.char.add(engine, np.where(t["disagg"] > 0, "|pools", "")),
+        np.stack([group[model], build, kind.astype(np.intp)], axis=1),
+        np.round(np.stack(points, axis=1), 3),
+        (groups, builds, list(_KINDS)),
+    )
+
+
+def _coded(texts: NDArray[Any]) -> tuple[NDArray[np.intp], list[str]]:
+    """Each text as its place among the distinct ones, and these."""
+    names, place = np.unique(texts, return_inverse=True)
+    return place.ravel(), [str(name) for name in names]
 
 
 class Kin:
@@ -77,14 +91,14 @@ class Kin:
         for name in np.unique(where.pool):
             rows = np.flatnonzero(where.pool == name)
             here = where.take(rows)
-            keys = np.concatenate([here.labels, here.points.astype(np.str_)], axis=1)
+            keys = np.concatenate([here.labels, here.points], axis=1)
             _, first, place = np.unique(keys, axis=0, return_index=True, return_inverse=True)
             if len(first) < FEWEST:
                 continue
             kept = np.unique(np.linspace(0, len(first) - 1, min(len(first), MOST)).astype(int))
             part, count = here.take(first[kept]), np.bincount(place.ravel(), weights=weights[rows])
-            spread = sum(_kernels(part, part))
-            pool: dict[str, Any] = {"points": part.points.tolist(), "labels": part.labels.tolist()}
+            spread = np.sum(_kernels(part, part), axis=0, dtype=np.float64)
+            pool: dict[str, Any] = {"points": part.points.tolist(), "labels": _spelt(part)}
             for target, values in left.items():
                 cut = np.clip(values[rows], -CUT, CUT) * weights[rows]
                 mean = (np.bincount(place.ravel(), weights=cut) / count)[kept]
@@ -119,25 +133,37 @@ class _Pool:
     """One engine's points as arrays."""
 
     def __init__(self, pool: dict[str, Any]) -> None:
-        points, labels = np.array(pool["points"], dtype=np.float64), np.array(pool["labels"], dtype=np.str_)
-        self.where = Relations(np.zeros(len(points)), labels, points)
-        self.weights = {target: np.array(pool[target], dtype=np.float64) for target in _NOISE}
+        points = np.array(pool["points"], dtype=np.float64)
+        coded = [_coded(np.array(column, dtype=np.str_)) for column in zip(*pool["labels"], strict=True)]
+        labels = np.stack([codes for codes, _ in coded], axis=1)
+        self.where = Relations(np.zeros(len(points)), labels, points, tuple(names for _, names in coded))
+        self.weights = {target: np.array(pool[target], dtype=np.float32) for target in _NOISE}
 
 
-def _kernels(a: Relations, b: Relations) -> list[Floats]:
-    """Covariances (n, m) of two sets of runs of one engine, apart by REASONS."""
-    square = (a.points**2).sum(axis=1)[:, None] + (b.points**2).sum(axis=1)[None, :]
-    near = np.exp(-0.5 * np.maximum(square - 2 * a.points @ b.points.T, 0.0))
-    model, build, kind = (_same(a.labels[:, i], b.labels[:, i]) for i in range(3))
+def _spelt(where: Relations) -> list[list[str]]:
+    """The labels of each run as texts."""
     return [
-        model * (_MODEL_LEVEL + _MODEL_SHAPE * near),
-        build * (_BUILD_LEVEL + _BUILD_SHAPE * model * near),
-        _KIND_SHAPE * kind * near,
+        [names[code] for names, code in zip(where.names, row, strict=True)] for row in where.labels.tolist()
     ]
 
 
-def _same(a: NDArray[Any], b: NDArray[Any]) -> Floats:
-    """1 where two labels agree; compared as numbers, since texts are slow."""
-    _, place = np.unique(np.concatenate([a, b]), return_inverse=True)
-    codes = place.ravel()
-    return np.asarray((codes[: len(a), None] == codes[None, len(a) :]) * 1.0)
+def _kernels(a: Relations, b: Relations) -> list[Floats]:
+    """Covariances (n, m) of two sets of runs of one engine, apart by REASONS; in single precision."""
+    left, right = a.points.astype(np.float32), b.points.astype(np.float32)
+    near = left @ right.T
+    near -= 0.5 * (left**2).sum(axis=1)[:, None]
+    near -= 0.5 * (right**2).sum(axis=1)[None, :]
+    np.exp(np.minimum(near, 0.0, out=near), out=near)
+    model, build, kind = (_same(a, b, side) for side in range(3))
+    return [
+        model * (_MODEL_LEVEL + _MODEL_SHAPE * near),
+        build * (_BUILD_LEVEL + _BUILD_SHAPE * near * model),
+        _KIND_SHAPE * near * kind,
+    ]
+
+
+def _same(a: Relations, b: Relations, side: int) -> NDArray[np.bool_]:
+    """Whether one label of two runs has the same name."""
+    place = {name: place for place, name in enumerate(b.names[side])}
+    mine = np.array([place.get(name, -1) for name in a.names[side]], dtype=np.intp)[a.labels[:, side]]
+    return np.asarray(mine[:, None] == b.labels[:, side][None, :])

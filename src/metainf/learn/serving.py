@@ -18,7 +18,7 @@ from metainf.embed.layout import num
 from metainf.embed.physics import stated_load, terms
 from metainf.learn import trees
 from metainf.learn.conformal import (
-    least_that_helps,
+    best_for_new_group,
     new_group_factor,
     new_group_share,
     row_weights,
@@ -96,6 +96,8 @@ class ServingLearner:
         for n in TARGETS:
             self._calibrate(n, y[n] - base[n], fix[n], (x, weights, self._doubt(n, runs, seen), groups))
         self.core = fit_core(runs, y, weights)
+        if not any(self.shrink.values()):
+            self.core.kin = Kin({})
         self.failures = Failures.fit(table, terms(table.columns))
         self._ready()
         return self
@@ -124,7 +126,7 @@ class ServingLearner:
         """Shrinkage, scale model and conformal quantile from what the prior leaves out of fold."""
         x, weights, doubt, groups = facts
         loss = np.stack([np.expm1(np.abs(a * fix - left)).clip(0, 1) for a in SHRINK])
-        self.shrink[name] = SHRINK[least_that_helps(loss, weights, groups)] if self.residual else 0.0
+        self.shrink[name] = SHRINK[best_for_new_group(loss, weights, groups)] if self.residual else 0.0
         residual = self.shrink[name] * fix - left
         label = np.log(np.abs(residual) + 0.02)
         options = _SPREAD | {"base_score": float(np.mean(label))}
