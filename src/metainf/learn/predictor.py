@@ -106,7 +106,7 @@ class TrainedPredictor:
         return nearest(self._index, self.columns(model, workload, [pair]), float(load))
 
     def importance(self) -> list[tuple[str, str, float]]:
-        """(target, feature, share of total gain) of the learned corrections, largest first."""
+        """(target, cause, share): what makes the time, and which runs correct it; largest first."""
         return [
             (f"{target}, {side} never seen", name, share)
             for side, learner in self.learners.items()

@@ -37,6 +37,14 @@ def shares(t: dict[str, Floats], p: dict[str, Floats]) -> dict[str, Floats]:
     return found
 
 
+def mean_shares(t: dict[str, Floats], p: dict[str, Floats], weights: Floats) -> dict[str, float]:
+    """Mean share of each cause in the time of a request, largest first."""
+    seconds = shares(t, p)
+    whole = np.sum(list(seconds.values()), axis=0)
+    found = {name: float(np.average(part / whole, weights=weights)) for name, part in seconds.items()}
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
+
+
 def reasons(learner: "ServingLearner", columns: Columns) -> list[list[tuple[str, float]]]:
     """Five strongest (phrase, log contribution) of each row.
 

@@ -27,6 +27,7 @@ from metainf.learn.conformal import (
 from metainf.learn.failures import Failures
 from metainf.learn.forecast import Z90, Forecast
 from metainf.learn.kin import REASONS, Kin
+from metainf.learn.reasons import mean_shares
 from metainf.learn.residual import Core, Runs, fit_core, inputs
 from metainf.learn.table import Table
 from metainf.learn.views import Floats
@@ -98,6 +99,7 @@ class ServingLearner:
         self.core = fit_core(runs, y, weights)
         if not any(self.shrink.values()):
             self.core.kin = Kin({})
+        self.leans = mean_shares(runs.t, self.core.parts(runs), weights)
         self.failures = Failures.fit(table, terms(table.columns))
         self._ready()
         return self
@@ -200,6 +202,7 @@ class ServingLearner:
             "shrink": self.shrink,
             "quantile": self.quantile,
             "seen": self.seen,
+            "leans": self.leans,
             "failures": vars(self.failures),
         }
         return state, {f"spread-{n}": model for n, model in self._spread.items()}
@@ -211,7 +214,8 @@ class ServingLearner:
             self = cls(state["unseen"])
             theta = np.array([float(state["theta"][name]) for name in prior.NAMES])
             self.shrink, self.quantile = dict(state["shrink"]), dict(state["quantile"])
-            self.seen, self.failures = dict(state["seen"]), Failures(**state["failures"])
+            self.seen, self.leans = dict(state["seen"]), dict(state["leans"])
+            self.failures = Failures(**state["failures"])
             self._spread = {n: boosters[f"spread-{n}"] for n in TARGETS}
             self.core = Core(theta, Kin(state["kin"]))
         except (KeyError, TypeError, ValueError) as error:
@@ -222,12 +226,14 @@ class ServingLearner:
         return self
 
     def importance(self) -> list[tuple[str, str, float]]:
-        """(target, kind of related runs, share of the learned correction), largest first."""
-        found = []
-        for target in TARGETS:
+        """(target, cause, share), largest first: what makes the calibrated time of the runs learned from,
+        and for each target that is corrected, which related runs do so."""
+        found = [("time of a request", cause, share) for cause, share in self.leans.items()]
+        for target in (n for n in TARGETS if self.shrink[n]):
             sizes = self.core.kin.sizes(target)
-            order = np.argsort(-sizes, kind="stable")
-            found += [(target, REASONS[i], float(sizes[i] / max(sizes.sum(), 1e-12))) for i in order.tolist()]
+            whole = max(float(sizes.sum()), 1e-12)
+            order = np.argsort(-sizes, kind="stable").tolist()
+            found += [(f"{target} correction", REASONS[i], float(sizes[i]) / whole) for i in order]
         return found
 
     def explain(self, columns: Columns) -> list[list[tuple[str, float]]]:
