@@ -154,9 +154,9 @@ def test_pools_of_a_split_run() -> None:
     ).method
     assert found.get(Disaggregation) == Disaggregation(
         prefill=Pool(tensor=8, expert=8, attention_data=False),
-        decode=Pool(workers=3, tensor=1, expert=4, attention_data=True),
+        decode=Pool(workers=3, tensor=4, expert=4, attention_data=True),
     )
-    assert found.get(Flags) == Flags(values=("decode.attention_data=4",))
+    assert found.get(Flags) is None
     short = good(disagg=True, other_method="P1D3").method
     assert short.get(Disaggregation) == Disaggregation(prefill=Pool(workers=1), decode=Pool(workers=3))
 
@@ -240,7 +240,8 @@ class TestRealTables:
                 if isinstance(record, Record):
                     kept += 1
                     method = record.method.model_copy(update={"engine_version": None})
-                    same[said["cell_id"], method.id].add(said["method_id"])
+                    if "; stated " not in (record.provenance.location or ""):  # restored rows do merge
+                        same[said["cell_id"], method.id].add(said["method_id"])
                     ids.add(record.id)
             assert not {key: methods for key, methods in same.items() if len(methods) > 1}, path.name
             assert kept >= 0.85 * len(found), path.name

@@ -51,9 +51,9 @@ def by_name(names: NDArray[Any], rule: Callable[[str], float]) -> Floats:
 def layout(c: Columns, concurrency: Floats) -> dict[str, Floats]:
     """Devices of one decode engine (w) and prefill engine (wp), engines (nd, np), attention data parallel.
 
-    `data` without experts means replicas, with experts attention data parallelism. `known` is 0 where a
-    disaggregated row does not give its worker counts; then latency pools get several decode workers and
-    throughput pools several prefill workers.
+    `data` without experts means replicas, with experts attention data parallelism. Experts without tensor
+    parallelism span `expert` devices. `known` is 0 where a disaggregated row does not give its worker
+    counts; then latency pools get several decode workers and throughput pools several prefill workers.
     """
     found = _engine_width(c)
     width, dpa, replicas, pipeline = (found[k] for k in ("width", "dpa", "replicas", "pipeline"))
@@ -98,7 +98,8 @@ def _engine_width(c: Columns) -> dict[str, Floats]:
 def _roles(c: Columns, concurrency: Floats) -> dict[str, Floats]:
     """Workers of the two pools of disaggregated rows (meaningless elsewhere).
 
-    An unstated attention data parallelism is taken as on from 16 requests a device or 16 devices on.
+    An unstated attention data parallelism is taken as on from 16 requests a device or 16 devices on, an
+    unstated expert parallelism as on.
     """
     wide = {}
     for role in ("prefill", "decode"):
@@ -117,7 +118,7 @@ def _roles(c: Columns, concurrency: Floats) -> dict[str, Floats]:
         "np": np.maximum(engines, 1.0),
         "dpa": np.where(attention, wd, 1.0),
         "known": known * 1.0,
-        "ep_on": (num(c, "decode_expert", 1.0) > 1) * 1.0,
+        "ep_on": (num(c, "decode_expert", 2.0) > 1) * 1.0,
     }
 
 

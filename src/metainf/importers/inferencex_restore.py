@@ -98,6 +98,8 @@ def _day(row: Row) -> Hashable:
 def _same_layout(row: Row, point: Point) -> bool:
     if point.prefill is None:
         mine = point.decode
+        if not point.run.degrees_said:
+            return readings(row) == [(mine.devices, False, False)]
         return any(
             (devices, experts) == (mine.devices, mine.experts) and attention in (None, mine.attention)
             for devices, experts, attention in readings(row)

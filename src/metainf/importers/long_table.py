@@ -4,7 +4,8 @@ Columns: source, subsource, licence, source_path, date, domain; model, model_bas
 active_params_b, dataset, input_len, output_len (tokens), concurrency, batch_size, request_rate (1/s), width,
 height (px), steps, frames; hardware, num_devices; the technique columns of `long_table_method`; and the
 metrics of METRICS. `source`, `model`, `hardware`, `engine` and `status` must be there; a column that is
-absent says nothing. Missing cells are null; NaN, infinity and negative numbers reject the row.
+absent says nothing. Missing cells are null; NaN, infinity and negative numbers reject the row. Rows of the
+InferenceX campaign get lost facts back (`inferencex_restore`); their location tells which and from where.
 """
 
 import math

@@ -179,30 +179,32 @@ def _kernels(row: Row) -> Iterator[Technique]:
 
 
 def _disaggregated(row: Row) -> tuple[Disaggregation | None, tuple[str, ...]]:
-    """Pools and the rest of other_method. The degree of attention data parallelism stays as a flag."""
+    """Pools and the rest of other_method."""
     other = text(row, "other_method")
     if not switch(row, "disagg"):
         return None, _flags(other)
     match = POOLS.fullmatch(other or "")
     if match:
-        said = match.groupdict()
-        degrees = {role: _positive(said[f"{role[0]}d"]) for role in ("prefill", "decode")}
-        prefill, decode = (
-            Pool(
-                workers=_positive(said[f"{role[0]}w"]),
-                tensor=_positive(said[f"{role[0]}t"]),
-                expert=_positive(said[f"{role[0]}e"]),
-                attention_data=None if degree is None else degree > 1,
-            )
-            for role, degree in degrees.items()
-        )
-        notes = tuple(f"{role}.attention_data={n}" for role, n in degrees.items() if n and n > 1)
-        return Disaggregation(prefill=prefill, decode=decode), notes
+        prefill, decode = (_pool(*[match[f"{role}{letter}"] for letter in "wted"]) for role in "pd")
+        return Disaggregation(prefill=prefill, decode=decode), ()
     workers = WORKERS.fullmatch(other or "")
     if workers:
         pools = [Pool(workers=int(number)) for number in workers.groups()]
         return Disaggregation(prefill=pools[0], decode=pools[1]), ()
     return Disaggregation(), _flags(other)
+
+
+def _pool(workers: str, tensor: str, expert: str, attention: str) -> Pool:
+    """One role. The table writes attention data parallelism as its degree beside the tensor degree of each
+    attention group; their product is the devices of one worker, which is what `Pool.tensor` counts.
+    """
+    group, degree = _positive(tensor), _positive(attention)
+    return Pool(
+        workers=_positive(workers),
+        tensor=group if group is None or degree is None else group * degree,
+        expert=_positive(expert),
+        attention_data=None if degree is None else degree > 1,
+    )
 
 
 def _positive(written: str) -> int | None:
