@@ -6,9 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metainf.domain import Device, Hardware, Lengths, Method, Model, Parallelism, Workload
-from metainf.domain.method import Batching, Disaggregation, Pool, PrefixCache, WeightQuantization
+from metainf.domain.method import (
+    Batching,
+    Disaggregation,
+    Flags,
+    Pool,
+    PrefixCache,
+    Speculative,
+    WeightQuantization,
+)
 from metainf.embed import prior
 from metainf.embed.columns import Columns, columns
+from metainf.embed.layout import whole
 from metainf.embed.physics import terms
 from metainf.testing import strategies as made
 
@@ -154,3 +163,44 @@ def test_memory_need_counts_weights_and_cache() -> None:
     assert many["least_gib"][0] == pytest.approx(one["least_gib"][0])
     static = Method(engine="vllm", techniques=(Batching(mode="static"),))
     assert terms(row(method=static, batch_size=64))["least_gib"][0] == pytest.approx(many["need_gib"][0])
+
+
+LATENT = SPARSE.model_copy(update={"name": "latent", "kv_lora_rank": 512, "qk_rope_head_dim": 64})
+
+
+def test_drafted_tokens_quicken_small_batches_more_than_large_ones() -> None:
+    plain = Method(engine="vllm", techniques=(Parallelism(tensor=4),))
+    draft = Method(engine="vllm", techniques=(Parallelism(tensor=4), Speculative(algorithm="mtp", tokens=3)))
+
+    def gain(load: float) -> float:
+        one, two = (times(row(method=m, count=4, concurrency=load))[0] for m in (plain, draft))
+        return one / two
+
+    assert 1.5 < gain(1) < 4
+    assert gain(1) > gain(512)
+
+
+def test_drafting_is_untold_only_where_a_model_could_and_nobody_says() -> None:
+    def told(model: Model, *techniques: object) -> tuple[float, float]:
+        t = terms(row(model, method=Method(engine="sglang", techniques=techniques), concurrency=4))  # type: ignore[arg-type]
+        return float(t["draft"][0]), float(t["untold"][0])
+
+    assert told(LATENT) == (0, 1)
+    assert told(LATENT, Flags(values=("spec_decode=none",))) == (0, 0)
+    assert told(LATENT, Speculative(algorithm="mtp", tokens=2)) == (2, 0)
+    assert told(LATENT, Speculative(algorithm="mtp")) == (3, 0)
+    assert told(SPARSE) == (0, 0)
+    asked = whole(row(LATENT, method=Method(engine="sglang"), concurrency=4))
+    assert float(terms(asked)["untold"][0]) == 0
+
+
+def test_saturated_prefill_pools_set_the_pace() -> None:
+    """Requests per second of a pool cannot exceed what its one prefill engine gets through."""
+    pool, big = Pool(workers=1, tensor=2), Pool(workers=8, tensor=8)
+    split = Method(engine="vllm", techniques=(Disaggregation(prefill=pool, decode=big),))
+    c = row(SPARSE, method=split, count=66, concurrency=4096, isl=8000, osl=64)
+    t = terms(c)
+    out = prior.parts(t, prior.engine_index(c))
+    rate = t["conc"] / (out["ttft"] + out["tpot"] * (t["osl"] - 1))
+    busy = rate * out["prefill"]
+    assert 0.3 < busy[0] < 2.5

@@ -73,7 +73,7 @@ def test_every_fold_is_judged_by_choosers_that_never_saw_it(monkeypatch: pytest.
 
 
 def test_metainf_and_its_rivals_are_compared_on_the_same_cases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metainf.learn.relative.STAGES", 2)
+    monkeypatch.setattr("metainf.learn.contrast.ROUNDS", 2)
     result = judged(Plan(by=("model",), choosers=("random", "MetaInf", "XGBoost, classical")))
     (view,) = result["views"]
     pair = view["paired"]["regret"]["rival"]

@@ -157,6 +157,14 @@ def test_explanations_name_what_dominates() -> None:
     assert alone[0][0] == "reading weights"
 
 
+def test_importance_tells_causes_and_related_runs() -> None:
+    rows = ServingLearner("hardware").fit(world("abc")).importance()
+    for target in {target for target, _, _ in rows}:
+        parts = [share for name, _, share in rows if name == target]
+        assert sum(parts) == pytest.approx(1) and parts == sorted(parts, reverse=True)
+    assert ("time of a request", "reading weights") in {(target, cause) for target, cause, _ in rows}
+
+
 def test_the_work_that_the_learner_was_not_made_for_is_refused_clearly() -> None:
     with pytest.raises(BadInput, match="two or more models"):
         ServingLearner().fit(world("a"))

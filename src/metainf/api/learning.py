@@ -123,7 +123,7 @@ def _beside(path: Path, folder: Path) -> str:
 
 
 def importance(path: Path | None = None, plot: Path | None = None) -> list[tuple[str, str, float]]:
-    """(target, feature, share of total gain), largest first within each target."""
+    """(target, feature, share), largest first within each target."""
     from metainf.api.choosing import load_predictor
 
     rows: list[tuple[str, str, float]] = load_predictor(path).importance()
@@ -143,7 +143,7 @@ def _plot(rows: list[tuple[str, str, float]], path: Path) -> None:
     for axis, target in zip(axes[0], targets, strict=True):
         top = [(name, share) for t, name, share in rows if t == target][:15][::-1]
         axis.barh([name for name, _ in top], [share for _, share in top])
-        axis.set(title=target, xlabel="share of gain")
+        axis.set(title=target, xlabel="share")
     keep(figure, path)
 
 

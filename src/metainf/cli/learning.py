@@ -104,14 +104,14 @@ def importance(
     plot: Annotated[Path | None, typer.Option(help="Write a picture here (.png, .svg).")] = None,
     json: Json = False,
 ) -> None:
-    """Which features the predictor leans on (share of the total gain)."""
+    """What the predictor leans on: causes of the time, and related runs (shares)."""
     from metainf import api
 
     rows = api.importance(predictor, plot)
     if json:
         print_json([{"target": t, "feature": f, "share": s} for t, f, s in rows])
         return
-    table(("target", "feature", "share of gain"), rows)
+    table(("target", "feature", "share"), rows)
 
 
 def describe(

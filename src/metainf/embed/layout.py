@@ -19,7 +19,8 @@ from metainf.embed.columns import Columns
 
 Floats = NDArray[np.float64]
 _BEYOND = 1e12
-_OFF = "spec_decode=none"
+NO_DRAFT = "spec_decode=none"
+"""Flag of a run that is known to draft no tokens."""
 
 
 def rows_of(c: Columns) -> int:
@@ -57,24 +58,21 @@ def layout(c: Columns, concurrency: Floats) -> dict[str, Floats]:
     found = _engine_width(c)
     width, dpa, replicas, pipeline = (found[k] for k in ("width", "dpa", "replicas", "pipeline"))
     expert, disagg = num(c, "expert", 1.0), num(c, "disaggregated", 0.0) > 0
-    wp, wd, nd, engines, da = width.copy(), width.copy(), replicas.copy(), replicas.copy(), dpa
-    known = np.ones_like(width)
-    if disagg.any():
-        roles = _roles(c, concurrency)
-        wp, wd, nd = (np.where(disagg, roles[k], v) for k, v in (("wp", wp), ("wd", wd), ("nd", nd)))
-        engines, da = np.where(disagg, roles["np"], engines), np.where(disagg, roles["da"], da)
-        known = np.where(disagg, roles["known"], known)
-    return {
-        "w": wd,
-        "wp": wp,
-        "nd": nd,
-        "np": engines,
-        "dpa": np.minimum(da, wd),
-        "pipeline": np.where(disagg, 1.0, pipeline),
-        "disagg": disagg * 1.0,
-        "known": known,
-        "ep_on": np.where(disagg, num(c, "decode_expert", 2.0) > 1, expert > 1) * 1.0,
+    out = {
+        "w": width,
+        "wp": width,
+        "nd": replicas,
+        "np": replicas,
+        "dpa": dpa,
+        "pipeline": pipeline,
+        "known": np.ones_like(width),
+        "ep_on": (expert > 1) * 1.0,
     }
+    if disagg.any():
+        roles = _roles(c, concurrency) | {"pipeline": np.ones_like(width)}
+        out = {k: np.where(disagg, roles[k], v) for k, v in out.items()}
+    out["dpa"] = np.minimum(out["dpa"], out["w"])
+    return {k: np.asarray(v, dtype=np.float64) for k, v in (out | {"disagg": disagg}).items()}
 
 
 def _engine_width(c: Columns) -> dict[str, Floats]:
@@ -98,33 +96,52 @@ def _engine_width(c: Columns) -> dict[str, Floats]:
 
 
 def _roles(c: Columns, concurrency: Floats) -> dict[str, Floats]:
-    """Workers of the two pools of disaggregated rows (meaningless elsewhere)."""
-    wp, wd = (
-        np.maximum.reduce([num(c, f"{role}_tensor", 1.0), num(c, f"{role}_expert", 1.0), np.ones(rows_of(c))])
-        for role in ("prefill", "decode")
-    )
+    """Workers of the two pools of disaggregated rows (meaningless elsewhere).
+
+    An unstated attention data parallelism is taken as on from 16 requests a device or 16 devices on, an
+    unstated expert parallelism as on.
+    """
+    wide = {}
+    for role in ("prefill", "decode"):
+        wide[role] = np.maximum(num(c, f"{role}_tensor", 1.0), num(c, f"{role}_expert", 1.0))
+    wp, wd = np.maximum(wide["prefill"], 1.0), np.maximum(wide["decode"], 1.0)
     counts = num(c, "decode_workers", np.nan)
     known = np.isfinite(counts)
-    guess_decode = np.where(concurrency / wd < 64, np.clip(32.0 / wd, 1.0, 4.0), 1.0)
-    nd = np.where(known, counts, guess_decode)
-    guess_prefill = np.clip(concurrency / 512.0, 1.0, 8.0)
-    engines = num(c, "prefill_workers", guess_prefill)
-    wide = (concurrency / (nd * wd) >= 16) | (wd > 16)
-    da = np.where(num(c, "decode_attention_data", wide * 1.0) > 0, wd, 1.0)
-    return {"wp": wp, "wd": wd, "nd": nd, "np": engines, "da": da, "known": known * 1.0}
+    nd = np.where(known, counts, np.where(concurrency / wd < 64, np.clip(32.0 / wd, 1.0, 4.0), 1.0))
+    engines = num(c, "prefill_workers", np.where(known, 1.0, np.clip(concurrency / 512.0, 1.0, 8.0)))
+    guess = ((concurrency / (nd * wd) >= 16) | (wd > 16)) * 1.0
+    attention = num(c, "decode_attention_data", guess) > 0
+    return {
+        "w": wd,
+        "wp": wp,
+        "nd": np.maximum(nd, 1.0),
+        "np": np.maximum(engines, 1.0),
+        "dpa": np.where(attention, wd, 1.0),
+        "known": known * 1.0,
+        "ep_on": (num(c, "decode_expert", 2.0) > 1) * 1.0,
+    }
 
 
-def speculative(c: Columns) -> Floats:
-    """1 where a draft or multi-token prediction is on, 0.25 where it cannot be told, else 0.
+def whole(c: Columns) -> Columns:
+    """The columns of methods that somebody asks about: what these do not name is off, not untold."""
+    flags = np.array([f"{flags} {NO_DRAFT}".strip() for flags in text(c, "flags").tolist()], dtype=np.str_)
+    return c | {"flags": flags}
 
-    It cannot be told of disaggregated rows of models with a multi-token head (latent attention and
-    experts) that say neither "on" nor "spec_decode=none".
+
+def drafted(c: Columns) -> tuple[Floats, Floats]:
+    """Tokens drafted for each decode step, and 1 where nobody says whether there are any.
+
+    A draft without a stated length counts as three tokens, as one with attention data parallelism (what
+    the InferenceX lists use). Untold are the runs of models with a multi-token head (latent attention and
+    experts) that neither name a draft nor carry the flag spec_decode=none: they count as without.
     """
     stated = ~np.isin(text(c, "speculative"), ("", "none"))
-    off = by_name(text(c, "flags"), lambda flags: float(_OFF in flags.split())) > 0
+    wide = (num(c, "attention_data", 0.0) > 0) | (num(c, "decode_attention_data", 0.0) > 0)
+    length = np.clip(num(c, "speculative_tokens", np.where(wide, 1.0, 3.0)), 0.0, 16.0)
+    off = by_name(text(c, "flags"), lambda flags: float(NO_DRAFT in flags)) > 0
     head = (num(c, "kv_lora_rank", 0.0) > 0) & (num(c, "num_experts", 0.0) > 0)
-    pooled = num(c, "disaggregated", 0.0) > 0
-    return np.where(stated, 1.0, np.where(head & pooled & ~off, 0.25, 0.0))
+    untold = np.asarray(head & ~stated & ~off, dtype=np.float64)
+    return np.where(stated, length, 0.0), untold
 
 
 def model_sizes(c: Columns) -> dict[str, Floats]:

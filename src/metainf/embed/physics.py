@@ -11,12 +11,12 @@ import numpy as np
 from metainf.embed.columns import Columns
 from metainf.embed.layout import (
     Floats,
+    drafted,
     layout,
     model_sizes,
     num,
     rates,
     sixteen_bit_rest,
-    speculative,
     text,
 )
 
@@ -24,6 +24,8 @@ GIB = 2.0**30
 RUNTIME_GIB = 1.2
 """Context, kernels and captured graphs on each device (an estimate, as in the engines' memory check)."""
 MOST_IN_FLIGHT = 65_536.0
+_FRESH = 0.5
+"""Share of a drafted token's experts that the token before it did not already touch (an estimate)."""
 
 
 def stated_load(c: Columns) -> Floats:
@@ -58,8 +60,9 @@ def terms(c: Columns, in_flight: Floats | None = None) -> dict[str, Floats]:
         "dpa": np.where(w > g["w"], w, g["dpa"]),
         "np": np.where(g["disagg"] > 0, g["np"], g["nd"]),
     }
-    out |= _decode(g, m, r, (dense_bits, weights), (conc, isl, osl))
-    out |= _facts(c, g, m, r)
+    draft, untold = drafted(c)
+    out |= _decode(g, m, r, (dense_bits, weights), (conc, isl, osl, draft))
+    out |= _facts(g, m, r) | {"untold": untold}
     out |= _prefill(g, m, r, np.maximum(isl - m["reused"], 1.0), isl)
     return {k: np.asarray(v, dtype=np.float64) for k, v in out.items()}
 
@@ -69,10 +72,10 @@ def _decode(
     m: dict[str, Floats],
     r: dict[str, Floats],
     stored: tuple[Floats, Floats],
-    work: tuple[Floats, Floats, Floats],
+    work: tuple[Floats, Floats, Floats, Floats],
 ) -> dict[str, Floats]:
     """Ideal times of one decode step. Pipeline stages share the batch and are passed one by one."""
-    (dense_bits, weights), (conc, isl, osl) = stored, work
+    (dense_bits, weights), (conc, isl, osl, draft) = stored, work
     w, stages = g["w"], g["pipeline"]
     ctx = isl + osl / 2
     seen = m["full"] * ctx + (1 - m["full"]) * np.minimum(ctx, m["window"])
@@ -85,16 +88,18 @@ def _decode(
     held = held / np.where((g["disagg"] > 0) & (g["known"] < 1), np.maximum(held / cap, 1.0), 1.0)
     b = np.minimum(held, cap)
     step = np.maximum(b / stages, np.minimum(b, 1.0))
+    tokens = step * (1 + draft)
     far = w > r["domain"]
     link = np.where(far, np.minimum(r["link"], 50e9), r["link"])
     miss = np.where(m["experts"] > 0, 1 - m["top_k"] / np.maximum(m["experts"], 1), 0.0)
-    touched = np.where(m["experts"] > 0, 1 - miss**step, 0.0)
+    touched = np.where(m["experts"] > 0, 1 - miss ** (step * (1 + _FRESH * draft)), 0.0)
     attn_ways = np.where(g["dpa"] > 1, 1.0, w)
-    shared = np.where(g["dpa"] > 1, step / w * np.maximum(m["top_k"], 1.0), step * 2 * (w - 1) / w)
+    shared = np.where(g["dpa"] > 1, tokens / w * np.maximum(m["top_k"], 1.0), tokens * 2 * (w - 1) / w)
     payload = shared * m["hidden"] * 2 * 2 * m["layers"]
     return {
         "w": w,
         "b": step,
+        "draft": draft,
         "over": held / b,
         "multi": (w > 1) * 1.0,
         "far": far * 1.0,
@@ -102,8 +107,10 @@ def _decode(
         "t_dense": m["dense"] * dense_bits / 8 / attn_ways / r["mem"],
         "t_moe": m["routed"] * r["bits"] / 8 * touched / w / r["mem"],
         "t_kv": kv * seen * step / kv_ways / r["mem"],
-        "t_flop": 2 * m["active"] * step / w / r["peak"],
-        "t_attn": np.where(m["mla"] > 0, m["latent"] * 2 * m["kv_layers"] * ctx * step / w / r["bf16"], 0.0),
+        "t_flop": 2 * m["active"] * tokens / w / r["peak"],
+        "t_attn": np.where(
+            m["mla"] > 0, m["latent"] * 2 * m["kv_layers"] * ctx * tokens / w / r["bf16"], 0.0
+        ),
         "t_link": np.where(w > 1, payload / link, 0.0),
     }
 
@@ -161,7 +168,7 @@ def _memory(
     }
 
 
-def _facts(c: Columns, g: dict[str, Floats], m: dict[str, Floats], r: dict[str, Floats]) -> dict[str, Floats]:
+def _facts(g: dict[str, Floats], m: dict[str, Floats], r: dict[str, Floats]) -> dict[str, Floats]:
     """What the terms carry along unchanged: layout, architecture and device facts."""
     same = {k: m[k] for k in ("layers", "experts", "top_k", "active", "routed", "kv16")}
     return same | {
@@ -173,7 +180,6 @@ def _facts(c: Columns, g: dict[str, Floats], m: dict[str, Floats], r: dict[str, 
         "peak": r["peak"] / 1e15,
         "nd": g["nd"],
         "stages": g["pipeline"],
-        "spec": speculative(c),
         "disagg": g["disagg"],
         "known": g["known"],
         "dpa": np.asarray((g["dpa"] > 1) * 1.0),

@@ -1,8 +1,10 @@
 """The calibrated prior: roofline terms and efficiencies give time per output token and to first token.
 
 `THETA` are the a-priori log efficiencies, `WIDTH` how far data may pull them. Closed-loop interference:
-within one request's decoding every other running request is prefilled once. Waiting grows with the
-load of the prefill engine; requests beyond the cache's capacity wait for a place.
+within one request's decoding every other running request is prefilled once. A new request waits for the
+engine to admit it (some decode steps: schedulers poll, batch and stream in intervals), for the prefills of
+the burst it came with, and more as prefilling takes a larger share of the time; requests beyond the
+cache's capacity wait for a place.
 """
 
 import numpy as np
@@ -15,6 +17,8 @@ from metainf.embed.physics import MOST_IN_FLIGHT, stated_load, terms
 ENGINES = ("tensorrt-llm", "sglang", "vllm")
 """Engines with overheads of their own; any other gets the (geometric) mean of theirs."""
 _TINY = 1e-12
+_SATURATED = 1.5
+"""Computed load of the prefill engines from which on they, not decoding, are taken to set the pace."""
 _SHARED = (
     ("mem_dense", 1 / 0.75, 0.4),
     ("mem_moe", 1 / 0.6, 0.5),
@@ -28,13 +32,18 @@ _SHARED = (
     ("pf_weights", 1.0, 0.6),
     ("hop", 6e-6, 0.7),
     ("interfere", 1.0, 0.4),
-    ("queue", 0.15, 0.8),
-    ("wait", 0.3, 0.8),
-    ("handover", 3.0, 0.8),
+    ("inter_fixed", 0.3, 0.8),
+    ("queue", 0.08, 0.6),
+    ("wait", 0.1, 0.8),
+    ("handover", 1.0, 0.8),
+    ("full", 0.5, 0.5),
     ("bits4", 1.5, 0.4),
-    ("accept", 1.7, 0.15),
+    ("accept", 0.7, 0.15),
     ("skew", 1.15, 0.15),
-    ("mem4", 1.15, 0.2),
+    ("mem4", 1.4, 0.3),
+    ("moe4", 1.0, 0.2),
+    ("moe8", 1.15, 0.2),
+    ("top_k", 0.5, 0.5),
     ("pf_moe", 1.5, 0.5),
     ("pf_sat", 0.2, 0.7),
     ("far", 3.0, 0.6),
@@ -47,6 +56,7 @@ _PER_ENGINE = (
     ("step", 8e-4, 0.8),
     ("seq", 1e-5, 0.8),
     ("first", 2e-2, 0.8),
+    ("admit", 4.0, 1.0),
     ("pf_layer", 3e-4, 0.7),
     ("tune", 1.0, 0.3),
 )
@@ -87,39 +97,53 @@ def in_flight(c: Columns, theta: Floats = THETA) -> Floats:
 
 
 def _prefill_time(t: dict[str, Floats], p: dict[str, float], e: dict[str, Floats]) -> tuple[Floats, Floats]:
-    """Calibrated prefill of one request: its arithmetic part, and with its fixed cost."""
+    """Calibrated prefill of one request: its arithmetic, and what a pass costs however short it is."""
     low = np.where(t["bits"] < 6, p["bits4"], 1.0)
     dull = low * t["peak"] ** p["pf_sat"] * np.where(t["moe"] > 0, p["pf_moe"], 1.0)
-    pf = p["pf_flop"] * dull * t["p_flop"] + p["pf_attn"] * t["p_attn"] + p["pf_link"] * t["p_link"]
+    work = p["pf_flop"] * dull * t["p_flop"] + p["pf_attn"] * t["p_attn"] + p["pf_link"] * t["p_link"]
     fixed = e["pf_layer"] * t["layers"] * t["hidden"] ** p["pf_breadth"]
-    return pf, e["tune"] * pf + np.sqrt((p["pf_weights"] * t["p_weights"]) ** 2 + fixed**2) * 0.5
+    return e["tune"] * work, np.sqrt((p["pf_weights"] * t["p_weights"]) ** 2 + fixed**2) * 0.5
 
 
 def _step_time(t: dict[str, Floats], p: dict[str, float], e: dict[str, Floats]) -> dict[str, Floats]:
-    """Calibrated parts of one decode step; multi-token acceptance divides all of them."""
-    low = np.where(t["bits"] < 6, p["bits4"], 1.0)
-    thin = np.where(t["bits"] < 6, p["mem4"], 1.0)
+    """Calibrated parts of one decode step; the tokens that a step yields divide `step`, and it alone.
+
+    Four-bit kernels of dense layers and eight-bit kernels of experts read slower than their bytes say.
+    """
+    four, eight = t["bits"] < 6, (t["bits"] >= 6) & (t["bits"] < 12)
+    low = np.where(four, p["bits4"], 1.0)
+    dense = np.where(four & (t["moe"] == 0), p["mem4"], 1.0)
+    routed = np.where(four, p["moe4"], np.where(eight, p["moe8"], 1.0))
     skew = p["skew"] ** t["ep_on"]
-    weights = thin * (p["mem_dense"] * t["t_dense"] + p["mem_moe"] * skew * t["t_moe"])
+    weights = dense * p["mem_dense"] * t["t_dense"] + routed * p["mem_moe"] * skew * t["t_moe"]
     memory = weights + p["mem_kv"] * t["t_kv"]
     hops = t["layers"] * t["multi"] * np.sqrt(np.maximum(np.log2(t["w"]), 0))
     compute = p["flop"] * low * t["t_flop"] + p["attn"] * t["t_attn"]
     comm = p["link"] * t["t_link"] + p["hop"] * 2 * hops * np.where(t["far"] > 0, p["far"], 1.0)
+    gate = e["layer_moe"] * skew * t["moe"] * (np.maximum(t["top_k"], 1.0) / 8) ** p["top_k"]
     fixed = (
-        (e["layer"] + e["layer_moe"] * skew * t["moe"]) * t["layers"] * t["hidden"] ** p["breadth"]
+        (e["layer"] + gate) * t["layers"] * t["hidden"] ** p["breadth"]
         + e["step"]
         + e["seq"] * t["b"] / np.where(t["dpa"] > 0, t["w"], 1.0)
     )
     core = np.sqrt(memory**2 + compute**2 + _TINY**2)
-    step = (e["tune"] * (core + comm) + fixed) / p["accept"] ** t["spec"]
+    tail = t["draft"] / t["layers"] * (core + comm) + t["draft"] * e["step"]
+    tokens = _accepted(p["accept"], t["draft"])
     return {
-        "step": step,
+        "step": (e["tune"] * (core + comm) + fixed + tail) / tokens,
+        "tokens": tokens,
         "weights": weights,
         "memory": memory,
         "compute": compute,
         "comm": comm,
         "fixed": fixed,
     }
+
+
+def _accepted(chance: float, draft: Floats) -> Floats:
+    """Mean tokens of a step with `draft` guesses, each right with `chance` if those before it are."""
+    a = min(chance, 0.98)
+    return np.asarray((1 - a ** (draft + 1)) / (1 - a))
 
 
 def parts(t: dict[str, Floats], engine: NDArray[np.intp], theta: Floats = THETA) -> dict[str, Floats]:
@@ -130,15 +154,18 @@ def parts(t: dict[str, Floats], engine: NDArray[np.intp], theta: Floats = THETA)
         own = [p[f"{name}:{x}"] for x in ENGINES]
         e[name] = np.array([*own, float(np.exp(np.mean(np.log(own))))])[engine]
     out = _step_time(t, p, e)
-    pf, prefill = _prefill_time(t, p, e)
-    mixed = e["tune"] * pf * (1 - t["disagg"])
-    inter = p["interfere"] * np.maximum(t["b"] - 1, 0) * mixed / t["osl"]
+    work, launch = _prefill_time(t, p, e)
+    prefill, whole_step = work + launch, out["step"] * out["tokens"]
+    others = np.maximum(t["b"] - 1, 0) * (1 - t["disagg"])
+    inter = p["interfere"] * others * (work + p["inter_fixed"] * launch) / t["osl"]
     tpot = out["step"] + inter
-    load = prefill * t["conc"] / t["np"] / (t["osl"] * tpot)
-    crowd = np.minimum(t["conc"] / t["np"], 4096) ** 0.8
-    wait = prefill * (p["queue"] * crowd + p["wait"] * np.minimum(load, 4.0))
-    hand = p["handover"] * t["disagg"] * (prefill + out["step"])
-    full = np.maximum(t["over"] - 1, 0) * tpot * t["osl"] * 0.5
-    ttft = e["first"] + prefill + out["step"] + wait + hand + full
-    more = {"prefill": prefill, "tpot": tpot, "ttft": ttft, "inter": inter, "wait": wait}
+    burst = work * np.minimum(t["conc"] / t["np"], 4096)
+    load = burst / (t["osl"] * tpot)
+    behind = np.maximum(1 - _SATURATED / np.maximum(load, _TINY), 0.0)
+    wait = burst * (p["queue"] + p["wait"] * load / (1 + load) + behind)
+    hand = p["handover"] * t["disagg"] * (prefill + whole_step)
+    admit = e["admit"] * whole_step
+    full = p["full"] * np.maximum(t["over"] - 1, 0) * tpot * t["osl"]
+    ttft = e["first"] + prefill + admit + wait + hand + full
+    more = {"prefill": prefill, "tpot": tpot, "ttft": ttft, "inter": inter, "wait": wait, "admit": admit}
     return out | more | {"load": load, "full": full, "hand": hand, "first": e["first"]}

@@ -33,6 +33,24 @@ def new_group_factor(residual: Floats, groups: NDArray[Any], coverage: float) ->
     return float(np.sqrt(share * ratio**2 * (1 + 1 / len(names)) + 1 - share))
 
 
+def best_for_new_group(loss: Floats, weights: Floats, groups: NDArray[Any]) -> int:
+    """Number of the candidate with the least mean loss, every group counting the same.
+
+    loss: (candidates, rows). Of equals the first.
+    """
+    names = np.unique(groups)
+    mean = np.stack([np.average(loss[:, groups == g], axis=1, weights=weights[groups == g]) for g in names])
+    return int(np.argmin(mean.mean(axis=0)))
+
+
+def new_group_share(coverage: float, groups: int) -> float:
+    """Share of the held-out residuals to cover, so that one more group is covered on average.
+
+    The usual conformal step from n to n + 1, softened: groups are few, their rows many.
+    """
+    return coverage + (1 - coverage) / (groups + 1)
+
+
 def row_weights(groups: NDArray[Any], values: Floats) -> Floats:
     """1/copies for rows that repeat another's values (n, k), times a mild group balance n^−1/2; mean 1."""
     _, place, counts = np.unique(np.round(values, 9), axis=0, return_inverse=True, return_counts=True)
@@ -40,12 +58,3 @@ def row_weights(groups: NDArray[Any], values: Floats) -> Floats:
     _, number = np.unique(groups, return_inverse=True)
     weights = weights / np.sqrt(np.bincount(number.ravel(), weights=weights)[number.ravel()])
     return np.asarray(weights / weights.mean())
-
-
-def group_offsets(residual: Floats, weights: Floats, groups: NDArray[Any]) -> Floats:
-    """Each row's group median of the residual, centred: what a new group cannot tell."""
-    out = np.zeros_like(residual)
-    for g in np.unique(groups):
-        rows = groups == g
-        out[rows] = weighted_quantile(residual[rows], weights[rows], 0.5)
-    return out - np.mean(out)

@@ -1,4 +1,4 @@
-"""Learners as choosers: the expected value under the predictive distribution, limit included."""
+"""Learners as choosers: the expected share of the best value, under errors that options share."""
 
 from collections.abc import Callable
 from copy import copy
@@ -8,16 +8,17 @@ import numpy as np
 
 from metainf.domain import BadInput
 from metainf.embed.columns import Columns
+from metainf.embed.layout import num
 from metainf.learn.forecast import Forecast, Learner
 from metainf.learn.serving import ServingLearner
+from metainf.learn.shared_error import Gambles, expected_share
 from metainf.learn.table import Table
 from metainf.learn.views import Floats, Options, View, budgets
 
 
 class Learnt:
-    """A learner as a chooser: expected value under the predictive distribution, limit included.
-
-    score = E[value] × P(limit ≤ budget), both lognormal. Told, only E[value] counts.
+    """A learner as a chooser. Under a limit it scores an option by the expected share of the best feasible
+    value (see `shared_error`); told what meets the limit, or without one, by the median value.
     """
 
     def __init__(self, make: Callable[[tuple[str, ...]], Learner]) -> None:
@@ -35,8 +36,12 @@ class Learnt:
             return np.repeat(value[:, None], allowed.shape[1], axis=1)
         middle = found.merged(forecast.log_median[self.view.limit])
         scale = found.merged(forecast.log_scale[self.view.limit])
-        gap = (np.log(allowed) - middle[:, None]) / np.maximum(scale, 1e-3)[:, None]
-        return value[:, None] + _log_normal_cdf(gap)
+        slope = found.merged(_slope(forecast, test, self.view))
+        scores, rng = np.empty(allowed.shape), np.random.default_rng(0)
+        for cell in found.cells:
+            options = Gambles(value[cell], middle[cell], np.maximum(scale[cell], 1e-3), slope[cell])
+            scores[cell] = expected_share(options, np.log(allowed[cell[0]]), rng)
+        return scores
 
 
 class Remembered:
@@ -97,7 +102,13 @@ def _log_value(forecast: Forecast, table: Table, view: View) -> Floats:
     return known[needed(view)[0]]
 
 
-def _log_normal_cdf(gap: Floats) -> Floats:
-    from scipy.special import log_ndtr
-
-    return np.asarray(log_ndtr(gap))
+def _slope(forecast: Forecast, table: Table, view: View) -> Floats:
+    """How far the log value falls where the log of the limit's metric rises by 1: by Little's law the
+    share of that metric in the end-to-end time for token rates, 0 for values of another kind."""
+    if view.value != "tokens_per_s_per_device" or view.limit is None:
+        return np.zeros(len(table))
+    if view.limit == "e2e_s" or "e2e_s" not in forecast.log_median:
+        return np.ones(len(table))
+    tokens = np.maximum(num(table.columns, "output_tokens", 2.0) - 1, 1.0)
+    share = np.exp(forecast.log_median[view.limit] - forecast.log_median["e2e_s"]) * tokens
+    return np.asarray(np.clip(share, 0.0, 1.0))

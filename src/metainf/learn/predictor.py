@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
-from metainf.embed.layout import num
+from metainf.embed.layout import num, whole
 from metainf.embed.physics import stated_load, terms
 from metainf.learn import effects, images
 from metainf.learn.artifact import Artifact
@@ -113,7 +113,7 @@ class TrainedPredictor:
     def columns(self, model: Model, workload: Workload, pairs: Pairs) -> Columns:
         """Feature columns of the pairs. Raises NotSupported for what cannot be predicted."""
         self.require(model, workload)
-        return columns([model], [workload], [pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        return whole(columns([model], [workload], [pair[0] for pair in pairs], [pair[1] for pair in pairs]))
 
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
         """Forecasts of all pairs by the learners that fit the question."""
@@ -174,7 +174,7 @@ class TrainedPredictor:
         return nearest(self._index, self.columns(model, workload, pairs), float(load))
 
     def importance(self) -> list[tuple[str, str, float]]:
-        """(target, feature, share of total gain) of the learned corrections, largest first."""
+        """(target, cause, share): what makes the time, and which runs correct it; largest first."""
         return [
             (f"{target}, {side} never seen", name, share)
             for side, learner in self.learners.items()
@@ -185,15 +185,14 @@ class TrainedPredictor:
 def blend(
     model: Forecast, hardware: Forecast, new_model: NDArray[np.bool_], new_device: NDArray[np.bool_]
 ) -> Forecast:
-    """The model-side learner where only the model is new, the hardware-side one where only the device is;
-    their mean otherwise, with errors added where both are new and the smaller error where none is."""
+    """The model-side learner where only the model is new, the hardware-side one where the model is known
+    (it alone learns from runs of the model), their mean with added errors where both are new. Where both
+    are known, the smaller error."""
     middle, scale = {}, {}
     for metric in model.log_median:
         m, h = model.log_median[metric], hardware.log_median[metric]
         s, t = model.log_scale[metric], hardware.log_scale[metric]
-        middle[metric] = np.where(
-            new_model & ~new_device, m, np.where(new_device & ~new_model, h, (m + h) / 2)
-        )
+        middle[metric] = np.where(new_model & ~new_device, m, np.where(new_model, (m + h) / 2, h))
         both = np.where(new_model, np.hypot(s, t), np.minimum(s, t))
         scale[metric] = np.where(new_model & ~new_device, s, np.where(new_device & ~new_model, t, both))
     return Forecast(middle, scale, (model.p_ok + hardware.p_ok) / 2, model.basis)
