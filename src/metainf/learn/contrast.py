@@ -78,10 +78,11 @@ def alike(runs: Runs, apart: Floats) -> tuple[Numbers, Numbers]:
 def history(table: Table, view: View) -> History:
     """What a table measures under a view, repeats merged. Raises BadInput where it offers no choice.
 
-    Without a limit the value stands in its place.
+    Cells of one option count too: they tell what a method measures elsewhere. Without a limit the value
+    stands in its place.
     """
-    found = options(table, view)
-    if not len(found.value):
+    found = options(table, view, least=1)
+    if len(found.value) == len(found.cells):
         raise BadInput(
             f"expected cells with several options that measure {view.name}, found none among {len(table)} "
             "rows: import some"

@@ -99,8 +99,9 @@ def load_of(table: Table) -> Floats:
     return np.where(np.isfinite(concurrency), concurrency, table.columns["batch_size"])
 
 
-def options(table: Table, view: View) -> Options:
-    """The choices that a table holds under a view. Cells with too few options are left out."""
+def options(table: Table, view: View, least: int | None = None) -> Options:
+    """The choices that a table holds under a view. Cells with fewer options than `least` are left out: by
+    default those with nothing to choose (below two, below four where load and devices are free)."""
     value = value_of(table, view)
     limit = table.metrics[view.limit] if view.limit else np.zeros(len(table))
     rows = np.flatnonzero(np.isfinite(value) & np.isfinite(limit) & table.ok & _wanted(table, view))
@@ -121,7 +122,7 @@ def options(table: Table, view: View) -> Options:
     sizes: dict[str, int] = {}
     for cell, _ in members:
         sizes[cell] = sizes.get(cell, 0) + 1
-    least = 4 if view.limit else 2
+    least = least or (4 if view.limit else 2)
     kept = sorted(key for key in members if sizes[key[0]] >= least)
     number = {cell: place for place, cell in enumerate(dict.fromkeys(cell for cell, _ in kept))}
     groups = tuple(np.array(members[key], dtype=np.intp) for key in kept)
