@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from campaigns import HEAD, campaign_rows
 from monotone import monotone_rows
 
 from metainf.api import choosing
@@ -215,6 +216,13 @@ PAGE = """# What is predicted beyond measured serving times
 Written by `python benchmarks/bench_gaps.py --store HISTORY --write docs/gaps.md`; no number is typed by
 hand. Widths are of 90 % intervals. HISTORY holds the public records.
 
+## Campaigns that taught nothing
+
+Time per output token of the shipped predictor on sources of which no run took part in the fit of the serving
+learners: other people's engines, prompts and ways of measuring. *Never seen* models are in no run of the fit.
+A ratio below 1 says that the prediction is too fast: the fit knows tuned engines of 2025 and 2026.
+{campaigns}
+
 ## Energy
 
 A device draws a constant share of its TDP and a share that saturates with the work per second. Costs are
@@ -274,6 +282,7 @@ def main() -> None:
     history = table(open_store(options.store, create=False).query())
     spans = ("runs", "measured", "from ... to", "predicted", "width", "inside")
     parts = {
+        "campaigns": lines(HEAD, campaign_rows(history, predictor)),
         "energy": lines(
             ("what", "runs", "groups", "mean APE", "median APE", "90 % covers"),
             energy_rows(history, predictor),
