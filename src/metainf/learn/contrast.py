@@ -31,8 +31,8 @@ _TREES = {
 }  # fmt: skip
 _FOREST = {
     "max_depth": 12, "eta": 1.0, "subsample": 0.63, "colsample_bynode": 0.3, "lambda": 0.3,
-    "min_child_weight": 1.0, "tree_method": "hist", "max_bin": 64,
-    "base_score": 0.0, "nthread": 1,
+    "min_child_weight": 1.0, "tree_method": "hist", "max_bin": 64, "base_score": 0.0, "nthread": 1,
+    "grow_policy": "lossguide", "max_leaves": 64,
 }  # fmt: skip
 
 

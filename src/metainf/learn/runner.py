@@ -20,7 +20,6 @@ from metainf.learn.forecast import Learner
 from metainf.learn.splits import By, Fold, folds
 from metainf.learn.table import Table
 from metainf.learn.views import (
-    PEER,
     Options,
     Rules,
     Score,
@@ -65,11 +64,11 @@ class Task:
         digest = hashlib.blake2b(code_hash().encode(), digest_size=16)
         names = [entry.name for entry in self.entries], [name for name, _ in self.predictors]
         digest.update(repr((self.source, self.by, self.most_folds, self.views, names)).encode())
-        for key in ("cell", "method", *PEER):
-            if key in self.rows.keys:
-                digest.update(self.rows.keys[key].tobytes())
-        for values in self.rows.metrics.values():
-            digest.update(values.tobytes())
+        told = {"columns": self.rows.columns, "keys": self.rows.keys, "metrics": self.rows.metrics}
+        for part, columns in told.items():
+            for name in sorted(columns):
+                digest.update(f"{part} {name}".encode() + np.ascontiguousarray(columns[name]).tobytes())
+        digest.update(self.rows.ok.tobytes())
         return digest.hexdigest()
 
 

@@ -54,7 +54,8 @@ def folds(table: Table, by: By, most: int | None = None) -> Iterator[Fold]:
 
 
 def _by_time(table: Table, twins: NDArray[Any]) -> Iterator[Fold]:
-    """One fold: about the last fifth of the dated rows, cut between two dates; cells stay whole."""
+    """One fold: about the last fifth of the dated rows, cut between two dates; cells stay whole and rows
+    without a date, which may be later ones, teach nothing."""
     dates = table.keys["date"]
     dated = dates != ""
     if len(np.unique(dates[dated])) < 2:
@@ -66,7 +67,7 @@ def _by_time(table: Table, twins: NDArray[Any]) -> Iterator[Fold]:
     late = dated & (dates >= cut)
     held = np.isin(table.keys["cell"], table.keys["cell"][late])
     fold = _fold(f"from {cut}", late, twins)
-    yield Fold(fold.name, fold.train[~held[fold.train]], fold.test)
+    yield Fold(fold.name, fold.train[~held[fold.train] & dated[fold.train]], fold.test)
 
 
 def _fold(name: str, test: NDArray[np.bool_], twins: NDArray[Any]) -> Fold:
