@@ -145,7 +145,11 @@ def test_speculation_pays_alone_and_less_in_a_crowd(ask: effects.Ask, algorithm:
         )
         gains.append(value(plain, "tpot_s") / value(with_it, "tpot_s"))
         assert with_it.log_scale["tpot_s"][0] > plain.log_scale["tpot_s"][0]
-        assert value(with_it, "ttft_s") == pytest.approx(value(plain, "ttft_s"))
+        first, whole = (value(with_it, name) / value(plain, name) for name in ("ttft_s", "tpot_s"))
+        if load < 512:
+            assert first == pytest.approx(1), "nothing waits"
+        else:
+            assert (first - 1) * (whole - 1) >= 0, "who waits for a place waits as long as others decode"
         assert value(with_it, "output_tokens_per_s") / value(plain, "output_tokens_per_s") > min(1, gains[-1])
     assert gains[0] > 1.1 and gains[0] > gains[2]
 

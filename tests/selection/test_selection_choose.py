@@ -68,10 +68,10 @@ def test_chance_of_meeting_a_bound_follows_the_interval() -> None:
     assert upper.p_feasible == pytest.approx(0.95)
 
 
-def test_score_is_chance_times_expected_throughput() -> None:
+def test_score_is_chance_times_throughput_that_spread_does_not_reward() -> None:
     found = ask({("a", 1): prediction(100, p_ok=0.8)}, Objective(aim="throughput"), {"a": 1.0}).ranked[0]
     sigma = math.log(1.3) / 1.6448536
-    assert found.score == pytest.approx(0.8 * 100 * math.exp(sigma**2 / 2))
+    assert found.score == pytest.approx(0.8 * 100 * math.exp(-(sigma**2) / 2))
 
 
 def test_job_budget_is_price_times_runtime() -> None:

@@ -53,6 +53,8 @@ class Question:
     def __post_init__(self) -> None:
         if self.top < 1:
             raise BadInput(f"expected at least 1 answer, found {self.top}")
+        if self.explain is not None and self.explain < 0:
+            raise BadInput(f"expected a number of answers to explain, found {self.explain}")
 
 
 def select(question: Question) -> Selection:
@@ -83,6 +85,8 @@ def size(question: Question, rate_per_s: float, percentile: str | None = None) -
 
     _need_tokens(question)
     subject, work = _parts(question)
+    if work.concurrency is None and work.batch_size is None:
+        raise BadInput("expected the concurrency that one replica is sized for, found none: --concurrency")
     predictor = load_predictor(question.predictor)
     predictor.require(subject, work)
     if percentile not in (None, "p50", "p90", "p95", "p99"):
@@ -248,6 +252,8 @@ def _explained(
     predictor: "TrainedPredictor", found: Selection, some: tuple[Candidate, ...]
 ) -> tuple[Candidate, ...]:
     """The candidates with their reasons and nearest records."""
+    if not some:
+        return ()
     pairs = [(candidate.hardware, candidate.method) for candidate in some]
     reasons = predictor.explain(found.model, found.workload, pairs)
     nearest = predictor.nearest(found.model, found.workload, pairs)

@@ -48,11 +48,14 @@ class Hub:
         if any(environment.get(name, "0").lower() not in ("", "0", "false", "no") for name in OFFLINE):
             return None
         endpoint = (environment.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        if urlsplit(endpoint).scheme not in ("http", "https") or not urlsplit(endpoint).netloc:
+        if not _is_address(endpoint):
             raise BadInput(
                 f"HF_ENDPOINT: expected an address such as https://huggingface.co, found {endpoint!r}"
             )
-        return cls(endpoint, _cache_folder(environment), environment.get("HF_TOKEN") or None)
+        token = (environment.get("HF_TOKEN") or "").strip()
+        if not (token.isascii() and token.isprintable()):
+            raise BadInput("HF_TOKEN: expected printable ASCII characters, found others: set it anew")
+        return cls(endpoint, _cache_folder(environment), token or None)
 
     @property
     def name(self) -> str:
@@ -181,3 +184,11 @@ def _cache_folder(environment: Mapping[str, str]) -> Path:
 
 
 __all__ = ["Hub", "HubError", "head_size", "looks_like_repository", "small_files"]
+
+
+def _is_address(endpoint: str) -> bool:
+    try:
+        parts = urlsplit(endpoint)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)

@@ -87,6 +87,8 @@ class _SameHost(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         found: Any = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if found is not None and self._token and urlsplit(newurl).netloc == self._host:
+        new, old = urlsplit(newurl), urlsplit(req.full_url)
+        kept = new.netloc == self._host and new.scheme in ("https", old.scheme)
+        if found is not None and self._token and kept:
             found.add_unredirected_header("Authorization", f"Bearer {self._token}")
-        return found if found is None or urlsplit(newurl).scheme in ("http", "https") else None
+        return found if found is None or new.scheme in ("http", "https") else None

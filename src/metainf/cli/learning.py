@@ -7,19 +7,15 @@ from typing import Annotated
 import typer
 
 from metainf.cli.names import hardware_names, model_names
-from metainf.cli.options import MODEL_HELP, Offline, WorkloadName
+from metainf.cli.options import MODEL_HELP, Json, Offline, Predictor, Store, WorkloadName
 from metainf.cli.progress import spinner
 from metainf.cli.show import print_json, table
 
-Store = Annotated[
-    str | None, typer.Option("--store", help="SQLite file or database URL.", envvar="METAINF_STORE")
-]
 CHOOSER_COLUMNS = (
     "name", "regret", "regret_low", "regret_high", "regret_told", "top1_clear", "f1_clear", "gap",
     "infeasible", "acceleration",
 )  # fmt: skip
 ERROR_COLUMNS = ("source", "by", "learner", "metric", "rows", "median_ape", "coverage", "width")
-Json = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +74,9 @@ def evaluate(
         sources=source or (), by=by or ("model", "hardware"), choosers=chooser or (), quality=quality,
         most_folds=most_folds, jobs=jobs, resume=resume,
     )  # fmt: skip
-    result = api.evaluate(api.store(store), plan, partial(typer.echo, err=True), text, peer)
+    if report is not None and not report.absolute().parent.is_dir():
+        raise typer.BadParameter(f"expected a folder at {report.absolute().parent}", param_hint="--report")
+    result = api.evaluate(api.store(store, create=False), plan, partial(typer.echo, err=True), text, peer)
     if report:
         api.write_report(result, report, plots)
     elif plots:
@@ -98,9 +96,7 @@ def evaluate(
 
 
 def importance(
-    predictor: Annotated[
-        Path | None, typer.Option(help="A trained predictor; the shipped one by default.")
-    ] = None,
+    predictor: Predictor = None,
     plot: Annotated[Path | None, typer.Option(help="Write a picture here (.png, .svg).")] = None,
     json: Json = False,
 ) -> None:

@@ -58,7 +58,16 @@ def forecast(columns: Columns, ask: Ask, measured: frozenset[str] = frozenset())
         found = _speculating(found, gain(asked, found.basis))
     if capped.any() or open_loop.any():
         found = _queued(found, np.where(capped, stated, np.nan), np.where(open_loop, rate, np.nan), cap)
-    return found
+    return _offered(found, np.where(np.isfinite(rate), rate, np.inf))
+
+
+def _offered(found: Forecast, rate: Floats) -> Forecast:
+    """No more is served than is asked for."""
+    median = dict(found.log_median)
+    served = np.minimum(median["requests_per_s"], np.log(rate))
+    median["output_tokens_per_s"] = median["output_tokens_per_s"] + served - median["requests_per_s"]
+    median["requests_per_s"] = served
+    return Forecast(median, found.log_scale, found.p_ok, found.basis)
 
 
 def without_guesses(columns: Columns, measured: frozenset[str]) -> Columns:
@@ -175,7 +184,9 @@ def _speculating(found: Forecast, won: Gain) -> Forecast:
     per_token["t_moe"] = t["t_moe"] * more_experts(t, won.positions) / won.tokens
     per_token |= {name: t[name] * won.positions / won.tokens for name in ("t_flop", "t_attn")}
     changed = Forecast(median, scale, found.p_ok, t | per_token)
-    return _retimed(changed, first + rest * factor)
+    later = first * (1 + t["full"] / t["ttft"] * (factor - 1))
+    median["ttft_s"] = np.log(later)
+    return _retimed(changed, later + rest * factor)
 
 
 def _queued(found: Forecast, in_flight: Floats, rate: Floats, cap: Floats) -> Forecast:

@@ -120,11 +120,7 @@ class TrainedPredictor:
         found = self.columns(model, workload, pairs)
         if self.images is not None and draws(model):
             return self.images.forecast(found)
-        new_model = np.full(len(pairs), catalog.model_group(model.name) not in self.known["model"])
-        devices, place = np.unique(found["device"], return_inverse=True)
-        new_device = np.array([name not in self.known["hardware"] for name in devices.tolist()])[
-            place.ravel()
-        ]
+        new_model, new_device = self._novel(model, found)
 
         def ask(asked: Columns) -> Forecast:
             by_side = self._sides(asked)
@@ -132,6 +128,13 @@ class TrainedPredictor:
 
         joint = effects.forecast(found, ask, self.speculative)
         return self.energy.add(found, joint) if self.energy is not None else joint
+
+    def _novel(self, model: Model, found: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Whether the model, and whether each row's device, are in no run of the fit."""
+        devices, place = np.unique(found["device"], return_inverse=True)
+        unseen = np.array([name not in self.known["hardware"] for name in devices.tolist()], dtype=np.bool_)
+        new_model = catalog.model_group(model.name) not in self.known["model"]
+        return np.full(len(place.ravel()), new_model), unseen[place.ravel()]
 
     def _sides(self, found: Columns) -> dict[Unseen, Forecast]:
         """Forecasts of both serving learners, which share terms and failures where these are the same."""
@@ -153,24 +156,23 @@ class TrainedPredictor:
         rows = [{name: values[i : i + 1] for name, values in asked.items()} for i in range(len(pairs))]
         if self.images is not None and draws(model):
             return [self.images.explain(row) for row in rows]
-        side = self.learners["hardware"]
-        told = side.explain(effects.without_guesses(asked, self.speculative))
-        return [
-            effects.told(row, side.forecast, self.speculative)
-            + tuple(
-                f"{phrase}: {np.expm1(amount):+.0%} of the time"
-                if phrase.startswith("learned")
-                else f"{phrase}: {-np.expm1(-amount):.0%} of the time"
-                for phrase, amount in one
-            )
-            for row, one in zip(rows, told, strict=True)
-        ]
+        new_model, new_device = self._novel(model, asked)
+        plain = effects.without_guesses(asked, self.speculative)
+        told = {name: learner.explain(plain) for name, learner in self.learners.items()}
+        found = []
+        for i, row in enumerate(rows):
+            side: Unseen = "model" if new_model[i] and not new_device[i] else "hardware"
+            effect = effects.told(row, self.learners[side].forecast, self.speculative)
+            found.append(effect + tuple(_phrase(*reason) for reason in told[side][i]))
+        return found
 
     def nearest(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
         """The measured records closest to each pair, in words with their ids; none for pictures."""
         if draws(model):
             return [() for _ in pairs]
-        load = workload.concurrency or workload.batch_size or 1.0
+        load = workload.concurrency or workload.batch_size
+        if load is None:
+            load = float(self.forecast(model, workload, pairs[:1]).basis["conc"][0])
         return nearest(self._index, self.columns(model, workload, pairs), float(load))
 
     def importance(self) -> list[tuple[str, str, float]]:
@@ -180,6 +182,13 @@ class TrainedPredictor:
             for side, learner in self.learners.items()
             for target, name, share in learner.importance()
         ]
+
+
+def _phrase(cause: str, amount: float) -> str:
+    """One reason in words; `amount` in log units."""
+    if cause.startswith("learned"):
+        return f"{cause}: {np.expm1(amount):+.0%} of the time"
+    return f"{cause}: {-np.expm1(-amount):.0%} of the time"
 
 
 def blend(

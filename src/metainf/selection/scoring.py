@@ -6,9 +6,9 @@ every limit carries the probability that it is met:
 
     p_feasible = p_ok × Π P(limit met)        score = p_feasible × value
 
-The product takes the limits as independent given that the method runs. `value` is E[X] for throughput
-and the reciprocal of an expectation where less is better (1 / E[latency], 1 / E[dollars per unit]), so
-an uncertain latency or cost is never rewarded for being uncertain.
+The product takes the limits as independent given that the method runs. `value` is the reciprocal of an
+expectation of what is spent (seconds, dollars or joules per unit of work: 1 / E[1 / throughput] too), so
+that nothing is rewarded for being uncertain.
 """
 
 import math
@@ -132,9 +132,9 @@ class Pool:
         """What the objective's aim is worth, more is better; NaN where it cannot be told."""
         aim = self.objective.aim
         if aim == "throughput":
-            return self.units_per_s.mean()
+            return 1 / self.units_per_s.inverse().mean()
         if aim == "throughput_per_dollar":
-            return self.units_per_s.mean() * SECONDS_PER_HOUR / self.usd_per_hour
+            return SECONDS_PER_HOUR / (self.units_per_s.inverse().mean() * self.usd_per_hour)
         if aim == "cost":
             return 1 / self.usd_per_unit.mean()
         if aim == "energy":

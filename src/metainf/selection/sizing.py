@@ -18,7 +18,17 @@ from typing import Literal
 import numpy as np
 from pydantic import Field, PositiveFloat, PositiveInt
 
-from metainf.domain import Batching, Frozen, Hardware, Method, Model, NoFeasible, Objective, Workload
+from metainf.domain import (
+    BadInput,
+    Batching,
+    Frozen,
+    Hardware,
+    Method,
+    Model,
+    NoFeasible,
+    Objective,
+    Workload,
+)
 from metainf.selection.outlook import ask
 from metainf.selection.predictor import Forecaster, MethodsFor, Predictor, Priced
 from metainf.selection.scoring import Pool
@@ -26,6 +36,7 @@ from metainf.selection.spread import Floats
 
 Latency = Literal["ttft", "tpot", "e2e"]
 LIMITS = ("max_usd_per_hour", "max_ttft_s", "max_tpot_s", "max_e2e_s")
+UNSIZED = ("max_usd", "min_requests_per_s", "min_quality_recovery")
 SHARES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 
 
@@ -75,6 +86,8 @@ def size(
     priced = [(machine, method, price) for machine, price in hardware for method in methods_for(machine)]
     pairs = [(machine, method) for machine, method, _ in priced]
     prices = [price for _, _, price in priced]
+    if other := [name for name in UNSIZED if getattr(objective, name) is not None]:
+        raise BadInput(f"sizing takes {', '.join(LIMITS)} as limits, found {', '.join(other)}: leave it out")
     if not pairs:
         raise NoFeasible(f"no engine proposes a method for {model.name}: expected at least one candidate")
     usd = np.array([math.nan if price is None else price for price in prices], dtype=np.float64)
