@@ -151,6 +151,12 @@ def test_the_new_is_less_certain(learner: DrawingLearner) -> None:
     assert widths[0] < widths[1]
 
 
+def test_shares_of_the_features_are_whole_and_name_what_matters(learner: DrawingLearner) -> None:
+    for shares in learner.leans.values():
+        assert sum(shares.values()) == pytest.approx(1) and min(shares.values()) >= 0
+    assert any("compile" in name for name in learner.leans["SHAP values"])
+
+
 def test_an_unknown_denoiser_or_device_is_unknown(learner: DrawingLearner) -> None:
     job, method = Workload(batch_size=1, steps=20), Method(engine="diffusers", techniques=(HALF,))
     bare = Model(name="bare", modality="image")

@@ -36,6 +36,7 @@ _BOOST = {
     "subsample": 0.7, "colsample_bytree": 0.6, "min_child_weight": 0.0, "max_bin": 64, "nthread": 1,
     "tree_method": "hist", "base_score": 0.0,
 }  # fmt: skip
+MOST_LEANED = 20
 _PLAIN: dict[str, NDArray[Any]] = {
     "compile": np.array([0.0]), "fused_qkv": np.array([0.0]), "weight_format": np.array([""]),
     "weight_bits": np.array([16.0]), "activation_bits": np.array([16.0]), "memory_mode": np.array([""]),
@@ -71,6 +72,7 @@ class DrawingLearner:
         self.ridge = Ridge.fit(x, y - base, weights)
         self.booster = _boost(x, y - base - self.ridge.predict(x), weights)
         self._trees = trees.Trees(self.booster)
+        self.leans = self._leaning(x, list(drawing.facts(data.columns, p)))
         groups_of = groups_by_side(data)
         self.known = {side: frozenset(np.unique(groups_of[side]).tolist()) for side in SIDES[:2]}
         self.quantile = {}
@@ -83,6 +85,23 @@ class DrawingLearner:
         draws = table.take(np.flatnonzero(drawing.known(table.columns)))
         self.failures = Failures.fit(draws, _memory(draws.columns, drawing.picture(draws.columns)))
         return self
+
+    def _leaning(self, x: Floats, facts: list[str]) -> dict[str, dict[str, float]]:
+        """Shares of the correction's features, largest first: total gain of the trees' splits, and mean
+        absolute SHAP value of ridge and trees together over the runs."""
+        names = [*facts, *self.words]
+        linear = (x - x.mean(axis=0)) * self.ridge.slopes
+        shap = np.abs(linear + self._trees.contributions(x.astype(np.float32))[:, :-1]).mean(axis=0)
+        gain = np.zeros(len(names))
+        pairs = self._trees.gain()
+        gain[pairs[:, 0].astype(int)] = pairs[:, 1]
+        found = {}
+        for kind, sizes in (("gain of splits", gain), ("SHAP values", shap)):
+            shares = sizes / max(float(sizes.sum()), 1e-12)
+            order = np.argsort(-shares, kind="stable")[:MOST_LEANED]
+            first = {names[i]: float(shares[i]) for i in order.tolist() if shares[i] > 0}
+            found[kind] = first | {"everything else": max(float(shares.sum()) - sum(first.values()), 0.0)}
+        return found
 
     def _fit_memory(self, table: Table) -> None:
         """Level and log scale of measured memory against the arithmetic of weights and working space."""
@@ -182,6 +201,7 @@ class DrawingLearner:
             "power_scale": self.power_scale,
             "quantile": self.quantile,
             "memory": self.memory,
+            "leans": self.leans,
             "known": {side: sorted(names) for side, names in self.known.items()},
             "failures": vars(self.failures),
         }
@@ -199,6 +219,7 @@ class DrawingLearner:
             self.quantile = {side: float(state["quantile"][side]) for side in SIDES}
             self.known = {side: frozenset(state["known"][side]) for side in SIDES[:2]}
             self.memory = {name: float(state["memory"][name]) for name in ("level", "scale")}
+            self.leans = {kind: dict(shares) for kind, shares in state["leans"].items()}
             self.failures = Failures(**state["failures"])
             self.booster = boosters["time"]
         except (KeyError, TypeError, ValueError) as error:

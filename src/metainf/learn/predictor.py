@@ -177,11 +177,12 @@ class TrainedPredictor:
 
     def importance(self) -> list[tuple[str, str, float]]:
         """(target, cause, share): what makes the time, and which runs correct it; largest first."""
+        drawn = self.images.leans if self.images is not None else {}
         return [
             (f"{target}, {side} never seen", name, share)
             for side, learner in self.learners.items()
             for target, name, share in learner.importance()
-        ]
+        ] + [(f"time of an image, {kind}", *one) for kind, shares in drawn.items() for one in shares.items()]
 
 
 def _phrase(cause: str, amount: float) -> str:
