@@ -177,12 +177,15 @@ class TrainedPredictor:
 
     def importance(self) -> list[tuple[str, str, float]]:
         """(target, cause, share): what makes the time, and which runs correct it; largest first."""
-        drawn = self.images.leans if self.images is not None else {}
-        return [
+        found = [
             (f"{target}, {side} never seen", name, share)
             for side, learner in self.learners.items()
             for target, name, share in learner.importance()
-        ] + [(f"time of an image, {kind}", *one) for kind, shares in drawn.items() for one in shares.items()]
+        ]
+        for kind, shares in self.images.leans.items() if self.images is not None else ():
+            ordered = sorted(shares.items(), key=lambda pair: -pair[1])
+            found += [(f"time of an image, {kind}", name, share) for name, share in ordered]
+        return found
 
 
 def _phrase(cause: str, amount: float) -> str:
