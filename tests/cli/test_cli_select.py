@@ -106,7 +106,8 @@ def test_the_picture_is_drawn(tmp_path: Path) -> None:
 def test_importance_shares_add_up() -> None:
     rows = answer("importance")
     for target in {row["target"] for row in rows}:
-        assert sum(row["share"] for row in rows if row["target"] == target) == pytest.approx(1)
+        shares = [row["share"] for row in rows if row["target"] == target]
+        assert sum(shares) == pytest.approx(1) and shares == sorted(shares, reverse=True)
 
 
 def test_an_error_is_one_sentence_with_exit_code_2() -> None:

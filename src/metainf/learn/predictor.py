@@ -183,9 +183,9 @@ class TrainedPredictor:
             for target, name, share in learner.importance()
         ]
         for kind, shares in self.images.leans.items() if self.images is not None else ():
-            ordered = sorted(shares.items(), key=lambda pair: -pair[1])
-            found += [(f"time of an image, {kind}", name, share) for name, share in ordered]
-        return found
+            found += [(f"time of an image, {kind}", name, share) for name, share in shares.items()]
+        place = {target: i for i, target in enumerate(dict.fromkeys(row[0] for row in found))}
+        return sorted(found, key=lambda row: (place[row[0]], -row[2]))
 
 
 def _phrase(cause: str, amount: float) -> str:
