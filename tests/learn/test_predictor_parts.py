@@ -89,3 +89,20 @@ def test_published_acceptance_answers_for_unmeasured_speculation() -> None:
 
 def test_the_test_tables_have_no_energy() -> None:
     assert not np.isfinite(many().metrics["energy_j_per_token"]).any()
+
+
+def test_pairs_of_equal_columns_share_a_forecast_and_every_pair_gets_its_own() -> None:
+    predictor = TrainedPredictor(parts(energy=JOULES))
+    methods = [
+        Method(engine=engine, techniques=(Precision(dtype="bf16"), *more))
+        for engine in ("vllm", "sglang", "tensorrt-llm")
+        for more in ((), (Speculative(algorithm="ngram", tokens=3),), (Speculative(algorithm="eagle3"),))
+    ]
+    pairs = [(H100, method) for method in [*methods, *reversed(methods), methods[4].model_copy()]]
+    together = predictor.forecast(LLAMA, CHAT, pairs)
+    for row, pair in enumerate(pairs):
+        alone = predictor.forecast(LLAMA, CHAT, [pair])
+        for metric, values in alone.log_median.items():
+            assert together.log_median[metric][row] == pytest.approx(values[0], abs=1e-5), metric
+            assert together.log_scale[metric][row] == pytest.approx(alone.log_scale[metric][0], abs=1e-5)
+        assert together.p_ok[row] == pytest.approx(alone.p_ok[0])

@@ -115,9 +115,13 @@ class Kin:
             if pool is None:
                 continue
             rows = np.flatnonzero(where.pool == name)
-            parts = _kernels(where.take(rows), pool.where)
+            first, place = _distinct(where, rows)
+            asked = where.take(first)
+            kept = _related(asked, pool.where)
+            parts = _kernels(asked, pool.where.take(kept))
             for target in targets:
-                found[target][rows] = np.stack([part @ pool.weights[target] for part in parts], axis=1)
+                said = np.stack([part @ pool.weights[target][kept] for part in parts], axis=1)
+                found[target][rows] = said[place]
         return found
 
     def sizes(self, target: str) -> Floats:
@@ -145,6 +149,24 @@ def _spelt(where: Relations) -> list[list[str]]:
     return [
         [names[code] for names, code in zip(where.names, row, strict=True)] for row in where.labels.tolist()
     ]
+
+
+def _distinct(where: Relations, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The first of the rows at each place, and the place of each row."""
+    keys = np.ascontiguousarray(np.concatenate([where.labels[rows], where.points[rows]], axis=1))
+    whole = keys.view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel()
+    _, first, place = np.unique(whole, return_index=True, return_inverse=True)
+    return rows[first], place.ravel()
+
+
+def _related(asked: Relations, known: Relations) -> NDArray[np.intp]:
+    """Runs that share the model, the build or the kind with one asked about; the others say nothing."""
+    kept = np.zeros(len(known.points), dtype=np.bool_)
+    for side in range(len(REASONS)):
+        names = {asked.names[side][code] for code in np.unique(asked.labels[:, side]).tolist()}
+        shared = [code for code, name in enumerate(known.names[side]) if name in names]
+        kept |= np.isin(known.labels[:, side], shared)
+    return np.flatnonzero(kept)
 
 
 def _kernels(a: Relations, b: Relations) -> list[Floats]:

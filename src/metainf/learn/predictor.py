@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metainf import catalog
 from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Prediction, Workload
-from metainf.embed.columns import Columns, columns
+from metainf.embed.columns import Columns, columns, distinct
 from metainf.embed.layout import num, whole
 from metainf.embed.physics import stated_load, terms
 from metainf.learn import effects, images
@@ -116,7 +116,17 @@ class TrainedPredictor:
         return whole(columns([model], [workload], [pair[0] for pair in pairs], [pair[1] for pair in pairs]))
 
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
-        """Forecasts of all pairs by the learners that fit the question."""
+        """Forecasts of all pairs by the learners that fit the question; pairs of equal columns share one."""
+        self.require(model, workload)
+        first, kind = distinct([pair[0] for pair in pairs], [pair[1] for pair in pairs])
+        found = self._forecast(model, workload, [pairs[i] for i in first.tolist()])
+        return Forecast(
+            {name: values[kind] for name, values in found.log_median.items()},
+            {name: values[kind] for name, values in found.log_scale.items()},
+            found.p_ok[kind],
+        )
+
+    def _forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
         found = self.columns(model, workload, pairs)
         if self.images is not None and draws(model):
             return self.images.forecast(found)
@@ -172,7 +182,7 @@ class TrainedPredictor:
             return [() for _ in pairs]
         load = workload.concurrency or workload.batch_size
         if load is None:
-            load = float(self.forecast(model, workload, pairs[:1]).basis["conc"][0])
+            load = float(self._forecast(model, workload, pairs[:1]).basis["conc"][0])
         return nearest(self._index, self.columns(model, workload, pairs), float(load))
 
     def importance(self) -> list[tuple[str, str, float]]:
