@@ -170,8 +170,9 @@ def _serving(side: Literal["model", "hardware"], residual: bool) -> Chooser:
 
 
 def side_of(by: By) -> Literal["model", "hardware"]:
-    """The side of a setting that a split never shows."""
-    return "hardware" if by == "hardware" else "model"
+    """The learner that the predictor asks under a split: where the model is known, the one that learns from
+    its runs."""
+    return "model" if by == "model" else "hardware"
 
 
 PEER_ENTRY = Entry(NAME, "peer", PeerChooser, "rules")

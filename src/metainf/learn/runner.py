@@ -18,7 +18,7 @@ from metainf.learn.accuracy import accuracy
 from metainf.learn.contest import Entry
 from metainf.learn.forecast import Learner
 from metainf.learn.splits import By, Fold, folds
-from metainf.learn.table import Table
+from metainf.learn.table import TEXTS, Table
 from metainf.learn.views import (
     Options,
     Rules,
@@ -64,7 +64,10 @@ class Task:
         digest = hashlib.blake2b(code_hash().encode(), digest_size=16)
         names = [entry.name for entry in self.entries], [name for name, _ in self.predictors]
         digest.update(repr((self.source, self.by, self.most_folds, self.views, names)).encode())
-        told = {"columns": self.rows.columns, "keys": self.rows.keys, "metrics": self.rows.metrics}
+        keys = {name: column for name, column in self.rows.keys.items() if name not in TEXTS}
+        if any("text" in name for name in names[0]):
+            digest.update(repr([self.rows.keys[name].tolist() for name in TEXTS]).encode())
+        told = {"columns": self.rows.columns, "keys": keys, "metrics": self.rows.metrics}
         for part, columns in told.items():
             for name in sorted(columns):
                 digest.update(f"{part} {name}".encode() + np.ascontiguousarray(columns[name]).tobytes())
