@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -209,12 +211,25 @@ def run_all(tasks: Sequence[Task], jobs: int, ledger: Ledger, tell: Progress) ->
     return {key: ledger.done[key] for key in keys}
 
 
+def follow(parent: int) -> None:
+    """End this process within seconds after the parent process has ended, killed ones too."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def _results(left: Mapping[str, Task], jobs: int) -> Iterator[tuple[str, tuple[Result, float]]]:
     if jobs <= 1 or len(left) <= 1:
         for key, task in left.items():
             yield key, timed(task)
         return
-    with ProcessPoolExecutor(min(jobs, len(left)), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        min(jobs, len(left)), get_context("spawn"), initializer=follow, initargs=(os.getpid(),)
+    ) as pool:
         waiting = {pool.submit(timed, task): key for key, task in left.items()}
         for future in as_completed(waiting):
             yield waiting[future], future.result()
