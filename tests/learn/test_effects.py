@@ -72,8 +72,9 @@ def test_a_capped_loop_obeys_littles_law(load: float, tokens: float, cap: int) -
     assert value(found, "requests_per_s") * value(found, "e2e_s") == pytest.approx(load, rel=1e-6)
     free = effects.forecast(row(job), asked)
     if cap < load:
-        assert value(found, "ttft_s") > value(free, "ttft_s")
         assert value(found, "memory_gib") <= value(free, "memory_gib")
+    if cap < load and free.basis["over"][0] <= 1:
+        assert value(found, "ttft_s") > value(free, "ttft_s"), "all could be running, now some wait"
 
 
 def test_replicas_multiply_the_cap() -> None:
