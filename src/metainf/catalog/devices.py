@@ -1,13 +1,11 @@
 """Devices by the names that people and benchmark files give them, and hardware written in one line."""
 
 import re
-from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 from metainf.catalog.names import device_key, memory_in
-from metainf.catalog.tables import table
+from metainf.catalog.tables import Entries, table
 from metainf.domain import BadInput, Device, Hardware, UnknownName
 
 MEMORY_TOLERANCE = 0.2  # drivers report 22 to 24 GB for a 24 GB card
@@ -19,33 +17,10 @@ HARDWARE = re.compile(
 )
 
 
-class Devices(Mapping[str, Device]):
-    """Catalogue of devices; a Device is built when it is first asked for."""
-
-    def __init__(self) -> None:
-        self._rows = {row["name"]: row for row in table("devices")}
-        self._built: dict[str, Device] = {}
-
-    def __getitem__(self, name: str) -> Device:
-        if name not in self._built:
-            self._built[name] = Device.of({k: v for k, v in self._rows[name].items() if k != "aliases"})
-        return self._built[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def row(self, name: str) -> dict[str, Any]:
-        """The data row of one device, aliases included."""
-        return self._rows[name]
-
-
 @cache
-def devices() -> Devices:
+def devices() -> Entries[Device]:
     """Every device of the catalogue by its short name."""
-    return Devices()
+    return Entries("devices", Device.of)
 
 
 @cache

@@ -2,46 +2,18 @@
 within 5 %. Llama-3-8B, Llama-3.1-8B and their fine-tunes are one group, for what is measured on one says
 what the other will show; so are DeepSeek-R1, V3, V3.1 and V3.2."""
 
-from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 from metainf.catalog.names import key, split_format, stem
-from metainf.catalog.tables import table
+from metainf.catalog.tables import Entries, table
 from metainf.domain import BadInput, Model, UnknownName
-
-NOT_IN_MODEL = ("aliases", "group")
-
-
-class Models(Mapping[str, Model]):
-    """Catalogue of models; a Model is built when it is first asked for."""
-
-    def __init__(self) -> None:
-        self._rows = {row["name"]: row for row in table("models")}
-        self._built: dict[str, Model] = {}
-
-    def __getitem__(self, name: str) -> Model:
-        if name not in self._built:
-            row = self._rows[name]
-            self._built[name] = Model.of({k: v for k, v in row.items() if k not in NOT_IN_MODEL})
-        return self._built[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._rows)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def row(self, name: str) -> dict[str, Any]:
-        """The data row of one model, aliases and group included."""
-        return self._rows[name]
 
 
 @cache
-def models() -> Models:
+def models() -> Entries[Model]:
     """Every model of the catalogue by its name (`organisation/checkpoint`)."""
-    return Models()
+    return Entries("models", Model.of)
 
 
 @cache
