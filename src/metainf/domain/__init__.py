@@ -33,6 +33,7 @@ from metainf.domain.method import (
 )
 from metainf.domain.objective import Candidate, Excluded, Objective, Prediction, Selection
 from metainf.domain.record import (
+    Conditions,
     Estimate,
     Failed,
     Measured,
@@ -52,6 +53,7 @@ __all__ = [
     "Candidate",
     "ChunkedPrefill",
     "Compile",
+    "Conditions",
     "Device",
     "Disaggregation",
     "Estimate",

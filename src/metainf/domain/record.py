@@ -2,24 +2,27 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metainf.domain.base import Frozen
 from metainf.domain.method import Method
-from metainf.domain.setting import Setting
+from metainf.domain.setting import Setting, Share
 
 
 class Metrics(Frozen):
     """What a run showed. Seconds, tokens per second, joules, watts, GiB; absent where not measured.
 
     `output_tokens_per_s` counts generated tokens of all devices together. A latency without a
-    percentile in its name is a mean.
+    percentile in its name is a mean. `goodput_per_s` counts the requests that met every limit of the
+    objective, `prefix_hit_share` the prompt tokens found in the prefix cache, `accepted_share` the
+    drafted tokens that were accepted; the last two are the engine's own counts.
     """
 
     output_tokens_per_s: PositiveFloat | None = None
     total_tokens_per_s: PositiveFloat | None = None
     prefill_tokens_per_s: PositiveFloat | None = None
     requests_per_s: PositiveFloat | None = None
+    goodput_per_s: NonNegativeFloat | None = None
     ttft_s: PositiveFloat | None = None
     ttft_p50_s: PositiveFloat | None = None
     ttft_p90_s: PositiveFloat | None = None
@@ -44,6 +47,8 @@ class Metrics(Frozen):
     memory_gib: PositiveFloat | None = None
     speedup: PositiveFloat | None = None
     accepted_tokens: PositiveFloat | None = None
+    accepted_share: Share | None = None
+    prefix_hit_share: Share | None = None
     quality: float | None = None
     quality_metric: str | None = None
 
@@ -65,8 +70,22 @@ class Failed(Frozen):
 Outcome = Annotated[Measured | Failed, Field(discriminator="kind")]
 
 
+class Conditions(Frozen):
+    """What the machine was like during a run of our own: `other_load` is the load average of one minute
+    before the run started; `other_cpu_share` the share of all cores that other processes used during it."""
+
+    host: str | None = None
+    cores: PositiveInt | None = None
+    other_load: NonNegativeFloat | None = None
+    other_cpu_share: Share | None = None
+    duration_s: PositiveFloat | None = None
+
+
 class Provenance(Frozen):
-    """Where a record comes from. `campaign` groups runs made together; `trial` tells repeats apart."""
+    """Where a record comes from. `campaign` groups runs made together; `trial` tells repeats apart.
+
+    `command` is the engine's command line where the run was ours.
+    """
 
     source: str = Field(min_length=1)
     campaign: str | None = None
@@ -75,6 +94,8 @@ class Provenance(Frozen):
     date: str | None = None
     tool: str | None = None
     trial: NonNegativeInt = 0
+    command: str | None = Field(default=None, max_length=4000)
+    conditions: Conditions | None = None
 
 
 class Record(Frozen):

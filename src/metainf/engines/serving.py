@@ -31,6 +31,7 @@ from metainf.domain import (
 )
 from metainf.engines.candidates import ANY_WORKLOAD, Choices, proposals
 from metainf.engines.device_support import at_least, computes_fp8
+from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.formats import canonical, checkpoint_format, is_gguf
 from metainf.engines.launch import (
     Launch,
@@ -124,6 +125,8 @@ class ServingEngine(ABC):
     title: str
     words: ClassVar[Words]
     offers: tuple[type, ...] = SERVED
+    health: str = "/health"
+    metrics: str | None = "/metrics"
 
     @abstractmethod
     def serves(self, device: Device) -> bool:
@@ -167,6 +170,14 @@ class ServingEngine(ABC):
             command.add(*flags.values)
         notes = [*command.notes, *finding_notes(method, model, workload, hardware)]
         return Launch(argv=tuple(command.argv), files=files, notes=tuple(notes))
+
+    def address(self, host: str, port: int) -> tuple[str, ...]:
+        """The words that make it listen there, added to a launch that is to be measured."""
+        return "--host", host, "--port", str(port)
+
+    def evidence(self, reading: Reading) -> Evidence:
+        """What its log and metrics say that it did."""
+        return Evidence()
 
     def start(self, command: Command) -> None:
         """The program's first argument: the model."""

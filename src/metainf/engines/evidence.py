@@ -1,0 +1,39 @@
+"""What an engine says that it did, read from its own metrics and log, and what that proves of a method.
+
+Every engine that can be measured reads its own words into an `Evidence`; a technique that was asked for
+and does not show in it was not measured.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Texts from a running engine: its log, and its metrics before and after the timed requests."""
+
+    log: str = ""
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The engine's own account of the timed requests; None where it does not say."""
+
+    version: str | None = None
+    max_sequences: int | None = None
+    peak_running: float | None = None
+    step_tokens: int | None = None
+    chunked_prefill: bool | None = None
+    prefix_cache: bool | None = None
+    prompt_tokens: float | None = None
+    prefix_hit_tokens: float | None = None
+    speculative: str | None = None
+    drafted_tokens: float | None = None
+    accepted_tokens: float | None = None
+    weight_format: str | None = None
+    kv_format: str | None = None
+    attention: str | None = None
+    precision: str | None = None
+    tensor: int | None = None
+    pipeline: int | None = None

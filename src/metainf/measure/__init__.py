@@ -1,0 +1,1 @@
+"""This machine, real engines: prompts are sent, times are taken, records are made."""

@@ -1,0 +1,83 @@
+"""What is sent, what came back, and what the engine says that it did."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion: a prompt, and the exact number of tokens to write. `at_s` is its arrival after the
+    start, for open loops."""
+
+    prompt: str
+    output_tokens: int
+    at_s: float | None = None
+
+
+@dataclass(frozen=True)
+class OpenLoop:
+    """Requests leave at their `at_s`, whatever the engine does (Poisson arrivals, replayed traces)."""
+
+
+@dataclass(frozen=True)
+class ClosedLoop:
+    """`concurrency` requests are kept in flight."""
+
+    concurrency: int
+
+
+@dataclass(frozen=True)
+class Waves:
+    """Static batches: `size` requests leave together, the next ones when all of them are done."""
+
+    size: int
+
+
+Pacing = OpenLoop | ClosedLoop | Waves
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """The requests of one run. `warming` are sent one by one before the clock starts (a warm prefix cache
+    has seen the shared prefixes); `reference` prompts are asked greedily for the quality figure."""
+
+    name: str
+    requests: tuple[Request, ...]
+    pacing: Pacing
+    warming: tuple[Request, ...] = ()
+    reference: tuple[Request, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One answer. Seconds since the start of the run; `chunk_s` holds when each piece of text arrived.
+
+    Token counts are the server's own. `error` tells why an answer is missing or cut; such an answer counts
+    in no latency.
+    """
+
+    sent_s: float
+    ended_s: float
+    chunk_s: tuple[float, ...] = ()
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    text: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Service levels that a request must meet to count as goodput; None is no limit."""
+
+    ttft_s: float | None = None
+    tpot_s: float | None = None
+    e2e_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """An OpenAI-compatible server. `base_url` is without `/v1`."""
+
+    base_url: str
+    model: str
+    api_key: str | None = field(default=None, repr=False)
