@@ -5,6 +5,7 @@ model on new hardware asks the second, and so on; where both sides are new the e
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Pred
 from metainf.embed.columns import Columns, columns, distinct
 from metainf.embed.layout import num, whole
 from metainf.embed.physics import stated_load, terms
-from metainf.learn import effects, images
+from metainf.learn import effects, images, untried
 from metainf.learn.artifact import Artifact
 from metainf.learn.energy import FEWEST_ROWS, EnergyLearner, measured
 from metainf.learn.forecast import Forecast, predictions
@@ -45,6 +46,7 @@ def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
         table.columns["engine"][told].tolist(), table.columns["speculative"][told].tolist(), strict=True
     )
     state["speculative"] = sorted({f"{engine} {algorithm}" for engine, algorithm in pairs})
+    state["untried"] = untried.fit(table)
     if len(measured(table)) >= FEWEST_ROWS:
         joules = EnergyLearner().fit(table)
         joules.calibrate(table, learners["model"].forecast, state["known"]["model"])
@@ -63,7 +65,8 @@ def draws(model: Model) -> bool:
 class TrainedPredictor:
     """Predictions of the trained learners, by what a model makes; other work is answered NotSupported.
 
-    An artifact without the energy or image part leaves those answers unknown.
+    An artifact without the energy or image part leaves those answers unknown; one that does not tell what
+    was tried takes everything as tried.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -75,6 +78,7 @@ class TrainedPredictor:
             self.known = {side: frozenset(state["known"][side]) for side in SIDES}
         except (KeyError, TypeError) as error:
             raise BadInput(f"the predictor lacks {error}: train it again with metainf train") from None
+        self.untried: dict[str, Any] = state.get("untried", {})
         self._index: dict[str, Any] = state.get("nearest", {"told": []})
         self.energy = EnergyLearner.load(state["energy"]) if "energy" in state else None
         self.images: images.DrawingLearner | None = None
@@ -137,6 +141,7 @@ class TrainedPredictor:
             return blend(by_side["model"], by_side["hardware"], new_model, new_device)
 
         joint = effects.forecast(found, ask, self.speculative)
+        joint = replace(joint, p_ok=joint.p_ok * untried.p_works(found, self.untried))
         return self.energy.add(found, joint) if self.energy is not None else joint
 
     def _novel(self, model: Model, found: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -169,11 +174,11 @@ class TrainedPredictor:
         new_model, new_device = self._novel(model, asked)
         plain = effects.without_guesses(asked, self.speculative)
         told = {name: learner.explain(plain) for name, learner in self.learners.items()}
-        found = []
+        doubts, found = untried.told(asked, self.untried), []
         for i, row in enumerate(rows):
             side: Unseen = "model" if new_model[i] and not new_device[i] else "hardware"
             effect = effects.told(row, self.learners[side].forecast, self.speculative)
-            found.append(effect + tuple(_phrase(*reason) for reason in told[side][i]))
+            found.append(doubts[i] + effect + tuple(_phrase(*reason) for reason in told[side][i]))
         return found
 
     def nearest(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
