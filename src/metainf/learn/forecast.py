@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metainf.domain import Estimate, Prediction
 from metainf.embed.columns import Columns
@@ -39,7 +40,7 @@ class Forecast:
         middle, half = self.log_median[metric], Z90 * self.log_scale[metric]
         return middle, middle - half, middle + half
 
-    def take(self, rows: Sequence[int]) -> "Forecast":
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> "Forecast":
         """Some of the rows."""
         return Forecast(
             {name: values[rows] for name, values in self.log_median.items()},

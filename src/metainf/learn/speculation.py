@@ -8,11 +8,14 @@ bounds below stand for that, and become the width of the interval.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metainf.embed.columns import Columns
 from metainf.embed.layout import num, text
+from metainf.embed.remembering import coded, remembered
 from metainf.learn.forecast import Z90
 from metainf.learn.views import Floats
 
@@ -87,17 +90,7 @@ class Gain:
 
 def gain(columns: Columns, basis: dict[str, Floats]) -> Gain:
     """Yield and cost from the terms and calibrated parts of the same rows without speculation."""
-    kinds = [_draft_of(name) for name in text(columns, "speculative").tolist()]
-    neutral = Draft(0.0, 0.0, 0.0, 0)
-    facts = np.array(
-        [
-            (d.low, d.middle, d.high, d.tokens, d.reads, d.layers, d.overhead_s)
-            for d in (kind or neutral for kind in kinds)
-        ],
-        dtype=np.float64,
-    ).reshape(len(kinds), 7)
-    low, middle, high, usual, reads, layers, overhead = facts.T
-    on = np.array([kind is not None for kind in kinds], dtype=np.float64)
+    on, low, middle, high, usual, reads, layers, overhead = _drafts(text(columns, "speculative"))
     drafted = np.where(on > 0, num(columns, "speculative_tokens", usual), 0.0)
     chain = np.minimum(drafted, LONGEST_CHAIN)
     tokens = [expected_tokens(a, chain) for a in (low, middle, high)]
@@ -105,6 +98,18 @@ def gain(columns: Columns, basis: dict[str, Floats]) -> Gain:
     cost = _verify(basis, drafted + 1) + chain * _drafting(basis, share, overhead)
     scale = np.hypot(np.log(tokens[2] / tokens[0]) / (2 * Z90), ENGINE_SCALE * on)
     return Gain(on, drafted + 1, tokens[1], np.where(on > 0, cost, 1.0), scale)
+
+
+@remembered
+def _drafts(names: NDArray[Any]) -> Floats:
+    """1 where an acceptance was published, then the facts of that draft (8, n)."""
+    algorithms, place = coded(names)
+    facts = np.zeros((len(algorithms), 8))
+    for row, algorithm in zip(facts, algorithms, strict=True):
+        d = _draft_of(algorithm)
+        if d is not None:
+            row[:] = 1.0, d.low, d.middle, d.high, d.tokens, d.reads, d.layers, d.overhead_s
+    return np.asarray(facts[place].T.copy())
 
 
 def _verify(t: dict[str, Floats], positions: Floats) -> Floats:
