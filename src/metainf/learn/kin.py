@@ -24,6 +24,7 @@ MOST = 600
 FEWEST = 10
 CUT = 1.0
 """Log residuals beyond this are broken runs rather than knowledge."""
+Singles = NDArray[np.float32]
 _KINDS = ("dense", "experts", "dense|latent", "experts|latent")
 _MODEL_LEVEL, _MODEL_SHAPE = 0.03, 0.03
 _BUILD_LEVEL, _BUILD_SHAPE = 0.01, 0.02
@@ -174,19 +175,23 @@ def _related(asked: Relations, known: Relations) -> NDArray[np.intp]:
     return np.flatnonzero(kept)
 
 
-def _kernels(a: Relations, b: Relations) -> list[Floats]:
+def _kernels(a: Relations, b: Relations) -> list[Singles]:
     """Covariances (n, m) of two sets of runs of one engine, apart by REASONS; in single precision."""
     left, right = a.points.astype(np.float32), b.points.astype(np.float32)
-    near = left @ right.T
+    near: Singles = left @ right.T
     near -= 0.5 * (left**2).sum(axis=1)[:, None]
     near -= 0.5 * (right**2).sum(axis=1)[None, :]
     np.exp(np.minimum(near, 0.0, out=near), out=near)
     model, build, kind = (_same(a, b, side) for side in range(3))
-    return [
-        model * (_MODEL_LEVEL + _MODEL_SHAPE * near),
-        build * (_BUILD_LEVEL + _BUILD_SHAPE * near * model),
-        _KIND_SHAPE * near * kind,
-    ]
+    of_model: Singles = _MODEL_SHAPE * near
+    of_build: Singles = _BUILD_SHAPE * near
+    of_model += _MODEL_LEVEL
+    of_build *= model
+    of_build += _BUILD_LEVEL
+    near *= _KIND_SHAPE
+    for part, same in ((of_model, model), (of_build, build), (near, kind)):
+        part *= same
+    return [of_model, of_build, near]
 
 
 def _same(a: Relations, b: Relations, side: int) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ PRICED = ("throughput_per_dollar", "cost")
 
 
 class Failure(NamedTuple):
-    """An excluded candidate before grouping: `closeness` orders the group, larger is nearer.
+    """An excluded candidate, the nearest of `alike`: `closeness` orders them, larger is nearer.
 
     `tell(place)` says why.
     """
@@ -33,6 +33,7 @@ class Failure(NamedTuple):
     tell: Tell
     closeness: float
     place: int
+    alike: int = 1
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,28 @@ def refused(out: Excluded) -> Failure:
 
 
 def failures(judged: Judged) -> list[Failure]:
-    """Every candidate that the limits put out."""
-    pool = judged.pool
-    closeness = (judged.p_feasible + 1e-9 * np.nan_to_num(pool.value)).tolist()
-    reasons = _reasons(judged)
+    """The candidates that the limits put out: the nearest of each reason, hardware and engine."""
+    pairs = judged.pool.pairs
+    closeness = judged.p_feasible + 1e-9 * np.nan_to_num(judged.pool.value)
     codes = _codes(judged).tolist()
-    found = []
+    alike: dict[tuple[int, int, str], list[int]] = {}
     for i in np.flatnonzero(~judged.feasible).tolist():
-        limit, tell = reasons[codes[i]]
-        found.append(Failure(pool.pairs[i], limit, tell, closeness[i], i))
+        machine, method = pairs[i]
+        alike.setdefault((codes[i], id(machine), method.engine), []).append(i)
+    reasons = _reasons(judged)
+    found = []
+    for (code, _, _), places in alike.items():
+        limit, tell = reasons[code]
+        near = closeness[places]
+        tied = [Failure(pairs[i], limit, tell, c, i, len(places)) for i, c in _largest(places, near)]
+        found.append(min(tied, key=_content) if len(tied) > 1 else tied[0])
     return found
+
+
+def _largest(places: Sequence[int], values: NDArray[np.float64]) -> list[tuple[int, float]]:
+    """Places of the largest value, with it."""
+    top = float(values.max())
+    return [(places[k], top) for k in np.flatnonzero(values == top).tolist()]
 
 
 def _codes(judged: Judged) -> NDArray[np.int64]:
@@ -114,7 +127,7 @@ def grouped(found: Sequence[Failure], most: int) -> list[Group]:
     groups: dict[tuple[str, str, int, str], list[Failure]] = {}
     for failure in found:
         groups.setdefault(_name(failure), []).append(failure)
-    kept = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))[:most]
+    kept = sorted(groups.items(), key=lambda item: (-_count(item[1]), item[0]))[:most]
     return [_told(group) for _, group in kept]
 
 
@@ -143,8 +156,13 @@ def _told(group: Sequence[Failure]) -> Group:
     tied = [failure for failure in group if failure.closeness == top]
     nearest = tied[0] if len(tied) == 1 else min(tied, key=_content)
     machine, method = nearest.pair
-    reason = nearest.tell(nearest.place) + _more(len(group))
-    return Group(Excluded(hardware=machine, method=method, limit=nearest.limit, reason=reason), len(group))
+    count = _count(group)
+    reason = nearest.tell(nearest.place) + _more(count)
+    return Group(Excluded(hardware=machine, method=method, limit=nearest.limit, reason=reason), count)
+
+
+def _count(group: Sequence[Failure]) -> int:
+    return sum(failure.alike for failure in group)
 
 
 def _content(failure: Failure) -> tuple[str, str]:
