@@ -160,9 +160,12 @@ def _spelt(where: Relations) -> list[list[str]]:
 def _distinct(where: Relations, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The first of the rows at each place, and the place of each row."""
     keys = np.ascontiguousarray(np.concatenate([where.labels[rows], where.points[rows]], axis=1))
-    whole = keys.view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel()
-    _, first, place = np.unique(whole, return_index=True, return_inverse=True)
-    return rows[first], place.ravel()
+    found = keys.view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel().tolist()
+    first: dict[bytes | tuple[Any, ...], int] = {}
+    for row, key in enumerate(found):
+        first.setdefault(key, row)
+    order = {key: place for place, key in enumerate(sorted(first))}
+    return rows[[first[key] for key in order]], np.array([order[key] for key in found], dtype=np.intp)
 
 
 def _related(asked: Relations, known: Relations) -> NDArray[np.intp]:
@@ -194,8 +197,8 @@ def _kernels(a: Relations, b: Relations) -> list[Singles]:
     return [of_model, of_build, near]
 
 
-def _same(a: Relations, b: Relations, side: int) -> NDArray[np.bool_]:
-    """Whether one label of two runs has the same name."""
+def _same(a: Relations, b: Relations, side: int) -> Singles:
+    """1 where one label of two runs has the same name, else 0."""
     place = {name: place for place, name in enumerate(b.names[side])}
     mine = np.array([place.get(name, -1) for name in a.names[side]], dtype=np.intp)[a.labels[:, side]]
-    return np.asarray(mine[:, None] == b.labels[:, side][None, :])
+    return np.asarray(mine[:, None] == b.labels[:, side][None, :], dtype=np.float32)

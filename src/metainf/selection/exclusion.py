@@ -52,26 +52,19 @@ def refused(out: Excluded) -> Failure:
 def failures(judged: Judged) -> list[Failure]:
     """The candidates that the limits put out: the nearest of each reason, hardware and engine."""
     pairs = judged.pool.pairs
-    closeness = judged.p_feasible + 1e-9 * np.nan_to_num(judged.pool.value)
-    codes = _codes(judged).tolist()
-    alike: dict[tuple[int, int, str], list[int]] = {}
-    for i in np.flatnonzero(~judged.feasible).tolist():
+    out = np.flatnonzero(~judged.feasible)
+    closeness = judged.p_feasible[out] + 1e-9 * np.nan_to_num(judged.pool.value[out])
+    alike: dict[tuple[int, int, str], list[tuple[float, int]]] = {}
+    for code, i, near in zip(_codes(judged)[out].tolist(), out.tolist(), closeness.tolist(), strict=True):
         machine, method = pairs[i]
-        alike.setdefault((codes[i], id(machine), method.engine), []).append(i)
+        alike.setdefault((code, id(machine), method.engine), []).append((near, i))
     reasons = _reasons(judged)
     found = []
-    for (code, _, _), places in alike.items():
-        limit, tell = reasons[code]
-        near = closeness[places]
-        tied = [Failure(pairs[i], limit, tell, c, i, len(places)) for i, c in _largest(places, near)]
-        found.append(min(tied, key=_content) if len(tied) > 1 else tied[0])
+    for (code, _, _), group in alike.items():
+        top = max(group)[0]
+        places = [i for near, i in group if near == top]
+        found.append(_nearest([Failure(pairs[i], *reasons[code], top, i, len(group)) for i in places]))
     return found
-
-
-def _largest(places: Sequence[int], values: NDArray[np.float64]) -> list[tuple[int, float]]:
-    """Places of the largest value, with it."""
-    top = float(values.max())
-    return [(places[k], top) for k in np.flatnonzero(values == top).tolist()]
 
 
 def _codes(judged: Judged) -> NDArray[np.int64]:
@@ -153,8 +146,7 @@ def _name(failure: Failure) -> tuple[str, str, int, str]:
 
 def _told(group: Sequence[Failure]) -> Group:
     top = max(failure.closeness for failure in group)
-    tied = [failure for failure in group if failure.closeness == top]
-    nearest = tied[0] if len(tied) == 1 else min(tied, key=_content)
+    nearest = _nearest([failure for failure in group if failure.closeness == top])
     machine, method = nearest.pair
     count = _count(group)
     reason = nearest.tell(nearest.place) + _more(count)
@@ -165,6 +157,11 @@ def _count(group: Sequence[Failure]) -> int:
     return sum(failure.alike for failure in group)
 
 
-def _content(failure: Failure) -> tuple[str, str]:
-    machine, method = failure.pair
-    return method.id, machine.id
+def _nearest(tied: Sequence[Failure]) -> Failure:
+    """Of equally near ones that of the smallest content id, of the method, then of the hardware."""
+    for side in (1, 0):
+        if len(tied) == 1:
+            break
+        names = [failure.pair[side].id for failure in tied]
+        tied = [failure for failure, name in zip(tied, names, strict=True) if name == min(names)]
+    return tied[0]
