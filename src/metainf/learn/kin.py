@@ -198,7 +198,9 @@ def _kernels(a: Relations, b: Relations) -> list[Singles]:
 
 
 def _same(a: Relations, b: Relations, side: int) -> Singles:
-    """1 where one label of two runs has the same name, else 0."""
+    """1 where one label of two runs has the same name, else 0; one row where all of `a` have one name."""
     place = {name: place for place, name in enumerate(b.names[side])}
     mine = np.array([place.get(name, -1) for name in a.names[side]], dtype=np.intp)[a.labels[:, side]]
-    return np.asarray(mine[:, None] == b.labels[:, side][None, :], dtype=np.float32)
+    names, row = np.unique(mine, return_inverse=True)
+    same = (names[:, None] == b.labels[:, side]).astype(np.float32)
+    return np.asarray(same if len(names) == 1 else same[row.ravel()])

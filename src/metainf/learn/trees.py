@@ -146,8 +146,9 @@ class Forest:
         data = checked(features, self.features)
         found = np.empty((len(data), len(self._base)))
         common, many = np.full(len(self._leaf), ~self._set.type(0)), []
+        unknown = bool(np.isnan(data).any())
         for parts, table in self._strikes if len(data) else ():
-            place = _combined(data, parts)
+            place = _combined(data, parts, unknown)
             if place.min() == place.max():
                 common &= table[place[0]]
             else:
@@ -199,17 +200,19 @@ def checked(features: Matrix, width: int) -> Matrix:
     return data
 
 
-def _combined(data: Matrix, parts: Sequence[tuple[int, Matrix]]) -> Codes:
-    """Which case of several features' intervals each row is, the last feature counting fastest."""
+def _combined(data: Matrix, parts: Sequence[tuple[int, Matrix]], unknown: bool) -> Codes:
+    """Which case of several features' intervals each row is, the last feature counting fastest.
+
+    Intervals lie between thresholds; one past the last is for NaN, where there are any (`unknown`).
+    """
     case = np.zeros(len(data), dtype=np.intp)
     for number, steps in parts:
-        case = case * (len(steps) + 2) + _intervals(data[:, number], steps)
+        values = data[:, number]
+        case *= len(steps) + 2
+        case += steps.searchsorted(values, "right")
+        if unknown:
+            case += np.isnan(values)
     return case
-
-
-def _intervals(values: Matrix, steps: Matrix) -> Codes:
-    """Between which thresholds each value lies; one past the last for NaN."""
-    return np.searchsorted(steps, values, side="right") + np.isnan(values)
 
 
 def distinct(data: Matrix) -> tuple[Matrix, Codes]:

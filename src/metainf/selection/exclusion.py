@@ -23,9 +23,9 @@ PRICED = ("throughput_per_dollar", "cost")
 
 
 class Failure(NamedTuple):
-    """An excluded candidate, the nearest of `alike`: `closeness` orders them, larger is nearer.
+    """An excluded candidate: `closeness` orders those alike, larger is nearer; `tell(place)` says why.
 
-    `tell(place)` says why.
+    It stands for `alike` candidates, itself and some that are farther.
     """
 
     pair: Pair
@@ -50,20 +50,27 @@ def refused(out: Excluded) -> Failure:
 
 
 def failures(judged: Judged) -> list[Failure]:
-    """The candidates that the limits put out: the nearest of each reason, hardware and engine."""
-    pairs = judged.pool.pairs
+    """The candidates that the limits put out: the nearest of each reason, hardware and engine.
+
+    Where several are equally near the first stands for all that are farther, the others for themselves.
+    """
     out = np.flatnonzero(~judged.feasible)
+    codes = _codes(judged)[out].tolist()
+    pairs = [judged.pool.pairs[i] for i in out.tolist()]
+    kinds: dict[tuple[int, int, str], int] = {}
+    keys = [(code, id(pair[0]), pair[1].engine) for code, pair in zip(codes, pairs, strict=True)]
+    kind = np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.intp)
     closeness = judged.p_feasible[out] + 1e-9 * np.nan_to_num(judged.pool.value[out])
-    alike: dict[tuple[int, int, str], list[tuple[float, int]]] = {}
-    for code, i, near in zip(_codes(judged)[out].tolist(), out.tolist(), closeness.tolist(), strict=True):
-        machine, method = pairs[i]
-        alike.setdefault((code, id(machine), method.engine), []).append((near, i))
+    top = np.full(len(kinds), -np.inf)
+    np.maximum.at(top, kind, closeness)
+    nearest = closeness == top[kind]
+    farther = np.bincount(kind[~nearest], minlength=len(kinds)).tolist()
     reasons = _reasons(judged)
     found = []
-    for (code, _, _), group in alike.items():
-        top = max(group)[0]
-        places = [i for near, i in group if near == top]
-        found.append(_nearest([Failure(pairs[i], *reasons[code], top, i, len(group)) for i in places]))
+    for k in np.flatnonzero(nearest).tolist():
+        limit, tell = reasons[codes[k]]
+        found.append(Failure(pairs[k], limit, tell, float(closeness[k]), int(out[k]), 1 + farther[kind[k]]))
+        farther[kind[k]] = 0
     return found
 
 
