@@ -6,6 +6,7 @@ same objects. Their columns are read-only, so that what follows from them alone 
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from threading import Lock
 from typing import Any
 
@@ -45,7 +46,7 @@ def _of_model(model: Model, rows: int) -> Columns:
 
 def _of_pairs(pairs: Pairs) -> Columns:
     """Columns of hardware and method, kept by the identity of these (they are frozen)."""
-    key = tuple([id(part) for pair in pairs for part in pair])
+    key = tuple(map(id, chain.from_iterable(pairs)))
     hit = _memory.get(key)
     if hit is not None:
         return hit[1]

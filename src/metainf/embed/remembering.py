@@ -28,10 +28,15 @@ def remembered(rule: Callable[..., R]) -> Callable[..., R]:
 
     @wraps(rule)
     def ask(*arguments: Any) -> R:
-        arrays = [one for one in arguments if isinstance(one, np.ndarray)]
-        if not all(map(lasting, arrays)):
-            return rule(*arguments)
-        key = tuple([id(one) if isinstance(one, np.ndarray) else one for one in arguments])
+        names: list[Any] = []
+        for one in arguments:
+            if not isinstance(one, np.ndarray):
+                names.append(one)
+            elif lasting(one):
+                names.append(id(one))
+            else:
+                return rule(*arguments)
+        key = tuple(names)
         hit = memory.get(key)
         if hit is not None:
             return hit[1]
@@ -55,9 +60,8 @@ def of_columns(
 
         @wraps(rule)
         def ask(c: dict[str, NDArray[Any]]) -> R:
-            if all(name in c and lasting(c[name]) for name in names):
-                return known(*[c[name] for name in names])
-            return rule(c)
+            found = [c[name] for name in names if name in c]
+            return known(*found) if len(found) == len(names) and all(map(lasting, found)) else rule(c)
 
         return ask
 

@@ -83,7 +83,9 @@ class Failures:
         worst = np.ones(rows_of(columns))
         for names, rates in self.rates.items():
             labels, place = _joined(*(text(columns, name) for name in names.split("|")))
-            worst = np.minimum(worst, np.array([rates.get(label, 1.0) for label in labels])[place])
+            known = [rates.get(label, 1.0) for label in labels]
+            if min(known, default=1.0) < 1.0:
+                worst = np.minimum(worst, np.array(known)[place])
         return np.clip(found * worst, 1e-4, 1 - 1e-4)
 
     def _memory(self, slack: Floats) -> Floats:
