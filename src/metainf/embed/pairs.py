@@ -6,6 +6,7 @@ same objects. Their columns are read-only, so that what follows from them alone 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from threading import Lock
 from typing import Any
@@ -26,7 +27,7 @@ from metainf.embed.remembering import LONGEST, coded, constant, read_only, remem
 
 Pairs = Sequence[tuple[Hardware, Method]]
 MOST = 16
-"""Lists of pairs kept; a thousand pairs are about a megabyte."""
+"""Lists of pairs kept, as given and as merged; a thousand pairs are about a megabyte."""
 _memory: dict[tuple[int, ...], tuple[Pairs, Columns]] = {}
 _lock = Lock()
 
@@ -75,7 +76,7 @@ def merged(c: Columns) -> tuple[Columns, NDArray[np.intp] | None]:
     return same | dict(zip(varied, few, strict=True)), place
 
 
-@remembered
+@partial(remembered, most=MOST)
 def _different(*columns: NDArray[Any]) -> tuple[list[NDArray[Any]], NDArray[np.intp]]:
     """The columns without rows that were there before, and which of the rest each row is."""
     codes = [coded(v)[1] if v.dtype.kind == "U" else np.ascontiguousarray(v).view(np.int64) for v in columns]

@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 R = TypeVar("R")
 MOST = 64
 """Results kept of each rule; the oldest goes first."""
-LONGEST = 10_000
-"""Rows from which on nothing is kept: tables to learn from are asked about once."""
+LONGEST = 5_000
+"""Rows beyond which nothing is kept: tables to learn from are asked about once."""
 
 
-def remembered(rule: Callable[..., R]) -> Callable[..., R]:
-    """The rule with a memory. Its arguments are arrays and hashable values, its results become read-only."""
+def remembered(rule: Callable[..., R], most: int = MOST) -> Callable[..., R]:
+    """The rule with a memory of its last `most` results, which become read-only.
+
+    Its arguments are arrays and hashable values.
+    """
     memory: dict[tuple[Any, ...], tuple[tuple[Any, ...], R]] = {}
     lock = Lock()
 
@@ -42,7 +45,7 @@ def remembered(rule: Callable[..., R]) -> Callable[..., R]:
             return hit[1]
         found = read_only(rule(*arguments))
         with lock:
-            if len(memory) >= MOST:
+            if len(memory) >= most:
                 del memory[next(iter(memory))]
             memory[key] = arguments, found
         return found
