@@ -171,4 +171,7 @@ class Method(Frozen):
 
     def get(self, technique: type[T]) -> T | None:
         """The setting of one technique, or None where the method does not name it."""
-        return next((item for item in self.techniques if isinstance(item, technique)), None)
+        for item in self.techniques:
+            if isinstance(item, technique):
+                return item
+        return None

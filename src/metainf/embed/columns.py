@@ -160,27 +160,15 @@ def columns(
         (hardware, encode_hardware),
         (methods, encode_method),
     ):
-        found |= _gather(parts, encoder, length)  # type: ignore[arg-type]
+        found |= gather(parts, encoder, length)  # type: ignore[arg-type]
     return found
 
 
-def distinct(
-    hardware: Sequence[Hardware], methods: Sequence[Method]
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Pairs that differ in their columns: place of the first of each kind, and the kind of each pair (n,)."""
-    kinds = []
-    for parts, encoder in ((hardware, encode_hardware), (methods, encode_method)):
-        memory = _memories.setdefault(encoder.__name__, _Memory(encoder))
-        kinds.append(np.array([memory.kind(part) for part in parts], dtype=np.intp))
-    one = kinds[0] * (int(kinds[1].max(initial=0)) + 1) + kinds[1]
-    _, first, kind = np.unique(one, return_index=True, return_inverse=True)
-    return first, kind.ravel()
-
-
-def _gather(parts: Sequence[P], encoder: Encoder[P], length: int) -> Columns:
+def gather(parts: Sequence[P], encoder: Encoder[P], length: int) -> Columns:
+    """Columns of n parts of one sort (or of 1, then repeated)."""
     if len(parts) not in (1, length):
         raise ValueError(f"expected 1 or {length} parts, found {len(parts)}")
-    memory = _memories.setdefault(encoder.__name__, _Memory(encoder))
+    memory = _memory_of(encoder)
     places: dict[int, int] = {}
     rows: list[Encoded] = []
     index = []
@@ -211,19 +199,6 @@ class _Memory:
         self.fields: tuple[str, ...] = ()
         self.number_fields: tuple[str, ...] = ()
         self.words: dict[str, dict[str, int]] = {}
-        self._kinds: dict[bytes, int] = {}
-        self._kind: dict[int, tuple[object, int]] = {}
-
-    def kind(self, part: object) -> int:
-        """A number that parts of one encoding share."""
-        hit = self._kind.get(id(part))
-        if hit is None or hit[0] is not part:
-            if len(self._kind) >= _MOST_REMEMBERED:
-                self._kind.clear()
-            numbers, codes = self.of(part)
-            value = numbers.tobytes() + codes.tobytes()
-            hit = self._kind[id(part)] = part, self._kinds.setdefault(value, len(self._kinds))
-        return hit[1]
 
     def of(self, part: object) -> Encoded:
         """The encoding of a part, made when it is first asked for."""
@@ -245,6 +220,10 @@ class _Memory:
 
 
 _memories: dict[str, _Memory] = {}
+
+
+def _memory_of(encoder: Encoder[Any]) -> _Memory:
+    return _memories.setdefault(encoder.__name__, _Memory(encoder))
 
 
 def _plain(part: Model | Device, names: dict[str, str]) -> dict[str, float | str]:

@@ -16,11 +16,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.embed.columns import Columns
+from metainf.embed.remembering import coded, of_columns, remembered
 
 Floats = NDArray[np.float64]
 _BEYOND = 1e12
 NO_DRAFT = "spec_decode=none"
 """Flag of a run that is known to draft no tokens."""
+_DEGREES = ("tensor", "pipeline", "expert", "data")
+_DRAFTING = (
+    "speculative", "speculative_tokens", "attention_data", "decode_attention_data", "flags", "kv_lora_rank",
+    "num_experts",
+)  # fmt: skip
+_SIZES = (
+    "params_b", "active_params_b", "num_layers", "hidden_size", "intermediate_size", "vocab_size",
+    "num_experts", "experts_per_token", "moe_intermediate_size", "first_k_dense", "kv_layers", "num_heads",
+    "num_kv_heads", "head_dim", "kv_lora_rank", "qk_rope_head_dim", "qk_nope_head_dim", "sliding_window",
+)  # fmt: skip
+_RATES = (
+    "device", "device_kind", "memory_gib", "memory_bandwidth_gb_per_s", "fp32_tflops", "fp16_tflops",
+    "bf16_tflops", "fp8_tflops", "int8_tops", "fp4_tflops", "scaleup_gb_per_s", "host_link_gb_per_s",
+    "typical_per_node", "weight_bits", "activation_bits", "kv_bits",
+)  # fmt: skip
 
 
 def rows_of(c: Columns) -> int:
@@ -33,7 +49,7 @@ def num(c: Columns, name: str, default: float | Floats) -> Floats:
     raw = c.get(name)
     if raw is None:
         return np.broadcast_to(np.asarray(default, dtype=np.float64), rows_of(c)).copy()
-    return np.where(np.isfinite(raw), np.clip(raw, -_BEYOND, _BEYOND), default)
+    return np.where(np.isfinite(raw), np.minimum(np.maximum(raw, -_BEYOND), _BEYOND), default)
 
 
 def text(c: Columns, name: str) -> NDArray[Any]:
@@ -44,8 +60,8 @@ def text(c: Columns, name: str) -> NDArray[Any]:
 
 def by_name(names: NDArray[Any], rule: Callable[[str], float]) -> Floats:
     """`rule` of every name, evaluated once for each distinct one."""
-    found, place = np.unique(names, return_inverse=True)
-    return np.array([rule(str(name)) for name in found], dtype=np.float64)[place.ravel()]
+    found, place = coded(names)
+    return np.array([rule(name) for name in found], dtype=np.float64)[place]
 
 
 def layout(c: Columns, concurrency: Floats) -> dict[str, Floats]:
@@ -75,6 +91,7 @@ def layout(c: Columns, concurrency: Floats) -> dict[str, Floats]:
     return {k: np.asarray(v, dtype=np.float64) for k, v in (out | {"disagg": disagg}).items()}
 
 
+@of_columns("engine", "num_devices", *_DEGREES, "attention_data")
 def _engine_width(c: Columns) -> dict[str, Floats]:
     """Devices of one engine outside disaggregation."""
     stated = np.isfinite(num(c, "tensor", np.nan)) | np.isfinite(num(c, "pipeline", np.nan))
@@ -124,10 +141,16 @@ def _roles(c: Columns, concurrency: Floats) -> dict[str, Floats]:
 
 def whole(c: Columns) -> Columns:
     """The columns of methods that somebody asks about: what these do not name is off, not untold."""
-    flags = np.array([f"{flags} {NO_DRAFT}".strip() for flags in text(c, "flags").tolist()], dtype=np.str_)
-    return c | {"flags": flags}
+    return c | {"flags": _told(text(c, "flags"))}
 
 
+@remembered
+def _told(flags: NDArray[Any]) -> NDArray[Any]:
+    found, place = coded(flags)
+    return np.array([f"{each} {NO_DRAFT}".strip() for each in found], dtype=np.str_)[place]
+
+
+@of_columns(*_DRAFTING)
 def drafted(c: Columns) -> tuple[Floats, Floats]:
     """Tokens drafted for each decode step, and 1 where nobody says whether there are any.
 
@@ -144,6 +167,7 @@ def drafted(c: Columns) -> tuple[Floats, Floats]:
     return np.where(stated, length, 0.0), untold
 
 
+@of_columns(*_SIZES)
 def model_sizes(c: Columns) -> dict[str, Floats]:
     """Parameters by role and bytes of cache per token at 16 bits.
 
@@ -194,6 +218,7 @@ def model_sizes(c: Columns) -> dict[str, Floats]:
     }
 
 
+@of_columns(*_RATES)
 def rates(c: Columns) -> dict[str, Floats]:
     """Peak bytes/s and FLOP/s of one device at the row's number formats; bits per weight."""
     cpu = text(c, "device_kind") == "cpu"
@@ -224,6 +249,7 @@ def rates(c: Columns) -> dict[str, Floats]:
     }
 
 
+@of_columns("model", "weight_format")
 def sixteen_bit_rest(c: Columns) -> NDArray[np.bool_]:
     """Rows whose four-bit format covers the experts alone (MXFP4 as gpt-oss ships it)."""
     shipped = by_name(text(c, "model"), lambda name: float("gpt-oss" in name.lower())) > 0

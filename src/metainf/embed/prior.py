@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.embed.columns import Columns
-from metainf.embed.layout import Floats, num, text
+from metainf.embed.layout import Floats, by_name, num, text
 from metainf.embed.physics import MOST_IN_FLIGHT, stated_load, terms
 
 ENGINES = ("tensorrt-llm", "sglang", "vllm")
@@ -68,10 +68,8 @@ WIDTH = np.array([s for _, _, s in _SHARED] + [s for _, _, s in _PER_ENGINE for 
 
 def engine_index(c: Columns) -> NDArray[np.intp]:
     """Number of the engine in `ENGINES`; its length for any other."""
-    names = text(c, "engine")
-    return np.select([names == engine for engine in ENGINES], range(len(ENGINES)), len(ENGINES)).astype(
-        np.intp
-    )
+    own = {engine: number for number, engine in enumerate(ENGINES)}
+    return by_name(text(c, "engine"), lambda name: own.get(name, len(ENGINES))).astype(np.intp)
 
 
 def in_flight(c: Columns, theta: Floats = THETA) -> Floats:

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 
 from metainf.embed.columns import Columns
 from metainf.embed.layout import num, text
+from metainf.embed.pairs import merged
 from metainf.embed.physics import MOST_IN_FLIGHT, stated_load
+from metainf.embed.remembering import of_columns, remembered
 from metainf.learn.forecast import Forecast
 from metainf.learn.speculation import Gain, gain, known, more_experts
 from metainf.learn.views import Floats
@@ -28,6 +30,8 @@ USUAL_CHUNK = 8192.0
 """Tokens of one prefill step in the runs that the learners were calibrated on (the engines' default)."""
 CHUNK_SCALE = 0.5
 """Log scale of the time that extra prefill steps add: an estimate of ours."""
+_KNOBS = frozenset({"max_sequences", "max_step_tokens", "chunked_prefill", "chunk_tokens"})
+"""Columns that the learners do not look at."""
 LEAST_TOLD = 0.005
 """Change of the log time from which on an effect is worth a sentence."""
 Ask = Callable[[Columns], Forecast]
@@ -39,26 +43,43 @@ def forecast(columns: Columns, ask: Ask, measured: frozenset[str] = frozenset())
     measured: "engine algorithm" pairs whose speculation the learners know from runs of their own.
     """
     guessed, plain = unmeasured(columns, measured), without_guesses(columns, measured)
-    cap = capacity(columns)
-    stated = stated_load(columns)
-    capped = np.isfinite(cap) & (stated > cap)
-    if capped.any():
-        plain["concurrency"] = np.where(capped, cap, num(columns, "concurrency", np.nan))
-    found = ask(plain)
+    cap, stated = capacity(columns), stated_load(columns)
+    capped = stated > cap
+    found = _asked(plain, _binding(cap, capped), ask)
     rate = num(columns, "request_rate_per_s", np.nan)
     open_loop = np.isfinite(cap) & ~np.isfinite(stated) & np.isfinite(rate) & (found.basis["conc"] > cap)
     if open_loop.any():
         closed = dict(plain)
-        closed["concurrency"] = np.where(open_loop, cap, num(plain, "concurrency", np.nan))
+        closed["concurrency"] = np.where(open_loop, cap, np.nan)
         closed["request_rate_per_s"] = np.where(open_loop, np.nan, rate)
         found = _merged(found, ask(closed), open_loop)
     found = _chunked(columns, found)
     if guessed.any():
-        asked = {**columns, "speculative": np.where(guessed, text(columns, "speculative"), "")}
+        asked = {**columns, "speculative": _kept(text(columns, "speculative"), guessed, True)}
         found = _speculating(found, gain(asked, found.basis))
     if capped.any() or open_loop.any():
         found = _queued(found, np.where(capped, stated, np.nan), np.where(open_loop, rate, np.nan), cap)
     return _offered(found, np.where(np.isfinite(rate), rate, np.inf))
+
+
+def _asked(plain: Columns, binding: Floats, ask: Ask) -> Forecast:
+    """Forecasts of plain settings under the caps that bind (NaN: none does); equal ones are asked once."""
+    fewer, place = merged(plain | {"binding": binding})
+    cap = fewer.pop("binding")
+    fewer["concurrency"] = np.where(np.isfinite(cap), cap, num(fewer, "concurrency", np.nan))
+    found = ask(fewer)
+    return found if place is None else found.take(place)
+
+
+def _binding(cap: Floats, capped: NDArray[np.bool_]) -> Floats:
+    """The cap where it keeps requests waiting, NaN elsewhere. Under one load those are the caps up to one."""
+    most = float(np.max(cap, where=capped, initial=0.0))
+    return _up_to(cap, most) if np.array_equal(cap <= most, capped) else np.where(capped, cap, np.nan)
+
+
+@remembered
+def _up_to(cap: Floats, most: float) -> Floats:
+    return np.where(cap <= most, cap, np.nan)
 
 
 def _offered(found: Forecast, rate: Floats) -> Forecast:
@@ -71,11 +92,23 @@ def _offered(found: Forecast, rate: Floats) -> Forecast:
 
 
 def without_guesses(columns: Columns, measured: frozenset[str]) -> Columns:
-    """The columns as the learners are asked: without speculation that they never saw."""
+    """The columns as the learners are asked: without knobs that they do not look at, and without
+    speculation that they never saw."""
+    plain = {name: values for name, values in columns.items() if name not in _KNOBS}
+    if not (num(columns, "prefix_share", 0.0) > 0).any():
+        plain.pop("prefix_cache", None)
     guessed = unmeasured(columns, measured)
-    if not guessed.any():
-        return dict(columns)
-    return columns | {"speculative": np.where(guessed, "", text(columns, "speculative"))}
+    if guessed.any():
+        plain["speculative"] = _kept(text(columns, "speculative"), guessed, False)
+        if "speculative_tokens" in columns:
+            plain["speculative_tokens"] = _kept(columns["speculative_tokens"], guessed, False)
+    return plain
+
+
+@remembered
+def _kept(column: NDArray[Any], rows: NDArray[np.bool_], wanted: bool) -> NDArray[Any]:
+    """The column in the rows that are wanted (or in the others), "" or NaN elsewhere."""
+    return np.where(rows == wanted, column, "" if column.dtype.kind == "U" else np.nan)
 
 
 def told(columns: Columns, ask: Ask, measured: frozenset[str] = frozenset()) -> tuple[str, ...]:
@@ -100,14 +133,19 @@ def told(columns: Columns, ask: Ask, measured: frozenset[str] = frozenset()) -> 
 
 def unmeasured(columns: Columns, measured: frozenset[str]) -> NDArray[np.bool_]:
     """Rows whose speculation no run told about, but whose acceptance is published."""
-    names = text(columns, "speculative")
+    return _unmeasured(text(columns, "engine"), text(columns, "speculative"), measured)
+
+
+@remembered
+def _unmeasured(engines: NDArray[Any], names: NDArray[Any], measured: frozenset[str]) -> NDArray[np.bool_]:
     drafted = np.flatnonzero(names != "")
     found = np.zeros(len(names), dtype=np.bool_)
-    pairs = zip(text(columns, "engine")[drafted].tolist(), names[drafted].tolist(), strict=True)
+    pairs = zip(engines[drafted].tolist(), names[drafted].tolist(), strict=True)
     found[drafted] = [known(name) and f"{engine} {name}" not in measured for engine, name in pairs]
     return found
 
 
+@of_columns("max_sequences", "disaggregated", "decode_workers", "data")
 def capacity(columns: Columns) -> Floats:
     """Sequences that all replicas may run at once, NaN where no cap is stated."""
     split = num(columns, "disaggregated", 0.0) > 0

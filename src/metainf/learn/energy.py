@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.domain import ArtifactError, BadInput
 from metainf.embed.columns import Columns
-from metainf.embed.layout import num
+from metainf.embed.layout import by_name, num
 from metainf.embed.physics import stated_load, terms
 from metainf.learn.conformal import new_group_factor, row_weights, weighted_quantile
 from metainf.learn.forecast import Z90, Forecast
@@ -142,11 +142,10 @@ class EnergyLearner:
 
     def _size(self, columns: Columns) -> Floats:
         """Log scale of the power: the held-out error of the new side, of both where both are new."""
-        models, place = np.unique(columns["model"], return_inverse=True)
-        names = np.array([catalog.model_group(name) for name in models.tolist()])[place.ravel()]
-        old = np.isin(columns["device"], sorted(self.known["hardware"]))
+        models, devices = self.known["model"], self.known["hardware"]
+        old = by_name(columns["device"], lambda name: name in devices) > 0
+        new_model = by_name(columns["model"], lambda name: catalog.model_group(name) not in models) > 0
         model, hardware = self.quantile["model"] / Z90, self.quantile["hardware"] / Z90
-        new_model = ~np.isin(names, sorted(self.known["model"]))
         return np.where(old, model, np.where(new_model, np.hypot(model, hardware), hardware))
 
     def dump(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Will the run work at all? Memory that must fit, and what kept failing in the history."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from metainf.embed.columns import Columns
 from metainf.embed.layout import rows_of, text
+from metainf.embed.remembering import coded, remembered
 from metainf.learn.table import Table
 from metainf.learn.views import Floats
 
 STEEPNESS, MIDDLE = 30.0, -0.01
 """Fixed a priori: 0.57 where the need equals the memory, 0.95 at 10 % to spare, 0.02 at 1.15 times."""
-Kinds = tuple[list[str], NDArray[np.intp]]
 FEWEST_FAILURES = 20
 PULL = 2.0
 """Rows that the general success rate counts for against a combination's own."""
@@ -81,10 +81,11 @@ class Failures:
         """Probability in (0, 1) that each row works; unknown memory counts as enough."""
         found = self._memory(_slack(terms))
         worst = np.ones(rows_of(columns))
-        kinds = {name: _kinds(text(columns, name)) for name in {n for k in self.rates for n in k.split("|")}}
         for names, rates in self.rates.items():
-            labels, place = _joined([kinds[name] for name in names.split("|")])
-            worst = np.minimum(worst, np.array([rates.get(label, 1.0) for label in labels])[place])
+            labels, place = _joined(*(text(columns, name) for name in names.split("|")))
+            known = [rates.get(label, 1.0) for label in labels]
+            if min(known, default=1.0) < 1.0:
+                worst = np.minimum(worst, np.array(known)[place])
         return np.clip(found * worst, 1e-4, 1 - 1e-4)
 
     def _memory(self, slack: Floats) -> Floats:
@@ -122,21 +123,15 @@ def _slope(slack: Floats, ok: NDArray[np.bool_]) -> tuple[float, float]:
 
 def _key(columns: Columns, names: tuple[str, ...]) -> NDArray[Any]:
     """One name per combination, built from the distinct values of each column."""
-    labels, place = _joined([_kinds(text(columns, name)) for name in names])
+    labels, place = _joined(*(text(columns, name) for name in names))
     return np.array(labels, dtype=np.str_)[place]
 
 
-def _kinds(names: NDArray[Any]) -> Kinds:
-    """The distinct values of a column, and the number of each row's."""
-    found: dict[str, int] = {}
-    place = np.array([found.setdefault(name, len(found)) for name in names.tolist()], dtype=np.intp)
-    return list(found), place
-
-
-def _joined(kinds: Sequence[Kinds]) -> Kinds:
+@remembered
+def _joined(*names: NDArray[Any]) -> tuple[list[str], NDArray[np.intp]]:
     """Every combination of the columns' values, and the number of each row's."""
-    labels, place = [""], np.zeros(len(kinds[0][1]), dtype=np.intp)
-    for values, own in kinds:
+    labels, place = [""], np.zeros(len(names[0]), dtype=np.intp)
+    for values, own in map(coded, names):
         place = place * len(values) + own
         labels = [f"{label}|{value}" for label in labels for value in values]
     return labels, place

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metainf.domain import Estimate, Prediction
 from metainf.embed.columns import Columns
@@ -39,7 +40,7 @@ class Forecast:
         middle, half = self.log_median[metric], Z90 * self.log_scale[metric]
         return middle, middle - half, middle + half
 
-    def take(self, rows: Sequence[int]) -> "Forecast":
+    def take(self, rows: Sequence[int] | NDArray[np.intp]) -> "Forecast":
         """Some of the rows."""
         return Forecast(
             {name: values[rows] for name, values in self.log_median.items()},
@@ -51,13 +52,15 @@ class Forecast:
 
 def predictions(forecast: Forecast, rows: Sequence[int] | None = None) -> list[Prediction]:
     """Prediction values of a forecast's rows (all by default), without validation: the numbers are ours."""
-    few = forecast if rows is None else forecast.take(rows)
-    bounds = {metric: np.stack(few.bounds(metric), axis=1).tolist() for metric in few.log_median}
+    some = slice(None) if rows is None else np.asarray(rows, dtype=np.intp)
+    names = list(forecast.log_median)
+    middle = np.array([forecast.log_median[name][some] for name in names])
+    half = Z90 * np.array([forecast.log_scale[name][some] for name in names])
+    bounds = np.exp(np.stack([middle, middle - half, middle + half])).T.tolist()
     found = []
-    for row, chance in enumerate(np.clip(few.p_ok, 0, 1).tolist()):
+    for chance, row in zip(np.clip(forecast.p_ok[some], 0, 1).tolist(), bounds, strict=True):
         metrics = {}
-        for metric, values in bounds.items():
-            value, low, high = values[row]
+        for metric, (value, low, high) in zip(names, row, strict=True):
             if value == value:
                 metrics[metric] = Estimate.model_construct(value=value, low=low, high=high)
         found.append(Prediction.model_construct(p_ok=chance, metrics=metrics, reasons=(), nearest=()))

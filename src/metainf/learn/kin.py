@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.embed.columns import Columns
 from metainf.embed.layout import num, text
+from metainf.embed.remembering import coded, of_columns
 from metainf.learn.views import Floats
 
 REASONS = ("runs of this model", "runs of this engine build", "runs of like models")
@@ -23,6 +24,7 @@ MOST = 600
 FEWEST = 10
 CUT = 1.0
 """Log residuals beyond this are broken runs rather than knowledge."""
+Singles = NDArray[np.float32]
 _KINDS = ("dense", "experts", "dense|latent", "experts|latent")
 _MODEL_LEVEL, _MODEL_SHAPE = 0.03, 0.03
 _BUILD_LEVEL, _BUILD_SHAPE = 0.01, 0.02
@@ -48,12 +50,8 @@ class Relations:
 
 def relations(columns: Columns, t: dict[str, Floats]) -> Relations:
     """Relations of the rows of a table, given their terms. Coordinates are in units of a length scale."""
-    engine = text(columns, "engine").astype(np.str_)
+    pool, group, build, (groups, builds) = _relatives(columns)
     latent = num(columns, "kv_lora_rank", 0.0) > 0
-    model, models = _coded(text(columns, "model"))
-    group, groups = _coded(np.array([catalog.model_group(name) for name in models], dtype=np.str_))
-    version = text(columns, "engine_version").astype(np.str_)
-    build, builds = _coded(np.char.add(np.char.add(engine, "|"), version))
     kind = (t["moe"] > 0) * 1 + latent * 2
     log2 = {name: np.log2(t[name]) for name in ("conc", "isl", "osl", "w", "nd", "np")}
     per_device = np.log2(np.maximum(t["b"] / t["w"], 0.01))
@@ -63,17 +61,24 @@ def relations(columns: Columns, t: dict[str, Floats]) -> Relations:
         t["untold"] / 2,
     ]
     return Relations(
-        np.char.add(engine, np.where(t["disagg"] > 0, "|pools", "")),
-        np.stack([group[model], build, kind.astype(np.intp)], axis=1),
+        pool,
+        np.stack([group, build, kind.astype(np.intp)], axis=1),
         np.round(np.stack(points, axis=1), 3),
         (groups, builds, list(_KINDS)),
     )
 
 
-def _coded(texts: NDArray[Any]) -> tuple[NDArray[np.intp], list[str]]:
-    """Each text as its place among the distinct ones, and these."""
-    names, place = np.unique(texts, return_inverse=True)
-    return place.ravel(), [str(name) for name in names]
+@of_columns("engine", "engine_version", "model", "disaggregated")
+def _relatives(
+    c: Columns,
+) -> tuple[NDArray[Any], NDArray[np.intp], NDArray[np.intp], tuple[list[str], list[str]]]:
+    """Pool of each row, its model and build of the engine as places in names, and these."""
+    engine, version = (text(c, name).astype(np.str_) for name in ("engine", "engine_version"))
+    models, model = coded(text(c, "model"))
+    groups, group = coded(np.array([catalog.model_group(name) for name in models], dtype=np.str_))
+    builds, build = coded(np.char.add(np.char.add(engine, "|"), version))
+    pool = np.char.add(engine, np.where(num(c, "disaggregated", 0.0) > 0, "|pools", ""))
+    return pool, group[model], build, (groups, builds)
 
 
 class Kin:
@@ -110,11 +115,12 @@ class Kin:
     def corrections(self, where: Relations, targets: tuple[str, ...]) -> dict[str, Floats]:
         """Log corrections of each target, (n, 3): their parts as in REASONS."""
         found = {target: np.zeros((len(where.pool), len(REASONS))) for target in targets}
-        for name in np.unique(where.pool):
-            pool = self._ready.get(str(name))
+        names, pools = coded(where.pool)
+        for number, name in enumerate(names):
+            pool = self._ready.get(name)
             if pool is None:
                 continue
-            rows = np.flatnonzero(where.pool == name)
+            rows = np.flatnonzero(pools == number)
             first, place = _distinct(where, rows)
             asked = where.take(first)
             kept = _related(asked, pool.where)
@@ -138,9 +144,9 @@ class _Pool:
 
     def __init__(self, pool: dict[str, Any]) -> None:
         points = np.array(pool["points"], dtype=np.float64)
-        coded = [_coded(np.array(column, dtype=np.str_)) for column in zip(*pool["labels"], strict=True)]
-        labels = np.stack([codes for codes, _ in coded], axis=1)
-        self.where = Relations(np.zeros(len(points)), labels, points, tuple(names for _, names in coded))
+        sides = [coded(np.array(column, dtype=np.str_)) for column in zip(*pool["labels"], strict=True)]
+        labels = np.stack([codes for _, codes in sides], axis=1)
+        self.where = Relations(np.zeros(len(points)), labels, points, tuple(names for names, _ in sides))
         self.weights = {target: np.array(pool[target], dtype=np.float32) for target in _NOISE}
 
 
@@ -154,38 +160,47 @@ def _spelt(where: Relations) -> list[list[str]]:
 def _distinct(where: Relations, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The first of the rows at each place, and the place of each row."""
     keys = np.ascontiguousarray(np.concatenate([where.labels[rows], where.points[rows]], axis=1))
-    whole = keys.view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel()
-    _, first, place = np.unique(whole, return_index=True, return_inverse=True)
-    return rows[first], place.ravel()
+    found = keys.view(np.dtype((np.void, keys.dtype.itemsize * keys.shape[1]))).ravel().tolist()
+    first: dict[bytes | tuple[Any, ...], int] = {}
+    for row, key in enumerate(found):
+        first.setdefault(key, row)
+    order = {key: place for place, key in enumerate(sorted(first))}
+    return rows[[first[key] for key in order]], np.array([order[key] for key in found], dtype=np.intp)
 
 
 def _related(asked: Relations, known: Relations) -> NDArray[np.intp]:
     """Runs that share the model, the build or the kind with one asked about; the others say nothing."""
     kept = np.zeros(len(known.points), dtype=np.bool_)
     for side in range(len(REASONS)):
-        names = {asked.names[side][code] for code in np.unique(asked.labels[:, side]).tolist()}
-        shared = [code for code, name in enumerate(known.names[side]) if name in names]
-        kept |= np.isin(known.labels[:, side], shared)
+        names = {asked.names[side][code] for code in set(asked.labels[:, side].tolist())}
+        shared = np.array([name in names for name in known.names[side]], dtype=np.bool_)
+        kept |= shared[known.labels[:, side]]
     return np.flatnonzero(kept)
 
 
-def _kernels(a: Relations, b: Relations) -> list[Floats]:
+def _kernels(a: Relations, b: Relations) -> list[Singles]:
     """Covariances (n, m) of two sets of runs of one engine, apart by REASONS; in single precision."""
     left, right = a.points.astype(np.float32), b.points.astype(np.float32)
-    near = left @ right.T
+    near: Singles = left @ right.T
     near -= 0.5 * (left**2).sum(axis=1)[:, None]
     near -= 0.5 * (right**2).sum(axis=1)[None, :]
     np.exp(np.minimum(near, 0.0, out=near), out=near)
     model, build, kind = (_same(a, b, side) for side in range(3))
-    return [
-        model * (_MODEL_LEVEL + _MODEL_SHAPE * near),
-        build * (_BUILD_LEVEL + _BUILD_SHAPE * near * model),
-        _KIND_SHAPE * near * kind,
-    ]
+    of_model: Singles = _MODEL_SHAPE * near
+    of_build: Singles = _BUILD_SHAPE * near
+    of_model += _MODEL_LEVEL
+    of_build *= model
+    of_build += _BUILD_LEVEL
+    near *= _KIND_SHAPE
+    for part, same in ((of_model, model), (of_build, build), (near, kind)):
+        part *= same
+    return [of_model, of_build, near]
 
 
-def _same(a: Relations, b: Relations, side: int) -> NDArray[np.bool_]:
-    """Whether one label of two runs has the same name."""
+def _same(a: Relations, b: Relations, side: int) -> Singles:
+    """1 where one label of two runs has the same name, else 0; one row where all of `a` have one name."""
     place = {name: place for place, name in enumerate(b.names[side])}
     mine = np.array([place.get(name, -1) for name in a.names[side]], dtype=np.intp)[a.labels[:, side]]
-    return np.asarray(mine[:, None] == b.labels[:, side][None, :])
+    names, row = np.unique(mine, return_inverse=True)
+    same = (names[:, None] == b.labels[:, side]).astype(np.float32)
+    return np.asarray(same if len(names) == 1 else same[row.ravel()])

@@ -4,7 +4,6 @@ One learner is calibrated for models never seen, one for hardware never seen. A 
 model on new hardware asks the second, and so on; where both sides are new the errors add up.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,22 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf import catalog
-from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Prediction, Workload
-from metainf.embed.columns import Columns, columns, distinct
+from metainf.domain import BadInput, Model, NotSupported, Prediction, Workload
+from metainf.embed.columns import Columns, columns
 from metainf.embed.layout import num, whole
+from metainf.embed.pairs import Pairs, asked
 from metainf.embed.physics import stated_load, terms
+from metainf.embed.remembering import coded
 from metainf.learn import effects, images, untried
 from metainf.learn.artifact import Artifact
 from metainf.learn.energy import FEWEST_ROWS, EnergyLearner, measured
 from metainf.learn.forecast import Forecast, predictions
 from metainf.learn.image_runs import measured as drawn
 from metainf.learn.nearest import nearest
+from metainf.learn.residual import Runs
 from metainf.learn.serving import ServingLearner, Unseen
 from metainf.learn.speculation import known
 from metainf.learn.table import Table
 from metainf.learn.views import load_of
 
-Pairs = Sequence[tuple[Hardware, Method]]
 SIDES: dict[Unseen, str] = {"model": "model_group", "hardware": "device"}
 
 
@@ -120,24 +121,14 @@ class TrainedPredictor:
         return whole(columns([model], [workload], [pair[0] for pair in pairs], [pair[1] for pair in pairs]))
 
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
-        """Forecasts of all pairs by the learners that fit the question; pairs of equal columns share one."""
+        """Forecasts of all pairs by the learners that fit the question."""
         self.require(model, workload)
-        first, kind = distinct([pair[0] for pair in pairs], [pair[1] for pair in pairs])
-        found = self._forecast(model, workload, [pairs[i] for i in first.tolist()])
-        return Forecast(
-            {name: values[kind] for name, values in found.log_median.items()},
-            {name: values[kind] for name, values in found.log_scale.items()},
-            found.p_ok[kind],
-        )
-
-    def _forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
-        found = self.columns(model, workload, pairs)
+        found = whole(asked(model, workload, pairs))
         if self.images is not None and draws(model):
             return self.images.forecast(found)
-        new_model, new_device = self._novel(model, found)
 
-        def ask(asked: Columns) -> Forecast:
-            by_side = self._sides(asked)
+        def ask(plain: Columns) -> Forecast:
+            by_side, (new_model, new_device) = self._sides(plain), self._novel(model, plain)
             return blend(by_side["model"], by_side["hardware"], new_model, new_device)
 
         joint = effects.forecast(found, ask, self.speculative)
@@ -146,16 +137,18 @@ class TrainedPredictor:
 
     def _novel(self, model: Model, found: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether the model, and whether each row's device, are in no run of the fit."""
-        devices, place = np.unique(found["device"], return_inverse=True)
-        unseen = np.array([name not in self.known["hardware"] for name in devices.tolist()], dtype=np.bool_)
+        devices, place = coded(found["device"])
+        unseen = np.array([name not in self.known["hardware"] for name in devices], dtype=np.bool_)
         new_model = catalog.model_group(model.name) not in self.known["model"]
-        return np.full(len(place.ravel()), new_model), unseen[place.ravel()]
+        return np.full(len(place), new_model), unseen[place]
 
     def _sides(self, found: Columns) -> dict[Unseen, Forecast]:
-        """Forecasts of both serving learners, which share terms and failures where these are the same."""
-        t = None if _open_loop(found) else terms(found)
-        p_ok = self.learners["model"].failures.p_ok(found, t) if t and self._one_failure_model else None
-        return {side: learner.forecast(found, t, p_ok) for side, learner in self.learners.items()}
+        """Forecasts of both serving learners, which share runs and failures where these are the same."""
+        runs = None if _open_loop(found) else Runs.of(found, terms(found))
+        p_ok = (
+            self.learners["model"].failures.p_ok(found, runs.t) if runs and self._one_failure_model else None
+        )
+        return {side: learner.forecast(found, runs, p_ok) for side, learner in self.learners.items()}
 
     def predicts_speculation(self, engine: str, algorithm: str) -> bool:
         """Whether this speculation was measured with the engine, or has a published acceptance."""
@@ -167,14 +160,14 @@ class TrainedPredictor:
 
     def explain(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
         """What makes the predicted time of each pair, strongest first."""
-        asked = self.columns(model, workload, pairs)
-        rows = [{name: values[i : i + 1] for name, values in asked.items()} for i in range(len(pairs))]
+        told_of = self.columns(model, workload, pairs)
+        rows = [{name: values[i : i + 1] for name, values in told_of.items()} for i in range(len(pairs))]
         if self.images is not None and draws(model):
             return [self.images.explain(row) for row in rows]
-        new_model, new_device = self._novel(model, asked)
-        plain = effects.without_guesses(asked, self.speculative)
+        new_model, new_device = self._novel(model, told_of)
+        plain = effects.without_guesses(told_of, self.speculative)
         told = {name: learner.explain(plain) for name, learner in self.learners.items()}
-        doubts, found = untried.told(asked, self.untried), []
+        doubts, found = untried.told(told_of, self.untried), []
         for i, row in enumerate(rows):
             side: Unseen = "model" if new_model[i] and not new_device[i] else "hardware"
             effect = effects.told(row, self.learners[side].forecast, self.speculative)
@@ -187,7 +180,7 @@ class TrainedPredictor:
             return [() for _ in pairs]
         load = workload.concurrency or workload.batch_size
         if load is None:
-            load = float(self._forecast(model, workload, pairs[:1]).basis["conc"][0])
+            load = float(self.forecast(model, workload, pairs[:1]).basis["conc"][0])
         return nearest(self._index, self.columns(model, workload, pairs), float(load))
 
     def importance(self) -> list[tuple[str, str, float]]:

@@ -89,4 +89,4 @@ def inputs(t: dict[str, Floats], p: dict[str, Floats], engine: NDArray[np.intp],
     ]
     columns += [(engine == i) * 1.0 for i in range(len(prior.ENGINES))]
     columns += [t[name] for name in FACTS[unseen]]
-    return np.stack(columns, axis=1).astype(np.float32)
+    return np.array(columns, dtype=np.float32).T

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from metainf.domain import ArtifactError, BadInput
 from metainf.embed import prior
 from metainf.embed.columns import Columns
-from metainf.embed.layout import num
+from metainf.embed.layout import by_name, num
 from metainf.embed.physics import stated_load, terms
 from metainf.learn import trees
 from metainf.learn.conformal import (
@@ -143,34 +143,28 @@ class ServingLearner:
     def _doubt(name: str, runs: Runs, seen: dict[str, int]) -> Floats:
         """Log error added a priori: untold layouts and drafts, engines that few groups ran so."""
         untold = UNTOLD[name] * np.maximum(1.0 - runs.t["known"], runs.t["untold"])
-        pools, place = np.unique(runs.where.pool, return_inverse=True)
-        number = np.array([seen.get(str(pool), 0) for pool in pools], dtype=np.float64)[place.ravel()]
+        number = by_name(runs.where.pool, lambda pool: seen.get(pool, 0))
         return np.hypot(untold, NOVELTY[name] / (1 + number))
 
     def _ready(self) -> None:
         self._size = trees.Forest({n: [trees.Trees(self._spread[n])] for n in TARGETS})
 
-    def evaluate(
-        self, columns: Columns, found: dict[str, Floats] | None = None
-    ) -> tuple[Runs, dict[str, Floats]]:
+    def evaluate(self, columns: Columns, known: Runs | None = None) -> tuple[Runs, dict[str, Floats]]:
         """Terms and calibrated parts (seconds) of each row; open loops by Little's law.
 
-        found: the terms of rows without an open loop, where they are known already.
+        known: the runs of these columns, where there is no open loop and they are known already.
         """
         if not hasattr(self, "core"):
             raise BadInput("expected a fitted learner, found one without data: call fit or load first")
-        t = terms(columns, prior.in_flight(columns, self.core.theta)) if found is None else found
-        runs = Runs.of(columns, t)
+        runs = known or Runs.of(columns, terms(columns, prior.in_flight(columns, self.core.theta)))
         return runs, self.core.parts(runs)
 
-    def forecast(
-        self, columns: Columns, found: dict[str, Floats] | None = None, p_ok: Floats | None = None
-    ) -> Forecast:
+    def forecast(self, columns: Columns, known: Runs | None = None, p_ok: Floats | None = None) -> Forecast:
         """Medians and scales of every row. Missing load, lengths or facts are replaced as `layout` says.
 
-        found, p_ok: what is known already of these columns (see `evaluate`).
+        known, p_ok: what is known already of these columns (see `evaluate`).
         """
-        runs, part = self.evaluate(columns, found)
+        runs, part = self.evaluate(columns, known)
         t, fixes = runs.t, self.corrections(runs)
         size = self._size.predict(inputs(t, part, runs.engine, self.unseen))
         mean: dict[str, Floats] = {}

@@ -13,6 +13,7 @@ import numpy as np
 
 from metainf.embed.columns import Columns
 from metainf.embed.layout import num, text
+from metainf.embed.remembering import coded, of_columns
 from metainf.learn.forecast import Z90
 from metainf.learn.views import Floats
 
@@ -87,24 +88,29 @@ class Gain:
 
 def gain(columns: Columns, basis: dict[str, Floats]) -> Gain:
     """Yield and cost from the terms and calibrated parts of the same rows without speculation."""
-    kinds = [_draft_of(name) for name in text(columns, "speculative").tolist()]
-    neutral = Draft(0.0, 0.0, 0.0, 0)
-    facts = np.array(
-        [
-            (d.low, d.middle, d.high, d.tokens, d.reads, d.layers, d.overhead_s)
-            for d in (kind or neutral for kind in kinds)
-        ],
-        dtype=np.float64,
-    ).reshape(len(kinds), 7)
-    low, middle, high, usual, reads, layers, overhead = facts.T
-    on = np.array([kind is not None for kind in kinds], dtype=np.float64)
-    drafted = np.where(on > 0, num(columns, "speculative_tokens", usual), 0.0)
-    chain = np.minimum(drafted, LONGEST_CHAIN)
-    tokens = [expected_tokens(a, chain) for a in (low, middle, high)]
+    on, drafted, tokens, scale, reads, layers, overhead = _drafts(columns)
     share = np.minimum(reads + layers / basis["layers"], 1.0)
+    chain = np.minimum(drafted, LONGEST_CHAIN)
     cost = _verify(basis, drafted + 1) + chain * _drafting(basis, share, overhead)
+    return Gain(on, drafted + 1, tokens, np.where(on > 0, cost, 1.0), scale)
+
+
+@of_columns("speculative", "speculative_tokens")
+def _drafts(c: Columns) -> tuple[Floats, ...]:
+    """1 where an acceptance was published, tokens drafted and yielded by a step, log scale of the yield,
+    then what drafting costs (see `Draft`)."""
+    algorithms, place = coded(text(c, "speculative"))
+    kinds = [_draft_of(algorithm) for algorithm in algorithms]
+    neutral = Draft(0.0, 0.0, 0.0, 0)
+    facts = [
+        (float(kind is not None), d.low, d.middle, d.high, d.tokens, d.reads, d.layers, d.overhead_s)
+        for kind, d in ((kind, kind or neutral) for kind in kinds)
+    ]
+    on, low, middle, high, usual, reads, layers, overhead = np.array(facts, dtype=np.float64).T[:, place]
+    drafted = np.where(on > 0, num(c, "speculative_tokens", usual), 0.0)
+    tokens = [expected_tokens(a, np.minimum(drafted, LONGEST_CHAIN)) for a in (low, middle, high)]
     scale = np.hypot(np.log(tokens[2] / tokens[0]) / (2 * Z90), ENGINE_SCALE * on)
-    return Gain(on, drafted + 1, tokens[1], np.where(on > 0, cost, 1.0), scale)
+    return on, drafted, tokens[1], scale, reads, layers, overhead
 
 
 def _verify(t: dict[str, Floats], positions: Floats) -> Floats:
@@ -124,6 +130,8 @@ def _drafting(t: dict[str, Floats], share: Floats, overhead_s: Floats) -> Floats
 
 def more_experts(t: dict[str, Floats], positions: Floats) -> Floats:
     """How many times as many experts several positions touch, under uniform routing; 1 without experts."""
+    if not t["moe"].any():
+        return np.ones_like(positions)
     miss = np.where(t["moe"] > 0, 1 - t["top_k"] / np.maximum(t["experts"], 1), 0.0)
     touched = np.maximum(1 - miss ** t["b"], 1e-9)
     return np.where(t["moe"] > 0, (1 - miss ** (t["b"] * positions)) / touched, 1.0)

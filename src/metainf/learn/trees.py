@@ -20,8 +20,10 @@ from metainf.learn import flat
 Matrix = NDArray[np.float32]
 Floats = NDArray[np.float64]
 Codes = NDArray[np.intp]
-BLOCK = 64
+BLOCK = 256
 """Rows whose leaf sets are held at once; they stay in the processor's cache."""
+MOST_CASES = 1024
+"""Combined intervals of features that are tabulated together, so that a row costs fewer lookups."""
 Loss = Callable[[Floats], tuple[Floats, Floats]]
 """Predictions (n,) to the gradient and second derivative of a loss, each (n,)."""
 
@@ -57,7 +59,8 @@ class Trees:
 
     def predict(self, features: Matrix) -> Floats:
         """Predictions (n,) of a float32 matrix (n, d)."""
-        return self._forest.predict(features)[""]
+        data, row = distinct(checked(features, self.flat.features))
+        return self._forest.predict(data)[""][row]
 
     def contributions(self, features: Matrix) -> Floats:
         """SHAP values (n, d + 1) by exact tree SHAP (Lundberg 2018); the last column is the bias."""
@@ -104,7 +107,20 @@ class Forest:
         self._parts = parts
 
     @cached_property
-    def _strikes(self) -> list[tuple[int, Matrix, NDArray[Any]]]:
+    def _strikes(self) -> list[tuple[list[tuple[int, Matrix]], NDArray[Any]]]:
+        """(features with their thresholds, leaves left standing [combined interval, tree])."""
+        found: list[tuple[list[tuple[int, Matrix]], NDArray[Any]]] = []
+        for number, steps, table in sorted(self._single, key=lambda one: len(one[2])):
+            last = found[-1] if found else ([], table[:0])
+            if last[0] and len(last[1]) * len(table) <= MOST_CASES:
+                both = last[1][:, None] & table[None]
+                found[-1] = [*last[0], (number, steps)], both.reshape(-1, both.shape[2])
+            else:
+                found.append(([(number, steps)], table))
+        return found
+
+    @property
+    def _single(self) -> list[tuple[int, Matrix, NDArray[Any]]]:
         """(feature, its thresholds, leaves left standing [interval, tree]); the last row is for NaN."""
         parts = self._parts
         tree = np.concatenate([p.tree.astype(np.intp) + s for p, s in zip(parts, self._first, strict=False)])
@@ -127,11 +143,12 @@ class Forest:
 
     def predict(self, features: Matrix) -> dict[str, Floats]:
         """Mean prediction (n,) of each group for a float32 matrix (n, d)."""
-        data, row = distinct(checked(features, self.features))
+        data = checked(features, self.features)
         found = np.empty((len(data), len(self._base)))
         common, many = np.full(len(self._leaf), ~self._set.type(0)), []
-        for number, steps, table in self._strikes if len(data) else ():
-            place = _intervals(data[:, number], steps)
+        unknown = bool(np.isnan(data).any())
+        for parts, table in self._strikes if len(data) else ():
+            place = _combined(data, parts, unknown)
             if place.min() == place.max():
                 common &= table[place[0]]
             else:
@@ -142,7 +159,7 @@ class Forest:
             work.strike(common, [(table, place[here]) for table, place in many], len(data[here]))
             work.sum_leaves(self._leaf, self._offset, self._first[:-1], found[here])
         found += self._base
-        return {name: found[:, places].mean(axis=1)[row] for name, places in self._places.items()}
+        return {name: found[:, places].mean(axis=1) for name, places in self._places.items()}
 
 
 class _Workspace:
@@ -183,11 +200,19 @@ def checked(features: Matrix, width: int) -> Matrix:
     return data
 
 
-def _intervals(values: Matrix, steps: Matrix) -> Codes:
-    """Between which thresholds each value lies; one past the last for NaN."""
-    codes = np.searchsorted(steps, values, side="right")
-    codes[np.isnan(values)] = len(steps) + 1
-    return codes
+def _combined(data: Matrix, parts: Sequence[tuple[int, Matrix]], unknown: bool) -> Codes:
+    """Which case of several features' intervals each row is, the last feature counting fastest.
+
+    Intervals lie between thresholds; one past the last is for NaN, where there are any (`unknown`).
+    """
+    case = np.zeros(len(data), dtype=np.intp)
+    for number, steps in parts:
+        values = data[:, number]
+        case *= len(steps) + 2
+        case += steps.searchsorted(values, "right")
+        if unknown:
+            case += np.isnan(values)
+    return case
 
 
 def distinct(data: Matrix) -> tuple[Matrix, Codes]:

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metainf.embed.columns import Columns
 from metainf.embed.layout import rows_of, text
+from metainf.embed.remembering import coded, remembered
 from metainf.learn.table import Table
 from metainf.learn.views import Floats
 
@@ -34,8 +36,9 @@ def p_works(columns: Columns, known: Mapping[str, Any]) -> Floats:
     """(n,) chance that what was never tried in a row runs; 1 where everything was tried."""
     chance = np.ones(rows_of(columns))
     for technique, facts in known.items():
+        pairs, place = _distinct(text(columns, "engine"), text(columns, technique))
         shares = dict.fromkeys(facts["tried"], 1.0) | {"": 1.0}
-        chance *= [shares.get(pair, facts["share"]) for pair in _pairs(columns, technique)]
+        chance *= np.array([shares.get(pair, facts["share"]) for pair in pairs])[place]
     return chance
 
 
@@ -53,5 +56,13 @@ def told(columns: Columns, known: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _pairs(columns: Columns, technique: str) -> list[str]:
     """`engine setting` of each row, empty where the technique is not set."""
-    settings, engines = text(columns, technique).tolist(), text(columns, "engine").tolist()
-    return [f"{e} {s}" if s else "" for e, s in zip(engines, settings, strict=True)]
+    pairs, place = _distinct(text(columns, "engine"), text(columns, technique))
+    return [pairs[i] for i in place.tolist()]
+
+
+@remembered
+def _distinct(engines: NDArray[Any], settings: NDArray[Any]) -> tuple[list[str], NDArray[np.intp]]:
+    """Every `engine setting` there is, and the number of each row's."""
+    (makers, maker), (kinds, kind) = coded(engines), coded(settings)
+    pairs = [f"{engine} {setting}" if setting else "" for engine in makers for setting in kinds]
+    return pairs, maker * len(kinds) + kind

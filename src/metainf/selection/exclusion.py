@@ -23,9 +23,9 @@ PRICED = ("throughput_per_dollar", "cost")
 
 
 class Failure(NamedTuple):
-    """An excluded candidate before grouping: `closeness` orders the group, larger is nearer.
+    """An excluded candidate: `closeness` orders those alike, larger is nearer; `tell(place)` says why.
 
-    `tell(place)` says why.
+    It stands for `alike` candidates, itself and some that are farther.
     """
 
     pair: Pair
@@ -33,6 +33,7 @@ class Failure(NamedTuple):
     tell: Tell
     closeness: float
     place: int
+    alike: int = 1
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,27 @@ def refused(out: Excluded) -> Failure:
 
 
 def failures(judged: Judged) -> list[Failure]:
-    """Every candidate that the limits put out."""
-    pool = judged.pool
-    closeness = (judged.p_feasible + 1e-9 * np.nan_to_num(pool.value)).tolist()
+    """The candidates that the limits put out: the nearest of each reason, hardware and engine.
+
+    Where several are equally near the first stands for all that are farther, the others for themselves.
+    """
+    out = np.flatnonzero(~judged.feasible)
+    codes = _codes(judged)[out].tolist()
+    pairs = [judged.pool.pairs[i] for i in out.tolist()]
+    kinds: dict[tuple[int, int, str], int] = {}
+    keys = [(code, id(pair[0]), pair[1].engine) for code, pair in zip(codes, pairs, strict=True)]
+    kind = np.array([kinds.setdefault(key, len(kinds)) for key in keys], dtype=np.intp)
+    closeness = judged.p_feasible[out] + 1e-9 * np.nan_to_num(judged.pool.value[out])
+    top = np.full(len(kinds), -np.inf)
+    np.maximum.at(top, kind, closeness)
+    nearest = closeness == top[kind]
+    farther = np.bincount(kind[~nearest], minlength=len(kinds)).tolist()
     reasons = _reasons(judged)
-    codes = _codes(judged).tolist()
     found = []
-    for i in np.flatnonzero(~judged.feasible).tolist():
-        limit, tell = reasons[codes[i]]
-        found.append(Failure(pool.pairs[i], limit, tell, closeness[i], i))
+    for k in np.flatnonzero(nearest).tolist():
+        limit, tell = reasons[codes[k]]
+        found.append(Failure(pairs[k], limit, tell, float(closeness[k]), int(out[k]), 1 + farther[kind[k]]))
+        farther[kind[k]] = 0
     return found
 
 
@@ -114,7 +127,7 @@ def grouped(found: Sequence[Failure], most: int) -> list[Group]:
     groups: dict[tuple[str, str, int, str], list[Failure]] = {}
     for failure in found:
         groups.setdefault(_name(failure), []).append(failure)
-    kept = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))[:most]
+    kept = sorted(groups.items(), key=lambda item: (-_count(item[1]), item[0]))[:most]
     return [_told(group) for _, group in kept]
 
 
@@ -140,13 +153,22 @@ def _name(failure: Failure) -> tuple[str, str, int, str]:
 
 def _told(group: Sequence[Failure]) -> Group:
     top = max(failure.closeness for failure in group)
-    tied = [failure for failure in group if failure.closeness == top]
-    nearest = tied[0] if len(tied) == 1 else min(tied, key=_content)
+    nearest = _nearest([failure for failure in group if failure.closeness == top])
     machine, method = nearest.pair
-    reason = nearest.tell(nearest.place) + _more(len(group))
-    return Group(Excluded(hardware=machine, method=method, limit=nearest.limit, reason=reason), len(group))
+    count = _count(group)
+    reason = nearest.tell(nearest.place) + _more(count)
+    return Group(Excluded(hardware=machine, method=method, limit=nearest.limit, reason=reason), count)
 
 
-def _content(failure: Failure) -> tuple[str, str]:
-    machine, method = failure.pair
-    return method.id, machine.id
+def _count(group: Sequence[Failure]) -> int:
+    return sum(failure.alike for failure in group)
+
+
+def _nearest(tied: Sequence[Failure]) -> Failure:
+    """Of equally near ones that of the smallest content id, of the method, then of the hardware."""
+    for side in (1, 0):
+        if len(tied) == 1:
+            break
+        names = [failure.pair[side].id for failure in tied]
+        tied = [failure for failure, name in zip(tied, names, strict=True) if name == min(names)]
+    return tied[0]

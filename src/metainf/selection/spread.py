@@ -23,7 +23,7 @@ MAX_WIDTH = 5.0
 def normal_cdf(z: Floats) -> Floats:
     """Standard normal distribution function, elementwise; NaN stays NaN."""
     flat = np.ascontiguousarray(z, dtype=np.float64).ravel() / math.sqrt(2)
-    return (0.5 * (1 + np.array([math.erf(x) for x in flat.tolist()]))).reshape(z.shape)
+    return (0.5 * (1 + np.fromiter(map(math.erf, flat.tolist()), np.float64, len(flat)))).reshape(z.shape)
 
 
 @dataclass(frozen=True)
