@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 
 def value(text: str, key: str) -> str | None:
-    """The value after a key, without quotes; `None` as a word is returned as such. None where it is absent."""
+    """The value after a key, without quotes, be it the word `None`; None where the key is absent."""
     match = re.search(rf"(?<!\w){key}'?\s*[=:]\s*'?([\w.+/-]+)", text)
     return match[1] if match else None
 
@@ -28,5 +28,5 @@ def first(pattern: str, text: str, group: int = 1) -> str | None:
 
 
 def our_name(word: str, algorithms: Mapping[str, str]) -> str:
-    """Our name of an engine's word, by its table of words for our names; the word itself where it has none."""
+    """Our name of an engine's word, by its table of words for our names; else the word itself."""
     return next((name for name, theirs in algorithms.items() if theirs == word), word.lower())
