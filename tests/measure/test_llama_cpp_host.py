@@ -46,7 +46,7 @@ CPU = Hardware(device=Device(name="cpu", kind="cpu"), count=1)
 SHORT = Workload(input_tokens=Lengths(mean=60, max=200), output_tokens=Lengths(mean=16, max=56))
 OFF = PrefixCache(enabled=False)
 HOURS = "The museum opens at nine in the morning and closes at five in the evening, except on Sundays."
-COPY = f"<|im_start|>user\nRepeat this text word for word: {HOURS}<|im_end|>\n<|im_start|>assistant\n{HOURS[:40]}"
+COPY = f"<|im_start|>user\nRepeat word for word: {HOURS}<|im_end|>\n<|im_start|>assistant\n{HOURS[:40]}"
 
 
 @pytest.fixture(scope="session")
@@ -64,8 +64,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small(smollm2: Path, cache: Path) -> Path:
-    """The first two layers of SmolLM2: nonsense, but fast."""
-    return draft_of(smollm2, 2, cache)
+    """The first six layers of SmolLM2: nonsense, but fast."""
+    return draft_of(smollm2, 6, cache)
 
 
 @dataclass
@@ -213,10 +213,9 @@ def test_a_static_batch_is_waited_for_and_weights_are_made(tmp_path: Path, small
         assert contradictions(served.method, seen) == () and unproven(served.method, seen) == ()
 
 
-def test_a_draft_of_its_own_first_layers_drafts(tmp_path: Path, smollm2: Path, cache: Path) -> None:
+def test_a_draft_of_its_own_first_layers_drafts(tmp_path: Path, small: Path, cache: Path) -> None:
     drafted = Speculative(algorithm="draft", tokens=3, draft_model="first-2-layers")
-    larger = draft_of(smollm2, 6, cache)
-    with serving(tmp_path, larger, cache, Batching(mode="none"), drafted) as served:
+    with serving(tmp_path, small, cache, Batching(mode="none"), drafted) as served:
         seen = served.evidence([(COPY, 12)])
         assert seen.speculative == "draft" and (seen.drafted_tokens or 0) > 0
         assert seen.accepted_tokens is not None and seen.weight_format == "Q4_1"
