@@ -206,7 +206,7 @@ def test_a_static_batch_is_waited_for_and_weights_are_made(tmp_path: Path, small
         OFF,
     )
     with serving(tmp_path, small, cache, *batch) as served:
-        lengths = (24, 3, 3, 24, 3, 3)
+        lengths = (3, 6, 9, 12, 15, 18)  # no two end together, so some request has to wait
         seen = served.evidence([(f"{n} sheep", tokens) for n, tokens in enumerate(lengths)], at_once=6)
         assert seen.max_sequences == 2 and seen.peak_running == 2 and seen.continuous is False
         assert seen.step_tokens == 512 and seen.weight_format == "Q8_0" and seen.prefix_hit_tokens == 0
