@@ -133,3 +133,11 @@ def test_the_drafts_of_llama_cpp_keep_the_length_asked_for() -> None:
             .argv
         )
         assert argv[argv.index(flag) + 1] == "7"
+
+
+@pytest.mark.parametrize("name", sorted(KNOWN))
+def test_the_words_of_an_address_are_known_too(name: str) -> None:
+    found = engine(name)
+    assert isinstance(found, ServingEngine)
+    words = found.address("127.0.0.1", 8000)
+    assert {word for word in words if word.startswith("-")} <= set(KNOWN[name]["flags"])

@@ -52,8 +52,9 @@ class Traffic:
 class Timing:
     """One answer. Seconds since the start of the run; `chunk_s` holds when each piece of text arrived.
 
-    Token counts are the server's own. `error` tells why an answer is missing or cut; such an answer counts
-    in no latency.
+    Token counts are the server's own, as far as it gives them: `cached_tokens` of the prompt came from its
+    prefix cache, `accepted_tokens` of `drafted_tokens` were kept by speculation. `error` tells why an answer
+    is missing or cut; such an answer counts in no latency.
     """
 
     sent_s: float
@@ -63,6 +64,9 @@ class Timing:
     output_tokens: int | None = None
     text: str = ""
     error: str | None = None
+    cached_tokens: int | None = None
+    drafted_tokens: int | None = None
+    accepted_tokens: int | None = None
 
 
 @dataclass(frozen=True)
