@@ -46,4 +46,6 @@ def told(reason: Reason, why: str, log: str = "") -> Failed:
     """With the last lines of a log, as much of them as a record keeps."""
     lines = "\n".join([line for line in log.splitlines() if line.strip()][-20:])
     room = LONGEST - len(why)
-    return Failed(reason=reason, detail=f"{why[:LONGEST]}\n{lines[-room:]}".strip() if room > 0 else why[:LONGEST])
+    return Failed(
+        reason=reason, detail=f"{why[:LONGEST]}\n{lines[-room:]}".strip() if room > 0 else why[:LONGEST]
+    )

@@ -192,9 +192,7 @@ def rapl_j(folder: Path = POWERCAP) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _rapl_gain(
-    before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]
-) -> float | None:
+def _rapl_gain(before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]]) -> float | None:
     if not before or before.keys() != after.keys():
         return None
     gains = [(after[zone][0] - joules) % top for zone, (joules, top) in before.items()]

@@ -128,7 +128,9 @@ class EngineProcess:
     def _start(self) -> None:
         fixed = self.command.port
         if fixed is not None and not is_free(fixed):
-            raise BadInput(f"port {fixed} is in use: end the program that listens there, or name another port")
+            raise BadInput(
+                f"port {fixed} is in use: end the program that listens there, or name another port"
+            )
         self._folder = tempfile.TemporaryDirectory(prefix="metainf-", ignore_cleanup_errors=True)
         for name, text in self.command.files.items():
             (Path(self._folder.name) / name).write_text(text, encoding="utf-8")

@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from metainf.domain import BadInput, Hardware, Method, MetaInfError, Model, NotSupported, Workload
+from metainf.domain import BadInput, Hardware, MetaInfError, Method, Model, NotSupported, Workload
 from metainf.engines import Engine, Launch
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.serving import ServingEngine
 from metainf.measure.asked import bound_of, concurrency
-from metainf.measure.batches import launched
+from metainf.measure.batches import launched, one_sequence
 from metainf.measure.process import Command, EngineProcess
 from metainf.measure.programs import runnable
 from metainf.measure.words import Endpoint, Traffic
@@ -40,15 +40,16 @@ class Patience:
 @dataclass(frozen=True)
 class Subject:
     """What is measured, and on what. `checkpoint` is where the weights are: a path or a name, which the
-    record's model does not tell, for it differs from machine to machine."""
+    record's model does not tell, for it differs from machine to machine; `weights_gib` its size if known."""
 
     model: Model
     hardware: Hardware
     checkpoint: str
+    weights_gib: float | None = None
 
     def launched(self) -> Model:
         """The model as a launch needs it."""
-        return self.model.model_copy(update={"source": self.checkpoint, "name": self.checkpoint})
+        return self.model.model_copy(update={"source": self.checkpoint})
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,13 @@ def launch_of(engine: ServingEngine, subject: Subject, method: Method, traffic: 
     most_tokens = int(len(longest) / CHARACTERS_PER_TOKEN) + SPARE_TOKENS
     work: Workload = bound_of(traffic, most_tokens)
     asked = launched(method, concurrency(traffic.pacing))
-    return engine.launch(subject.launched(), asked, subject.hardware, work)
+    try:
+        return engine.launch(subject.launched(), asked, subject.hardware, work)
+    except NotSupported:
+        alone = one_sequence(asked)
+        if alone is None:
+            raise
+        return engine.launch(subject.launched(), alone, subject.hardware, work)
 
 
 @contextmanager
