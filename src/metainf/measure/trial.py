@@ -13,7 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from metainf.domain import (
 )
 from metainf.engines.evidence import Evidence
 from metainf.measure import failures
-from metainf.measure.asked import agreement, as_asked, concurrency, paced, workload_of
+from metainf.measure.asked import agreement, as_asked, asked_workload, concurrency, paced
 from metainf.measure.drive import drive
 from metainf.measure.monitor import Observation, oom_kills, watching
 from metainf.measure.process import EngineEnded, NotReady
@@ -43,7 +43,7 @@ from metainf.measure.words import ClosedLoop, Limits, Request, Timing, Traffic
 T = TypeVar("T")
 
 
-def contradictions(method, evidence):  # stand-in
+def contradictions(method: Method, evidence: Evidence) -> list[str]:  # stand-in
     return []
 
 
@@ -67,9 +67,8 @@ class Run:
     @property
     def key(self) -> str:
         """Names the run in the store: the same model, hardware, method, requests and trial, the same key."""
-        parts = (
-            self.subject.model.id, self.subject.hardware.id, self.method.id, repr(self.traffic), str(self.trial)
-        )  # fmt: skip
+        subject, traffic = self.subject, repr(self.traffic)
+        parts = (subject.model.id, subject.hardware.id, self.method.id, traffic, str(self.trial))
         return f"run:{hashlib.blake2b('|'.join(parts).encode(), digest_size=12).hexdigest()}"
 
 
@@ -77,8 +76,8 @@ class Run:
 class Rules:
     """How runs are made and judged. `now` gives the time of day."""
 
-    patience: Patience = Patience()
-    limits: Limits = Limits()
+    patience: Patience = field(default_factory=Patience)
+    limits: Limits = field(default_factory=Limits)
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
 
@@ -135,7 +134,7 @@ def run_trial(
         outcome = failures.told("crashed", str(error), log)
     except Unanswered as error:
         outcome = failures.unanswered(error.errors, error.asked, log)
-    return Made(_record(run, run.method, lengths or workload_of(run.traffic), outcome, conditions, rules))
+    return Made(_record(run, run.method, lengths or asked_workload(run.traffic), outcome, conditions, rules))
 
 
 def _measured(run: Run, served: Served, plain: Sequence[str] | None, rules: Rules) -> Made:
@@ -152,7 +151,7 @@ def _measured(run: Run, served: Served, plain: Sequence[str] | None, rules: Rule
     answers: tuple[str, ...] = ()
     if traffic.reference:
         answers = reference_answers(served, traffic, patience)
-    asked = workload_of(run.traffic, timings)
+    asked = asked_workload(run.traffic, timings)
     method = run.method
     if evidence is not None and evidence.version and method.engine_version is None:
         method = method.model_copy(update={"engine_version": evidence.version})
@@ -171,7 +170,7 @@ def _measured(run: Run, served: Served, plain: Sequence[str] | None, rules: Rule
 
 
 def reference_answers(served: Served, traffic: Traffic, within_s: float) -> tuple[str, ...]:
-    """The greedy answers to the reference prompts, asked one by one. Raises EngineEnded, TooSlow, Unanswered."""
+    """The greedy answers to the reference prompts, asked one by one. Raises as a run does."""
     return tuple(t.text for t in _drive(served, _one_by_one(traffic, traffic.reference), within_s))
 
 
