@@ -125,7 +125,7 @@ def test_llama_cpp_command_in_full() -> None:
     )
     assert launch.command == (
         "llama-server -m Llama-3.1-8B-Instruct-Q4_K_M.gguf -ngl all -sm layer -cb -np 4 "
-        "--no-cache-prompt -ctk q8_0 -ctv q8_0 -fa on -c 10240"
+        "--no-cache-prompt -cram 0 -ctk q8_0 -ctv q8_0 -fa on -c 10240"
     )
     assert any("llama-quantize" in note for note in launch.notes)
 

@@ -22,8 +22,10 @@ from metainf.domain import (
 from metainf.engines.candidates import ANY_WORKLOAD, Choices, device_count, replaced
 from metainf.engines.compatibility import check
 from metainf.engines.device_support import maker
+from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.formats import GGUF_FORMATS, format_bits, is_gguf
 from metainf.engines.launch import degrees, known_context_tokens, not_offered
+from metainf.engines.llama_cpp_log import llama_cpp_evidence
 from metainf.engines.serving import SERVED, Command, ServingEngine, Words, same
 
 FLASH = same(("on", "auto", "off")) | {"flash": "on", "flash_attention": "on", "eager": "off", "none": "off"}
@@ -92,21 +94,24 @@ class LlamaCpp(ServingEngine):
 
     def batch(self, command: Command) -> None:
         if (batching := command.get(Batching)) is not None:
-            if batching.mode not in ("continuous", "none"):
-                raise not_offered(self.name, f"{batching.mode} batching", ["continuous batching", "none"])
-            continuous = batching.mode == "continuous"
-            command.add("-cb" if continuous else "--no-cont-batching")
-            command.add(self.words.sequences, batching.max_sequences if continuous else 1)
-            command.add("-b", batching.max_tokens)
-        if (chunked := command.get(ChunkedPrefill)) is not None:
-            if not chunked.enabled:
-                raise not_offered(self.name, "prefill in one piece", ["prefill in chunks of a given size"])
-            command.add("-ub", chunked.tokens or 512)
+            if batching.mode == "dynamic":
+                raise not_offered(self.name, "dynamic batching", ["continuous", "static", "none"])
+            command.add("-cb" if batching.mode == "continuous" else "--no-cont-batching")
+            command.add(self.words.sequences, 1 if batching.mode == "none" else batching.max_sequences)
+        if (chunked := command.get(ChunkedPrefill)) is not None and not chunked.enabled:
+            raise not_offered(self.name, "prefill in one piece", ["prefill in chunks of a given size"])
+        tokens = self.step_tokens(command)
+        if chunked is not None:
+            tokens = tokens or 512
+            command.add("-ub", tokens)
+        command.add("-b", tokens)
 
     def keep_prefixes(self, command: Command, prefix: PrefixCache) -> None:
         command.add("--cache-prompt" if prefix.enabled else "--no-cache-prompt")
-        if prefix.enabled and prefix.tier == "host":
-            command.add("-cram", "8192")
+        if prefix.tier == "host":
+            command.add("-cram", "8192" if prefix.enabled else "0")
+        elif prefix.tier == "device" or not prefix.enabled:
+            command.add("-cram", "0")
 
     def quantize_cache(self, command: Command, word: str) -> None:
         command.add("-ctk", word, "-ctv", word)
@@ -127,8 +132,15 @@ class LlamaCpp(ServingEngine):
     def limit(self, command: Command) -> None:
         """The slots share one context, so it is as long as all of them together."""
         context, batching = known_context_tokens(command.workload), command.get(Batching)
-        slots = batching.max_sequences if batching is not None and batching.mode == "continuous" else 1
+        slots = batching.max_sequences if batching is not None and batching.mode != "none" else 1
         command.add(self.words.context, context and context * (slots or 1))
+
+    def address(self, host: str, port: int) -> tuple[str, ...]:
+        """Also its metrics, and a log that names the settings in force (level 4)."""
+        return *super().address(host, port), "--metrics", "--slots", "-lv", "4"
+
+    def evidence(self, reading: Reading) -> Evidence:
+        return llama_cpp_evidence(reading, self.words.speculative)
 
 
 def gguf_file(model: Model, method: Method, notes: list[str]) -> str:

@@ -1,7 +1,7 @@
 """llama.cpp's own HTTP server, in process: `python -m metainf.hosts.llama_cpp -m FILE --host H --port P ...`.
 
 It takes the words of `llama-server` and serves what that serves: `/v1/completions`,
-`/v1/chat/completions`, `/v1/models`, `/health`, and with `--metrics` `/metrics`. It lives until SIGTERM or ^C.
+`/v1/chat/completions`, `/v1/models`, `/health`, and with `--metrics` `/metrics`, until SIGTERM or ^C.
 Exit codes: 2 a word that it does not know, 3 a model that cannot be loaded, each with a reason in one line.
 """
 
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MetaInfError as error:
         print(error, file=sys.stderr)
         return BAD_WORDS
+    print(f"llama.cpp host: xllamacpp {library.__version__}", file=sys.stderr, flush=True)
     try:
         for path in (params.model.path, params.speculative.draft.mparams.path):
             require_gguf(path)
