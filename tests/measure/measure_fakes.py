@@ -63,7 +63,6 @@ class FakeEngine(ServingEngine):
 SUBJECT = Subject(
     Model(name="fake/model", params_b=0.1),
     Hardware(device=Device(name="fake-cpu", kind="cpu", memory_gib=8), count=1, nodes=1),
-    "fake.gguf",
 )
 
 

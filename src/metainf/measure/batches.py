@@ -3,16 +3,22 @@
 from metainf.domain import Batching, Method
 
 
-def launched(method: Method, in_flight: int | None) -> Method:
-    """The method as its engine is started: with room for one sequence without batching, for the whole batch
-    with static batches (whose edges the requests' pacing draws), else for the bound that was stated or all
-    that are in flight."""
+def sized(method: Method, in_flight: int | None) -> Method:
+    """With the bound of its batches: the stated one, else all requests that are in flight."""
     batching = method.get(Batching)
-    if batching is None:
+    if batching is None or batching.mode == "none" or batching.max_sequences is not None:
         return method
-    size = 1 if batching.mode == "none" else batching.max_sequences or in_flight
-    mode = "continuous" if batching.mode == "static" else batching.mode
-    return _with(method, batching.model_copy(update={"mode": mode, "max_sequences": size}))
+    return _with(method, batching.model_copy(update={"max_sequences": in_flight}))
+
+
+def launched(method: Method) -> Method:
+    """The method as its engine is started. The edges of static batches are drawn by the requests' pacing, on
+    an engine with room for one batch: engines without continuous batching begin with whichever request comes
+    first, alone."""
+    batching = method.get(Batching)
+    if batching is None or batching.mode != "static":
+        return method
+    return _with(method, batching.model_copy(update={"mode": "continuous"}))
 
 
 def one_sequence(method: Method) -> Method | None:

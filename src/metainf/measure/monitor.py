@@ -20,6 +20,8 @@ PERIOD_S = 0.2
 SHARED_EVERY = 10
 """Samples between two exact counts of a tree of several processes, which share pages."""
 QUIET_SHARE = 0.1
+SHORTEST_S = 0.5
+"""Below this the counters of processor time, of a hundredth of a second, tell too little."""
 GIB = 2**30
 POWERCAP = Path("/sys/class/powercap")
 OOM_COUNTERS = (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events"))
@@ -152,7 +154,7 @@ class _Start:
         """Share of all cores that neither the engine nor this process used, but somebody did."""
         room_s = (time.monotonic() - self.at_s) * (os.cpu_count() or 1)
         ours_s = tree.cpu_s() + time.process_time() - self.ours_s
-        if room_s <= 0:
+        if room_s < SHORTEST_S * (os.cpu_count() or 1):
             return None
         return min(1.0, max(0.0, (busy_s(psutil) - self.busy_s - ours_s) / room_s))
 
@@ -238,3 +240,12 @@ class Gpus:
             return float(sum(read(handle) for handle in self._handles))
         except self._nvml.NVMLError:
             return None
+
+
+def free_gib() -> float:
+    """Memory that can be had now without swapping. MissingExtra without psutil."""
+    try:
+        import psutil
+    except ImportError:
+        raise MissingExtra("measuring", "measure") from None
+    return float(psutil.virtual_memory().available / GIB)

@@ -9,13 +9,14 @@ in the cache what an earlier one left there.
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from metainf.domain import BadInput, Method, NotSupported, PrefixCache, Record
 from metainf.engines import Launch, requirement
 from metainf.engines.serving import ServingEngine
 from metainf.measure.asked import bound_of, concurrency, paced
+from metainf.measure.batches import sized
 from metainf.measure.recipes import is_plain
 from metainf.measure.serving import Subject, launch_of, shown
 from metainf.measure.trial import Rules, Run
@@ -104,13 +105,12 @@ def lay_out(
     hopeless: set[tuple[str, str]] = set()
     ready = _ready(order, engine_of, refused)
     for trial in range(order.repeats):
-        for name, method, traffic, launch in ready:
-            command = None if launch is None else shown(launch.argv, order.subject)
-            run = Run(order.subject, method, traffic, trial, campaign, command)
-            prefix = method.get(PrefixCache)
+        for name, first, launch in ready:
+            run = replace(first, trial=trial, campaign=campaign)
+            prefix = run.method.get(PrefixCache)
             shares = prefix is not None and not prefix.enabled
             planned = Planned(name, run, launch, _expected_s(run, durations), shares)
-            if trial == 0 and is_plain(method):
+            if trial == 0 and is_plain(run.method):
                 plain.append(planned)
             record = mine.get(run.key)
             if record is not None:
@@ -129,21 +129,23 @@ def is_hopeless(record: Record) -> bool:
 
 def _ready(
     order: Order, engine_of: Callable[[str], ServingEngine], refused: dict[str, str]
-) -> list[tuple[str, Method, Traffic, Launch | None]]:
+) -> list[tuple[str, Run, Launch | None]]:
     """What can be launched; the unaccelerated method first, for the others are compared with its answers."""
     found = []
-    for name, method in sorted(order.methods, key=lambda each: not is_plain(each[1])):
+    for name, asked in sorted(order.methods, key=lambda each: not is_plain(each[1])):
         for traffic in order.traffics:
+            method, launch, launched = asked, None, asked
             try:
-                paced(traffic, method)
-                launch = None
                 if order.launches:
-                    engine = engine_of(method.engine)
-                    launch = launch_of(engine, order.subject, method, traffic)
+                    method = sized(asked, concurrency(traffic.pacing))
+                    launch, launched = launch_of(engine_of(asked.engine), order.subject, method, traffic)
                     _must_fit(order, method, traffic)
-                found.append((name, method, traffic, launch))
+                paced(traffic, method)
             except NotSupported as error:
                 refused[name] = str(error)
+                continue
+            command = None if launch is None else shown(launch.argv)
+            found.append((name, Run(order.subject, method, launched, traffic, command=command), launch))
     if not found:
         raise NotSupported("; ".join(f"{name}: {why}" for name, why in refused.items()))
     return found

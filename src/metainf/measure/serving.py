@@ -5,7 +5,7 @@ import json
 import shlex
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ from metainf.domain import BadInput, Hardware, MetaInfError, Method, Model, NotS
 from metainf.engines import Engine, Launch
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.serving import ServingEngine
-from metainf.measure.asked import bound_of, concurrency
+from metainf.measure.asked import bound_of
 from metainf.measure.batches import launched, one_sequence
 from metainf.measure.process import Command, EngineProcess
 from metainf.measure.programs import runnable
@@ -37,19 +37,22 @@ class Patience:
     grace_s: float = 5.0
 
 
+Locate = Callable[[Model, Method], tuple[Model, Method]]
+
+
+def _where_it_is(model: Model, method: Method) -> tuple[Model, Method]:
+    return model, method
+
+
 @dataclass(frozen=True)
 class Subject:
-    """What is measured, and on what. `checkpoint` is where the weights are: a path or a name, which the
-    record's model does not tell, for it differs from machine to machine; `weights_gib` its size if known."""
+    """What is measured, and on what. `locate` gives the model with the place of its weights as its source,
+    which records do not tell, for it differs from machine to machine; `weights_gib` is their size if known."""
 
     model: Model
     hardware: Hardware
-    checkpoint: str
+    locate: Locate = _where_it_is
     weights_gib: float | None = None
-
-    def launched(self) -> Model:
-        """The model as a launch needs it."""
-        return self.model.model_copy(update={"source": self.checkpoint})
 
 
 @dataclass(frozen=True)
@@ -86,19 +89,26 @@ def serving_engine(found: Engine) -> ServingEngine:
     raise NotSupported(f"{found.name} serves no language model over HTTP, and nothing else is measured yet")
 
 
-def launch_of(engine: ServingEngine, subject: Subject, method: Method, traffic: Traffic) -> Launch:
-    """The command that serves this traffic by this method. NotSupported for a setting the engine lacks."""
+def launch_of(
+    engine: ServingEngine, subject: Subject, method: Method, traffic: Traffic
+) -> tuple[Launch, Method]:
+    """The command that serves this traffic by this method, and the method in the engine's own words.
+
+    Raises NotSupported for a setting the engine lacks, BadInput where the weights are not found.
+    """
     longest = max((request.prompt for request in (*traffic.requests, *traffic.warming)), key=len, default="")
     most_tokens = int(len(longest) / CHARACTERS_PER_TOKEN) + SPARE_TOKENS
     work: Workload = bound_of(traffic, most_tokens)
-    asked = launched(method, concurrency(traffic.pacing))
+    asked = launched(method)
+    model, located = subject.locate(subject.model, asked)
     try:
-        return engine.launch(subject.launched(), asked, subject.hardware, work)
+        return engine.launch(model, located, subject.hardware, work), asked
     except NotSupported:
         alone = one_sequence(asked)
         if alone is None:
             raise
-        return engine.launch(subject.launched(), alone, subject.hardware, work)
+        model, located = subject.locate(subject.model, alone)
+        return engine.launch(model, located, subject.hardware, work), alone
 
 
 @contextmanager
@@ -141,7 +151,6 @@ def fetch(endpoint: Endpoint, path: str) -> str | None:
         raise BadInput(f"expected a URL such as http://127.0.0.1:8000, found {endpoint.base_url!r}") from None
 
 
-def shown(words: Sequence[str], subject: Subject) -> str:
-    """A command line for a record: the weights by their last name, as folders are nobody's business."""
-    short = subject.checkpoint.rstrip("/").rpartition("/")[2]
-    return shlex.join([short if word == subject.checkpoint else word for word in words])
+def shown(words: Sequence[str]) -> str:
+    """A command line for a record: files by their last name, as folders are nobody's business."""
+    return shlex.join([word.rpartition("/")[2] if word.startswith("/") else word for word in words])

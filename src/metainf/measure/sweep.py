@@ -9,6 +9,7 @@ from typing import Self
 
 from metainf.domain import Record, Workload
 from metainf.engines.serving import ServingEngine
+from metainf.measure.asked import concurrency
 from metainf.measure.order import Layout, Order, Planned, is_hopeless, lay_out
 from metainf.measure.process import EngineEnded, NotReady
 from metainf.measure.recipes import is_plain
@@ -149,6 +150,10 @@ def sweep(
             result.records.append((planned.name, record))
     tell(Progress(len(layout.runs) - result.unmade, len(layout.runs), "done", 0.0))
     result.warnings = warnings([record for _, record in result.records[result.resumed :]])
+    result.warnings += [
+        f"{name}: the engine gives no sign of {', '.join(sorted(kinds))} at work, nor against it"
+        for name, kinds in state.unproven.items()
+    ]
     return result
 
 
@@ -159,11 +164,12 @@ class _State:
         self.order, self.layout = order, layout
         self.hopeless: set[tuple[str, str]] = set()
         self._answers: dict[str, tuple[str, ...] | None] = {}
-        self._lengths: dict[str, Workload] = {}
+        self._lengths: dict[tuple[object, ...], Workload] = {}
+        self.unproven: dict[str, set[str]] = {}
         self._start_s = time.monotonic()
         self._expected_s = self._taken_s = 0.0
         for _, record in layout.done:
-            self._learn(record, record.setting.workload.name or "")
+            self._learn(record)
 
     def make(self, planned: Planned, serve: Serve) -> Record:
         """Make one run; where it needs the plain method's answers and they are not known, ask for them."""
@@ -175,14 +181,18 @@ class _State:
             planned.run,
             lambda: serve(planned),
             self._answers.get(key),
-            self._lengths.get(traffic.name),
+            self._lengths.get(_task(traffic.name, concurrency(traffic.pacing), len(traffic.requests))),
             self.order.rules,
         )
         if is_plain(planned.run.method) and made.answers:
             self._answers.setdefault(key, made.answers)
-        self._learn(made.record, traffic.name)
+        self._learn(made.record)
         if is_hopeless(made.record):
             self.hopeless.add(planned.pair)
+        techniques = {t.kind: t for t in planned.run.method.techniques if getattr(t, "enabled", True)}
+        silent = set(made.unproven) & techniques.keys() - {"batching", "flags"}
+        if silent:
+            self.unproven.setdefault(planned.name, set()).update(silent)
         self._expected_s += planned.expected_s
         self._taken_s += time.monotonic() - begun_s
         return made.record
@@ -201,9 +211,10 @@ class _State:
     def _scaled(self, expected_s: float) -> float:
         return expected_s * (self._taken_s / self._expected_s if self._expected_s else 1.0)
 
-    def _learn(self, record: Record, traffic: str) -> None:
+    def _learn(self, record: Record) -> None:
+        work = record.setting.workload
         if record.metrics is not None:
-            self._lengths[traffic] = record.setting.workload
+            self._lengths[_task(work.name, work.concurrency, work.num_requests)] = work
 
     def _asked_again(self, key: str, serve: Serve) -> tuple[str, ...] | None:
         """Answers of a plain method that was measured before this sweep went on; its record stays."""
@@ -217,6 +228,11 @@ class _State:
                 return reference_answers(served, plain.run.traffic, self.order.rules.patience.run_s)
         except (EngineEnded, NotReady, Garbage, TooSlow, Unanswered):
             return None
+
+
+def _task(name: str | None, in_flight: float | None, requests: int | None) -> tuple[object, ...]:
+    """Tells traffics of one sweep apart in what records keep of them."""
+    return name, in_flight, requests
 
 
 @contextmanager

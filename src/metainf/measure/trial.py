@@ -29,7 +29,7 @@ from metainf.domain import (
     Setting,
     Workload,
 )
-from metainf.engines.evidence import Evidence
+from metainf.engines.evidence import Evidence, contradictions, unproven
 from metainf.measure import failures
 from metainf.measure.asked import agreement, as_asked, asked_workload, concurrency, paced
 from metainf.measure.drive import drive
@@ -43,10 +43,6 @@ from metainf.measure.words import ClosedLoop, Limits, Request, Timing, Traffic
 T = TypeVar("T")
 
 
-def contradictions(method: Method, evidence: Evidence) -> list[str]:  # stand-in
-    return []
-
-
 SOURCE = "metainf"
 WARM_REQUESTS, WARM_TOKENS = 4, 4
 DEATH_POLL_S = 0.25
@@ -55,10 +51,12 @@ DEATH_PATIENCE_S = 2.0
 
 @dataclass(frozen=True)
 class Run:
-    """One run to make. `command` is the engine's command line as the record keeps it."""
+    """One run to make. `launched` is the method in the words of its engine, which its evidence is held
+    against; `command` the engine's command line as the record keeps it."""
 
     subject: Subject
     method: Method
+    launched: Method
     traffic: Traffic
     trial: int = 0
     campaign: str | None = None
@@ -83,10 +81,12 @@ class Rules:
 
 @dataclass(frozen=True)
 class Made:
-    """A record, and the greedy answers to the reference prompts where they were asked."""
+    """A record, the greedy answers to the reference prompts where they were asked, and the techniques of
+    whose working the engine gave no sign."""
 
     record: Record
     answers: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
 
 
 class TooSlow(Exception):
@@ -157,7 +157,7 @@ def _measured(run: Run, served: Served, plain: Sequence[str] | None, rules: Rule
         method = method.model_copy(update={"engine_version": evidence.version})
     on_gpu = run.subject.hardware.device.kind == "gpu"
     conditions = seen.conditions(host(), on_gpu)
-    wrong = contradictions(run.method, evidence) if evidence is not None else []
+    wrong = contradictions(run.launched, evidence) if evidence is not None else ()
     if wrong:
         why = f"the engine's own words contradict the method: {'; '.join(wrong)}"
         outcome: Measured | Failed = failures.told("unsupported", why, served.log())
@@ -166,7 +166,8 @@ def _measured(run: Run, served: Served, plain: Sequence[str] | None, rules: Rule
         others = answers if plain is None and is_plain(run.method) else plain
         quality = None if others is None else agreement(answers, others)
         outcome = Measured(metrics=_completed(metrics, seen, evidence, quality, timings, on_gpu))
-    return Made(_record(run, method, asked, outcome, conditions, rules), answers)
+    silent = () if evidence is None else unproven(run.launched, evidence)
+    return Made(_record(run, method, asked, outcome, conditions, rules), answers, silent)
 
 
 def reference_answers(served: Served, traffic: Traffic, within_s: float) -> tuple[str, ...]:
@@ -185,9 +186,9 @@ def _completed(
         "quality_metric": None if quality is None else "greedy_agreement",
     }
     if evidence is not None:
-        hits = _share(evidence.prefix_hit_tokens, evidence.prompt_tokens)
-        found["prefix_hit_share"] = metrics.prefix_hit_share if hits is None else hits
-        found["accepted_share"] = _share(evidence.accepted_tokens, evidence.drafted_tokens)
+        hits = evidence.hit_rate
+        found["prefix_hit_share"] = metrics.prefix_hit_share if hits is None else min(1.0, hits)
+        found["accepted_share"] = None if evidence.acceptance is None else min(1.0, evidence.acceptance)
     joules, seconds = seen.energy_j(on_gpu), seen.duration_s
     if joules and seconds:
         tokens = sum(timing.output_tokens or 0 for timing in timings)
@@ -198,10 +199,6 @@ def _completed(
         }
     told = {name: value for name, value in found.items() if value is not None}
     return Metrics.of(metrics.model_dump(exclude_none=True) | told)
-
-
-def _share(part: float | None, whole: float | None) -> float | None:
-    return None if part is None or not whole else min(1.0, max(0.0, part / whole))
 
 
 def _record(
