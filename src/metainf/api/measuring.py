@@ -85,7 +85,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a sweep showed: its records, a line for each method and workload, and the noise between repeats."""
+    """What a sweep showed: records, a line for each method and workload, and the noise between repeats."""
 
     swept: "Swept"
     lines: "list[Line]"

@@ -1,4 +1,4 @@
-"""From what people type to traffics: names of the study, of the catalogue, and traces. Pure but for traces."""
+"""From what people type to traffics: names of the study, of the catalogue, and traces."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

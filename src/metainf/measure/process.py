@@ -151,7 +151,7 @@ class EngineProcess:
         with (folder / "log").open("wb") as log:
             self._guard = subprocess.Popen(
                 guard, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env, cwd=folder,
-                start_new_session=True,
+                process_group=0,
             )  # fmt: skip
 
     def _wait(self) -> None:

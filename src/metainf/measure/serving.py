@@ -47,7 +47,7 @@ def _where_it_is(model: Model, method: Method) -> tuple[Model, Method]:
 @dataclass(frozen=True)
 class Subject:
     """What is measured, and on what. `locate` gives the model with the place of its weights as its source,
-    which records do not tell, for it differs from machine to machine; `weights_gib` is their size if known."""
+    which records do not tell, for it differs from machine to machine; `weights_gib` is their size."""
 
     model: Model
     hardware: Hardware
