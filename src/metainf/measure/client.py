@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 KEPT_IDLE_S = 2.0
 EXTRAS = ("ignore_eos", "stream_options")
 REFUSED = (400, 422)
+NO_STATUS, HUNG_UP = 0, -1
 SHOWN_BYTES = 16384
 SLACK_BYTES, PIECE_BYTES = 1 << 20, 1 << 14
 
@@ -28,7 +29,9 @@ class Client:
     """Connections to one endpoint, open while entered. `dropped` names the extras that it refused.
 
     `timeout_s` bounds a whole answer. `now` gives seconds; timings count from the `since` of each `ask`.
-    Idle connections are closed before the usual five seconds after which servers close them.
+    Connections are used again (`reuses`) until the server hangs up on one, as some do without saying so after
+    each answer; from then on each request has its own. Idle ones are closed before the usual five seconds
+    after which servers close them.
     """
 
     def __init__(
@@ -37,7 +40,8 @@ class Client:
         self.endpoint, self.timeout_s, self.now = endpoint, timeout_s, now
         self.dropped: frozenset[str] = frozenset()
         self._url = f"{endpoint.base_url.rstrip('/')}/v1/completions"
-        self._session: aiohttp.ClientSession | None = None
+        self.reuses = True
+        self._sessions: tuple[aiohttp.ClientSession, ...] = ()
 
     async def __aenter__(self) -> Self:
         try:
@@ -47,24 +51,38 @@ class Client:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if self.endpoint.api_key:
             headers["Authorization"] = f"Bearer {self.endpoint.api_key}"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_IDLE_S),
-            timeout=aiohttp.ClientTimeout(total=self.timeout_s),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=headers,
+        self._sessions = tuple(
+            aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=self.timeout_s),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=headers,
+            )
+            for connector in (
+                aiohttp.TCPConnector(limit=0, force_close=True),
+                aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_IDLE_S),
+            )
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        for session in self._sessions:
+            await session.close()
 
     async def ask(self, request: Request, since: float = 0.0) -> Timing:
-        """Send one request and wait for the end of its answer; asked again without the extras if refused."""
-        left_out = self.dropped
+        """Send one request and wait for the end of its answer.
+
+        Sent a second time, with its own time of sending, where the server refuses the extras (then without
+        them), and where it hangs up on a used connection before it answers.
+        """
+        left_out, reused = self.dropped, self.reuses
         timing, status = await self._once(request, since, left_out)
+        if status == HUNG_UP and reused:
+            self.reuses = False
+            again, status = await self._once(request, since, left_out)
+            timing = again if status > 0 else timing
         if status not in REFUSED:
             return timing
         dropped = left_out | self.dropped | _named(timing.error or "")
@@ -77,19 +95,19 @@ class Client:
         return timing
 
     async def _once(self, request: Request, since: float, dropped: frozenset[str]) -> tuple[Timing, int]:
-        """A timing, and the HTTP status (0 where none came)."""
+        """A timing, and the HTTP status; NO_STATUS or HUNG_UP where none came."""
         import aiohttp
 
-        if self._session is None:
+        if not self._sessions:
             raise RuntimeError("expected `async with Client(...)`, found one that was not entered")
         body = json.dumps(self._body(request, dropped)).encode()
         times: list[float] = []
         reads: list[bytes] = []
-        status, wrong, size = 0, None, 0
+        status, wrong, size = NO_STATUS, None, 0
         most = SLACK_BYTES + PIECE_BYTES * request.output_tokens
         sent = self.now()
         try:
-            async with self._session.post(self._url, data=body) as response:
+            async with self._sessions[self.reuses].post(self._url, data=body) as response:
                 status = response.status
                 if status == 200:
                     read, now = response.content.readany, self.now
@@ -103,6 +121,9 @@ class Client:
                     wrong = refusal(status, await response.content.read(SHOWN_BYTES))
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             wrong = self._told(error)
+            hung_up = isinstance(error, (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError))
+            if hung_up and status == NO_STATUS and not isinstance(error, aiohttp.ClientConnectorError):
+                status = HUNG_UP
         answer = Answer(error=wrong) if status != 200 else _outcome(times, reads, wrong)
         whole = answer.error is None
         timing = Timing(

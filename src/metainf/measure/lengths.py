@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from metainf.domain import BadInput, Lengths
 
+STEADY = 1e-6
 _NORMAL = NormalDist()
 _P99 = _NORMAL.inv_cdf(0.99)
 _P90 = _NORMAL.inv_cdf(0.90)
@@ -80,13 +81,13 @@ def draw_arrivals(
 ) -> list[float]:
     """`count` arrival times in seconds, the first at 0: gamma gaps with this coefficient of variation.
 
-    A variation of 1, or none stated, is a Poisson process; 0 is a steady beat.
+    A variation of 1, or none stated, is a Poisson process; 0 (below 1e-6) is a steady beat.
     """
     if not rate_per_s > 0 or not math.isfinite(rate_per_s):
         raise BadInput(f"request rate: expected requests per second above zero, found {rate_per_s}")
     cv = 1.0 if variation is None else variation
     gaps = np.full(count, 1 / rate_per_s)
-    if cv > 0:
+    if cv > STEADY:
         gaps = rng.gamma(1 / cv**2, cv**2 / rate_per_s, size=count)
     times = np.cumsum(gaps) - (gaps[0] if count else 0.0)
     return [float(time) for time in times]

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from metainf.domain import BadInput, UnknownName
-from metainf.measure.prose import own_text, prose
+from metainf.measure.prose import joined, opening, own_text, prose
 from metainf.measure.words import Pacing, Request, Traffic
 
 SHARED_TOKENS = 512
@@ -92,8 +92,11 @@ def _long(rng: np.random.Generator, number: int) -> Request:
 
 
 def _copy(rng: np.random.Generator, number: int) -> Request:
-    text = own_text(rng, 124, number)
-    return Request(f"{text}.\n\nThe same text once more, word for word:\n\n{' '.join(text.split()[:6])}", 96)
+    """Numbered lines to be repeated, with the first done: even a very small model goes on with the others."""
+    lines = f"{prose(rng, 86)}.".split(". ")
+    listed = "\n".join(f"{i}. {line}" for i, line in enumerate(lines, 1))
+    asked = f"{joined(opening(number))} Repeat these lines, word for word."
+    return Request(f"{asked}\n\n{listed}\n\nThe same lines again:\n\n1. {lines[0]}\n2.", 96)
 
 
 def _mixed(rng: np.random.Generator, number: int) -> Request:

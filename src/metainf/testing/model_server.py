@@ -153,6 +153,8 @@ class ModelServer:
             await response.write(b"data: " + json.dumps({**BODY, "choices": [], "usage": usage}).encode())
             await response.write(b"\n\n")
         await response.write(b"data: [DONE]\n\n")
+        if wrong == "hangs_up":
+            request.protocol.force_close()
         return response
 
     async def _pieces(self, words: list[str], chat: bool) -> AsyncIterator[tuple[int, bytes]]:

@@ -8,6 +8,7 @@ Fail = Literal[
     "bad_request",  # HTTP 400 with a message
     "no_extras",  # HTTP 422 to `ignore_eos` and `stream_options`
     "no_usage",  # a good stream without token counts
+    "hangs_up",  # a good stream, then the connection closes unannounced
     "garbage",  # an event stream that holds no JSON
     "html",  # a page instead of a stream
     "error_inside",  # a stream that turns into an error
