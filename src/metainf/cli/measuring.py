@@ -100,7 +100,8 @@ def measure(
         model=model, workloads=workload or api.Measuring.workloads, engine=engine, methods=method or (),
         in_flight=batch or (), rate_per_s=amount(rate), requests=requests, repeats=repeats, seed=seed,
         url=url, api_key=api_key, hardware=hardware, device=device, port=port, campaign=campaign,
-        resume=resume, time_limit_s=seconds(_minutes(time_limit)), limits=(seconds(ttft), seconds(tpot), seconds(e2e)),
+        resume=resume, time_limit_s=seconds(_minutes(time_limit)),
+        limits=(seconds(ttft), seconds(tpot), seconds(e2e)),
         offline=offline,
     )  # fmt: skip
     with api.store(store) as opened:

@@ -22,6 +22,7 @@ from metainf.domain import (
 )
 from metainf.engines.formats import canonical, is_gguf
 
+UNQUANTIZED = "unquantized"  # a weight format: the engine says that there is no quantization
 _ALGORITHMS = {"draft_model": "draft", "ngram-simple": "ngram", "nextn": "mtp"}
 _KERNELS = {"on": "flash", "flash_attention": "flash", "flash_attn": "flash", "off": "none", "eager": "none"}
 _DTYPES = {
@@ -53,6 +54,7 @@ class Evidence:
     `peak_running`, `mean_running`  requests in the engine at once
     `step_tokens`    most tokens of one prefill step; `context_tokens` is all that the engine can hold
     `prompt_tokens`  of the timed requests, those found in the cache (`prefix_hit_tokens`) included
+    `speculative`    our name of the algorithm; `none` where the engine says that it runs none
     """
 
     version: str | None = None
@@ -98,11 +100,10 @@ def contradictions(method: Method, evidence: Evidence) -> tuple[str, ...]:
     the engine does not tell contradicts nothing: see `unproven`.
     """
     found = [said for item in method.techniques for said in _judged(item, evidence)[0]]
-    if method.get(Speculative) is None and (evidence.drafted_tokens or evidence.speculative):
-        found.append(
-            f"speculative was not asked for, but the engine runs {evidence.speculative or 'it'}"
-            f" and drafted {evidence.drafted_tokens or 0:.0f} tokens"
-        )
+    running, drafted = evidence.speculative, evidence.drafted_tokens
+    if method.get(Speculative) is None and (drafted or running not in (None, "none")):
+        count = "" if drafted is None else f" and drafted {drafted:.0f} tokens"
+        found.append(f"speculative was not asked for, but the engine runs {running or 'it'}{count}")
     if method.get(KvQuantization) is None and evidence.kv_format is not None:
         kept = _dtype(evidence.kv_format)
         if kept not in _PLAIN_CACHE:

@@ -28,6 +28,7 @@ from metainf.engines.launch import degrees, known_context_tokens, not_offered
 from metainf.engines.llama_cpp_log import llama_cpp_evidence
 from metainf.engines.serving import SERVED, Command, ServingEngine, Words, same
 
+LOOKUP_TOKENS = 4  # as other engines look up; of llama.cpp's own 12 nearly nothing is found again
 FLASH = same(("on", "auto", "off")) | {"flash": "on", "flash_attention": "on", "eager": "off", "none": "off"}
 
 
@@ -120,8 +121,11 @@ class LlamaCpp(ServingEngine):
         kind = self.algorithm(speculative)
         command.add("--spec-type", kind)
         command.add("-md", speculative.draft_model)
-        length = "--spec-ngram-simple-size-m" if kind == "ngram-simple" else "--spec-draft-n-max"
-        if kind == "ngram-mod":
+        length = "--spec-draft-n-max"
+        if kind == "ngram-simple":
+            command.add("--spec-ngram-simple-size-n", LOOKUP_TOKENS)
+            length = "--spec-ngram-simple-size-m"
+        elif kind == "ngram-mod":
             length = "--spec-ngram-mod-n-max"
         command.add(length, speculative.tokens)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from metainf.engines.evidence import Evidence, Reading
+from metainf.engines.log_words import first, our_name, whole
 from metainf.engines.prometheus import gained, total
 
 PREFIX = "llamacpp:"
@@ -11,7 +12,6 @@ _FACTS = {
     "version": r"llama\.cpp host: \w+ ([\w.]+)",
     "slots": r"n_slots = (\d+)",
     "chunk": r"n_ubatch +(?:=|:) *(\d+)",
-    "batch": r"n_batch +(?:=|:) *(\d+)",
     "context": r"llama_context: n_ctx +(?:=|:) *(\d+)",
     "weights": r"file type +(?:=|:) *([A-Za-z][\w ]*(?:- (?:Small|Medium|Large))?)",
     "flash": r"flash_attn +(?:=|:) *(\w+)",
@@ -20,7 +20,6 @@ _FACTS = {
     "values": r"\bV \((\w+)\):",
     "speculative": r"adding speculative implementation '([\w-]+)'",
 }
-_PATTERNS = {name: re.compile(pattern) for name, pattern in _FACTS.items()}
 _SLOT = re.compile(r"slot +(launch_slot_|operator\(\)|release): id +(\d+) \| task -?\d+ \| (.*)")
 _PRECISIONS = {"F16": "fp16", "BF16": "bf16", "F32": "fp32"}
 _EVENTS = {"launch_slot_": "processing task", "operator()": "new prompt", "release": "stop processing"}
@@ -31,27 +30,26 @@ def llama_cpp_evidence(reading: Reading, algorithms: Mapping[str, str]) -> Evide
 
     The first mention of a setting is the served model's; a draft model's come after it.
     """
-    facts = {name: match[1] for name, p in _PATTERNS.items() if (match := p.search(reading.log))}
+    facts = {name: found for name, p in _FACTS.items() if (found := first(p, reading.log)) is not None}
     computed = gained(reading, PREFIX + "prompt_tokens")
     hits = gained(reading, PREFIX + "prompt_tokens_cached")
-    chunk, weights = _whole(facts.get("chunk")), _file_type(facts.get("weights"))
+    chunk, weights = whole(facts.get("chunk")), _file_type(facts.get("weights"))
     kept = {facts[side] for side in ("keys", "values") if side in facts}
-    ours = {word: name for name, word in reversed(list(algorithms.items()))}
-    kind = facts.get("speculative")
+    kind = facts.get("speculative") or ("none" if "slots" in facts else None)
     continuous, peak = _together(reading.log)
     return Evidence(
         version=facts.get("version"),
-        max_sequences=_whole(facts.get("slots")),
+        max_sequences=whole(facts.get("slots")),
         continuous=continuous,
         peak_running=peak,
         mean_running=_mean_running(reading),
         step_tokens=chunk,
-        context_tokens=_whole(facts.get("context")),
+        context_tokens=whole(facts.get("context")),
         chunked_prefill=None if chunk is None else True,
         prefix_cache=True if hits else None,
         prompt_tokens=None if computed is None else computed + (hits or 0),
         prefix_hit_tokens=hits,
-        speculative=None if kind is None else ours.get(kind, kind),
+        speculative=None if kind is None else our_name(kind, algorithms),
         drafted_tokens=gained(reading, PREFIX + "spec_decode_num_draft_tokens"),
         accepted_tokens=gained(reading, PREFIX + "spec_decode_num_accepted_tokens"),
         weight_format=weights,
@@ -59,10 +57,6 @@ def llama_cpp_evidence(reading: Reading, algorithms: Mapping[str, str]) -> Evide
         attention=_attention(facts),
         precision=_PRECISIONS.get(weights or ""),
     )
-
-
-def _whole(text: str | None) -> int | None:
-    return None if text is None else int(text)
 
 
 def _file_type(text: str | None) -> str | None:

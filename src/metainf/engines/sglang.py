@@ -22,8 +22,10 @@ from metainf.engines.device_support import (
     maker,
     reads_awq,
 )
+from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.launch import degrees
 from metainf.engines.serving import Command, ServingEngine, Words, same
+from metainf.engines.sglang_log import sglang_evidence
 
 
 class Sglang(ServingEngine):
@@ -120,3 +122,10 @@ class Sglang(ServingEngine):
                 command.add("--enable-torch-compile")
             else:
                 command.notes.append("torch.compile is off by default")
+
+    def address(self, host: str, port: int) -> tuple[str, ...]:
+        """Also its metrics, which are off by default."""
+        return *super().address(host, port), "--enable-metrics"
+
+    def evidence(self, reading: Reading) -> Evidence:
+        return sglang_evidence(reading, self.words.speculative)

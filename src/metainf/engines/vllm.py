@@ -23,8 +23,10 @@ from metainf.engines.device_support import (
     reads_awq,
     serves_cuda_stack,
 )
+from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.launch import degrees
 from metainf.engines.serving import Command, ServingEngine, Words, same
+from metainf.engines.vllm_log import vllm_evidence
 
 
 class Vllm(ServingEngine):
@@ -104,3 +106,6 @@ class Vllm(ServingEngine):
                 command.notes.append("compilation and CUDA graphs are on by default")
             else:
                 command.add("--enforce-eager")
+
+    def evidence(self, reading: Reading) -> Evidence:
+        return vllm_evidence(reading)

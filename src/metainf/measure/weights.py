@@ -141,5 +141,6 @@ def _target(path: Path, what: str, cache: Path | None) -> Path:
     """One name for each source file as it is now, and each wish."""
     stat = path.stat()
     key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()
-    stem = path.stem.removesuffix(f".{format_of(path)}")
+    name, _, kind = path.stem.rpartition(".")
+    stem = name if kind.upper() in FILE_TYPES.values() else path.stem
     return (cache or cache_folder()) / f"{stem}-{what}-{hashlib.sha256(key).hexdigest()[:10]}.gguf"

@@ -52,9 +52,9 @@ class Traffic:
 class Timing:
     """One answer. Seconds since the start of the run; `chunk_s` holds when each piece of text arrived.
 
-    A good answer ended with its last piece. Token counts are the server's own, None where it does not say;
-    `cached_tokens` are those of the prompt that it found in its cache. `error` tells why an answer is missing
-    or cut; such an answer counts in no latency.
+    A good answer ended with its last piece. Token counts are the server's own, as far as it gives them:
+    `cached_tokens` of the prompt came from its prefix cache, `accepted_tokens` of `drafted_tokens` were kept
+    by speculation. `error` tells why an answer is missing or cut; such an answer counts in no latency.
     """
 
     sent_s: float
@@ -62,9 +62,11 @@ class Timing:
     chunk_s: tuple[float, ...] = ()
     input_tokens: int | None = None
     output_tokens: int | None = None
-    cached_tokens: int | None = None
     text: str = ""
     error: str | None = None
+    cached_tokens: int | None = None
+    drafted_tokens: int | None = None
+    accepted_tokens: int | None = None
 
 
 @dataclass(frozen=True)

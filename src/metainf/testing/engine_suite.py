@@ -21,9 +21,18 @@ from metainf.domain import (
 )
 from metainf.engines import Engine
 from metainf.engines.compatibility import check
+from metainf.engines.evidence import Evidence, Reading, contradictions, unproven
 from metainf.engines.launch import kind_of
+from metainf.engines.serving import ServingEngine
 
 Case = tuple[Model, Hardware, Workload]
+
+GARBAGE = (
+    "\x00\ufffd\n{}{{\n# HELP\n",
+    "n_slots = many n_ubatch = \nfile type = \nserver_args=ServerArgs(tp_size=, max_running_requests='x'",
+    'metric{a="b 1\nmetric NaN\nmetric +Inf\nmetric 1 2 3\n:: 1e999\n',
+    "Initializing a V1 LLM engine (v) with config: speculative_config=\nRunning: reqs\nslot release: id",
+)
 
 MAX_METHODS = 40
 PLACEHOLDERS = ("<", ">", "TODO", "PLACEHOLDER", "None", "{}", "...")
@@ -136,6 +145,31 @@ class EngineSuite:
                 for technique in method.techniques:
                     less = engine.launch(model, _without(method, technique), hardware, workload)
                     assert less != whole, f"{technique.kind} leaves no trace in {whole.command}"
+
+    def test_a_server_listens_where_it_is_told(self, engine: Engine) -> None:
+        """The words that are added to a launch hold the host and the port, each once."""
+        if not isinstance(engine, ServingEngine):
+            pytest.skip(f"{engine.name} is no server")
+        words = engine.address("127.0.0.9", 8123)
+        assert words.count("127.0.0.9") == 1 and words.count("8123") == 1
+        assert all(word.strip() for word in words)
+        assert engine.health.startswith("/") and (engine.metrics or "/").startswith("/")
+
+    def test_nothing_read_is_no_evidence(self, engine: Engine, settings: list[Case]) -> None:
+        """Empty texts say nothing: they contradict no method, and prove none of its techniques."""
+        if not isinstance(engine, ServingEngine):
+            pytest.skip(f"{engine.name} is no server")
+        assert engine.evidence(Reading()) == Evidence()
+        for method in engine.methods(*settings[0]):
+            assert contradictions(method, Evidence()) == ()
+            assert list(unproven(method, Evidence())) == [item.kind for item in method.techniques]
+
+    def test_garbage_is_no_evidence(self, engine: Engine) -> None:
+        """Texts of no known format raise nothing and say nothing."""
+        if not isinstance(engine, ServingEngine):
+            pytest.skip(f"{engine.name} is no server")
+        for text in GARBAGE:
+            assert engine.evidence(Reading(log=text, before=text, after=text)) == Evidence(), text
 
     def test_refuses_what_it_does_not_offer(self, engine: Engine, settings: list[Case]) -> None:
         """A technique outside `offers` is NotSupported, and the error names what there is."""
