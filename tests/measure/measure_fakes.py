@@ -1,6 +1,6 @@
 """An engine that is a fake, and a sweep of it that can run in a process of its own.
 
-`python measure_fakes.py STORE` measures three methods on one traffic, twice, and prints its campaign.
+`python measure_fakes.py STORE [--resume]` runs a sweep of six runs.
 """
 
 import sys
@@ -87,16 +87,17 @@ def order(engine: FakeEngine, *names: str, **more: Any) -> Order:
 
 
 def main(store_path: str, resume: bool) -> None:
+    """Two methods on three traffics; a line with what is done before each run."""
     from metainf.measure.sweep import prepare, sweep
     from metainf.store import open_store
 
-    engine = FakeEngine("--itl-ms", "2")
-    asked = order(engine, "baseline", "continuous", "prefix", repeats=2)
+    engine = FakeEngine("--itl-ms", "5")
+    traffics = [traffic(name=f"short {place}") for place in range(3)]
+    asked = order(engine, traffics=traffics)
     with open_store(store_path) as store:
         layout = prepare(asked, store, lambda _: engine, "today", resume)
-        print(len(layout.runs), flush=True)
-        found = sweep(asked, layout, store, lambda _: engine)
-        print(found.campaign, len(found.records), flush=True)
+        print("runs", len(layout.runs), flush=True)
+        sweep(asked, layout, store, lambda _: engine, tell=lambda now: print("done", now.done, flush=True))
 
 
 if __name__ == "__main__":
