@@ -1,6 +1,7 @@
 """One run: what is recorded of a good one, and of every way in which one ends badly."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from metainf.domain import BadInput, Failed, Measured, MissingExtra, NotSupporte
 from metainf.engines.evidence import Evidence
 from metainf.measure import failures
 from metainf.measure.asked import agreement, as_asked, asked_workload, paced
-from metainf.measure.monitor import Observation, oom_kills, rapl_j, watching
+from metainf.measure.monitor import Gpus, Observation, oom_kills, rapl_j, watching
 from metainf.measure.order import Order, lay_out
 from metainf.measure.recipes import recipe
 from metainf.measure.serving import Garbage, Patience, Subject, model_at
@@ -204,3 +205,27 @@ def test_watching_nothing_of_ours_tells_no_memory() -> None:
     with watching(None) as seen:
         pass
     assert seen.memory_gib is None and seen.other_cpu_share is None and seen.duration_s is not None
+
+
+class FakeNvml:
+    """Two GPUs of 2 and 3 GiB in use, on each half a GiB by process 7."""
+
+    class NVMLError(Exception):
+        pass
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle: int) -> int:
+        return 4000 * handle
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> SimpleNamespace:
+        return SimpleNamespace(used=(handle + 1) << 30)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:
+        return [SimpleNamespace(pid=7, usedGpuMemory=1 << 29), SimpleNamespace(pid=8, usedGpuMemory=None)]
+
+
+def test_gpus_tell_energy_and_the_memory_of_our_processes() -> None:
+    gpus = Gpus(FakeNvml(), [1, 2])
+    assert gpus.energy_j() == 12
+    assert gpus.memory_gib({7, 9}) == 1.0
+    assert gpus.memory_gib({9}) == 5.0, "the driver knows none of ours"
+    assert Gpus(None, []).energy_j() is None and Gpus(None, []).memory_gib({7}) is None

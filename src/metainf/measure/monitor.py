@@ -8,7 +8,7 @@ with everything on it (RAPL), which is told only where other processes used litt
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,7 @@ def _sample(tree: "Tree", gpus: "Gpus", seen: Observation, stop: threading.Event
         memory = tree.memory_gib(exact=turn % SHARED_EVERY == 0)
         if memory is not None:
             seen.memory_gib = max(seen.memory_gib or 0.0, memory)
-        on_device = gpus.memory_gib()
+        on_device = gpus.memory_gib({process.pid for process in tree.processes()})
         if on_device is not None:
             seen.device_memory_gib = max(seen.device_memory_gib or 0.0, on_device)
         turn += 1
@@ -229,9 +229,19 @@ class Gpus:
         """Energy of all of them since their driver was loaded."""
         return self._sum(lambda it: self._nvml.nvmlDeviceGetTotalEnergyConsumption(it) / 1e3)
 
-    def memory_gib(self) -> float | None:
-        """Memory in use on all of them, by whatever process."""
-        return self._sum(lambda it: self._nvml.nvmlDeviceGetMemoryInfo(it).used / GIB)
+    def memory_gib(self, pids: Collection[int]) -> float | None:
+        """Memory that these processes use on all of them; all that is in use where the driver knows none of
+        them (in a container it may call them otherwise). None without a GPU."""
+        ours = self._sum(lambda it: sum(self._used(each) for each in self._processes(it) if each.pid in pids))
+        return ours or self._sum(lambda it: self._nvml.nvmlDeviceGetMemoryInfo(it).used / GIB)
+
+    def _processes(self, handle: Any) -> Sequence[Any]:
+        found: Sequence[Any] = self._nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+        return found
+
+    @staticmethod
+    def _used(process: Any) -> float:
+        return (process.usedGpuMemory or 0) / GIB
 
     def _sum(self, read: Any) -> float | None:
         if not self._handles:
