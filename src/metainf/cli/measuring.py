@@ -112,7 +112,7 @@ def measure(
         for name, why in prepared.layout.refused:
             typer.echo(f"left out: {name}: {why}", err=True)
         try:
-            with _progress(json) as tell:
+            with _stopped_like_interrupted(), _progress(json) as tell:
                 found = api.measure(prepared, opened, tell)
         except KeyboardInterrupt:
             typer.echo("stopped: finished runs are in the store; --resume goes on", err=True)
@@ -174,6 +174,22 @@ def _ratio(line: Any) -> str | None:
     if line.ratio is None:
         return None
     return f"{line.ratio:.2f}{'~' if line.clear is False else ''}"
+
+
+@contextmanager
+def _stopped_like_interrupted() -> "Iterator[None]":
+    """SIGTERM (of a time limit, of a machine going down) ends like ^C: in order."""
+    import signal
+    import threading
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager
