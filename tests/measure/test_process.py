@@ -182,11 +182,14 @@ def test_a_dead_runner_leaves_nothing(tmp_path: Path) -> None:
         "    print(engine.pid, flush=True)\n"
         "    time.sleep(600)\n"
     )
-    with subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True) as runner:
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [sys.executable, str(script)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as runner:
         assert runner.stdout is not None
         pids = tree(int(runner.stdout.readline()))
         runner.kill()
     assert len(pids) >= 2 and alive(pids) == []
+    assert list(tmp_path.glob("metainf-*")) == []
 
 
 NOTHING = Machine(lambda _: None, lambda _: False, {}, "/py")

@@ -3,14 +3,16 @@
 `python -I -S guard.py GRACE_S COMMAND...` starts the command and waits for its end or for the end of its own
 standard input, which the runner holds open: SIGKILL of the runner closes it like any other death. It then
 ends the command and all that descend from it, first with SIGTERM, after GRACE_S seconds with SIGKILL. It
-ends as the command ended, by the same signal where there was one. Only the standard library, for it is
-started with nothing else; Linux descendants that left the process group are found too.
+ends as the command ended, by the same signal where there was one, and takes the engine's folder along where
+nobody is left who could read its log. Only the standard library, for it is started with nothing else. On
+Linux descendants that left the process group are found too.
 """
 
 import contextlib
 import ctypes
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,8 @@ from pathlib import Path
 SET_DEATH_SIGNAL, SET_SUBREAPER = 1, 36
 PROC = Path("/proc")
 POLL_S = 0.05
+FOLDER = "metainf-"
+"""The beginning of the name of the folder that the runner makes for one engine."""
 
 
 def main(grace_s: float, command: list[str]) -> int:
@@ -35,13 +39,17 @@ def main(grace_s: float, command: list[str]) -> int:
     except OSError as error:
         print(f"{command[0]}: {error.strerror}", file=sys.stderr, flush=True)
         return 127
+    alone = False
     while engine.poll() is None:
         ready = select.select([0, woken], [], [])[0]
         if woken in ready and signal.SIGCHLD not in os.read(woken, 512):
             break
         if 0 in ready and not os.read(0, 512):
+            alone = True
             break
     _end_all(engine, grace_s)
+    if alone and Path.cwd().name.startswith(FOLDER):
+        shutil.rmtree(Path.cwd(), ignore_errors=True)
     return engine.wait()
 
 
