@@ -20,11 +20,15 @@ from metainf.api.catalogue import (
 from metainf.api.choosing import ENGINES, Question, command_of, select, size
 from metainf.api.history import Imported, export, import_file, sources, store
 from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
+from metainf.api.measuring import Measurement, Measuring, Prepared, measure, prepare_measuring
 from metainf.api.pictures import pareto_plot
 
 __all__ = [
     "ENGINES",
     "Imported",
+    "Measurement",
+    "Measuring",
+    "Prepared",
     "Question",
     "command_of",
     "describe",
@@ -37,12 +41,14 @@ __all__ = [
     "export",
     "import_file",
     "importance",
+    "measure",
     "method_in_words",
     "methods",
     "model",
     "models",
     "offers",
     "pareto_plot",
+    "prepare_measuring",
     "price",
     "prices",
     "runnable",

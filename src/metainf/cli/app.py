@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from metainf import __version__
-from metainf.cli import catalogue, choose, history, learning
+from metainf.cli import catalogue, choose, history, learning, measuring
 
 app = typer.Typer(
     name="metainf",
@@ -35,3 +35,4 @@ choose.register(app)
 catalogue.register(app)
 history.register(app)
 learning.register(app)
+measuring.register(app)

@@ -72,13 +72,15 @@ Outcome = Annotated[Measured | Failed, Field(discriminator="kind")]
 
 class Conditions(Frozen):
     """What the machine was like during a run of our own: `other_load` is the load average of one minute
-    before the run started; `other_cpu_share` the share of all cores that other processes used during it."""
+    before the run started; `other_cpu_share` the share of all cores that other processes used during it;
+    `energy` what the energy figures are of (whole devices, with everything else that ran on them)."""
 
     host: str | None = None
     cores: PositiveInt | None = None
     other_load: NonNegativeFloat | None = None
     other_cpu_share: Share | None = None
     duration_s: PositiveFloat | None = None
+    energy: str | None = None
 
 
 class Provenance(Frozen):

@@ -38,14 +38,26 @@ CONTENT_SAMPLES = 8
 CONTENT_CHARACTERS = 2000
 
 
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """One request of a trace; None where its row does not say. `blocks` are the hashes of its beginnings, one
+    for each 512 tokens; `at_s` has the zero of the trace's own clock."""
+
+    input_tokens: float | None = None
+    output_tokens: float | None = None
+    at_s: float | None = None
+    blocks: tuple[int | str, ...] | None = None
+    content: str | None = None
+
+
 @dataclass
 class Requests:
-    """Columns of a trace. Times in seconds; `blocks` are the prefix hashes of each request."""
+    """Columns of a trace, without the cells that are absent. Times in seconds."""
 
     inputs: list[float] = field(default_factory=list)
     outputs: list[float] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
-    blocks: list[list[int]] = field(default_factory=list)
+    blocks: list[tuple[int | str, ...]] = field(default_factory=list)
     content: list[str] = field(default_factory=list)
     count: int = 0
 
@@ -57,9 +69,7 @@ def read_trace(path: str | Path, name: str | None = None) -> Workload:
     naming the row.
     """
     path = Path(path)
-    requests = _requests(path)
-    if not requests.count:
-        raise BadInput(f"{path}: expected at least one request, found an empty trace")
+    requests = _columns(trace_rows(path))
     if requests.inputs and len(requests.inputs) != requests.count:
         raise BadInput(f"{path}: expected input tokens in every row, found {len(requests.inputs)} of them")
     rate, variation = arrivals(requests.times) if len(requests.times) == requests.count else (None, None)
@@ -118,7 +128,7 @@ def prefix_share(requests: Requests) -> float | None:
     """Share of all input tokens in leading blocks that an earlier request already had (infinite cache)."""
     if not requests.blocks or len(requests.blocks) != len(requests.inputs):
         return None
-    seen: set[int] = set()
+    seen: set[int | str] = set()
     shared = 0.0
     for tokens, blocks in zip(requests.inputs, requests.blocks, strict=True):
         known = 0
@@ -130,16 +140,35 @@ def prefix_share(requests: Requests) -> float | None:
     return shared / total if total else None
 
 
-def _requests(path: Path) -> Requests:
+def trace_rows(path: str | Path) -> list[TraceRow]:
+    """The requests of a trace in the order of its rows, holes as None.
+
+    Raises BadInput for an empty trace, a file of no known format, a row with neither input tokens nor a
+    prompt, and negative, NaN or infinite numbers, naming the row.
+    """
+    path = Path(path)
     sample = Sample(path)
     _ = sample.head  # raises for an absent or empty file
-    found = Requests()
+    found = []
     for row, values in enumerate(_rows(path, sample)):
         try:
-            _add(found, values)
+            found.append(_row(values))
         except BadInput as error:
             raise BadInput(f"{path}: row {row}: {error}") from None
+    if not found:
+        raise BadInput(f"{path}: expected at least one request, found an empty trace")
     return found
+
+
+def _columns(rows: list[TraceRow]) -> Requests:
+    return Requests(
+        inputs=[row.input_tokens for row in rows if row.input_tokens is not None],
+        outputs=[row.output_tokens for row in rows if row.output_tokens is not None],
+        times=[row.at_s for row in rows if row.at_s is not None],
+        blocks=[row.blocks for row in rows if row.blocks is not None],
+        content=[row.content for row in rows if row.content is not None],
+        count=len(rows),
+    )
 
 
 def _rows(path: Path, sample: Sample) -> Iterator[Mapping[str, Any]]:
@@ -164,27 +193,33 @@ def _rows(path: Path, sample: Sample) -> Iterator[Mapping[str, Any]]:
         )
 
 
-def _add(found: Requests, values: Mapping[str, Any]) -> None:
-    """One request into the columns. BadInput naming the field that is wrong."""
+def _row(values: Mapping[str, Any]) -> TraceRow:
+    """One request. BadInput naming the field that is wrong."""
     inside, outside = find(values, INPUT_KEYS), find(values, OUTPUT_KEYS)
     content = texts(values, CONTENT_KEYS)
     if inside is None and not content:
         raise BadInput(f"expected input tokens or a prompt, found {', '.join(map(str, values))[:80]}")
-    found.count += 1
-    if inside is not None:
-        found.inputs.append(_tokens("input tokens", inside))
-    if outside is not None:
-        found.outputs.append(_tokens("output tokens", outside))
-    at, at_ms = find(values, TIME_KEYS), find(values, ("timestamp_ms",))
+    at, at_ms, at_s = find(values, TIME_KEYS), find(values, ("timestamp_ms",)), None
     if at_ms is not None:
-        found.times.append(_tokens("timestamp_ms", at_ms) / 1000)
+        at_s = _tokens("timestamp_ms", at_ms) / 1000
     elif at is not None:
         milliseconds = "timestamp" in values and "input_length" in values  # Mooncake
-        found.times.append(_seconds(at) / (1000.0 if milliseconds else 1.0))
+        at_s = _seconds(at) / (1000.0 if milliseconds else 1.0)
     blocks = values.get("hash_ids")
-    if isinstance(blocks, list):
-        found.blocks.append(blocks)
-    found.content.extend(content[:1])
+    return TraceRow(
+        input_tokens=None if inside is None else _tokens("input tokens", inside),
+        output_tokens=None if outside is None else _tokens("output tokens", outside),
+        at_s=at_s,
+        blocks=_blocks(blocks) if isinstance(blocks, list) else None,
+        content=content[0] if content else None,
+    )
+
+
+def _blocks(values: list[Any]) -> tuple[int | str, ...]:
+    for value in values:
+        if not isinstance(value, int | str):
+            raise BadInput(f"hash_ids: expected numbers or words, found {value!r:.40}")
+    return tuple(values)
 
 
 def _tokens(what: str, value: Any) -> float:

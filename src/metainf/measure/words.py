@@ -52,9 +52,9 @@ class Traffic:
 class Timing:
     """One answer. Seconds since the start of the run; `chunk_s` holds when each piece of text arrived.
 
-    Token counts are the server's own, as far as it gives them: `cached_tokens` of the prompt came from its
-    prefix cache, `accepted_tokens` of `drafted_tokens` were kept by speculation. `error` tells why an answer
-    is missing or cut; such an answer counts in no latency.
+    A good answer ended with its last piece. Token counts are the server's own, as far as it gives them:
+    `cached_tokens` of the prompt came from its prefix cache, `accepted_tokens` of `drafted_tokens` were kept
+    by speculation. `error` tells why an answer is missing or cut; such an answer counts in no latency.
     """
 
     sent_s: float

@@ -1,0 +1,268 @@
+"""Measure: from what was asked to runs on this machine, and what they showed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from metainf.domain import BadInput, Hardware, Method, Model, NotSupported
+
+if TYPE_CHECKING:
+    from metainf.engines.serving import ServingEngine
+    from metainf.measure.order import Layout, Order
+    from metainf.measure.serving import Served, Subject
+    from metainf.measure.summary import Line
+    from metainf.measure.sweep import Swept, Tell
+    from metainf.store import Store
+
+DEFAULT_METHODS = ("baseline", "continuous")
+DEFAULT_WORKLOADS = ("short_chat",)
+DEFAULT_ENGINE = "llama.cpp"
+ON_CPU = ("llama.cpp", "openvino")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What to measure. Absent parts are the lightest: SmolLM2 in llama.cpp, short chats, one at a time
+    against continuous batching.
+
+    `methods` are recipes (`static-8`, `prefix+lookup`), methods as JSON, or `@file`. `in_flight` gives one
+    traffic each; `rate_per_s` arrivals by chance instead. `url` is a server that runs already; `hardware`
+    is what it runs on where that is not this machine. `device` picks this machine's cpu or gpu.
+    """
+
+    model: str | None = None
+    workloads: Sequence[str] = DEFAULT_WORKLOADS
+    engine: str | None = None
+    methods: Sequence[str] = ()
+    in_flight: Sequence[int] = ()
+    rate_per_s: float | None = None
+    requests: int | None = None
+    repeats: int = 2
+    seed: int = 0
+    url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    hardware: str | None = None
+    device: str | None = None
+    port: int | None = None
+    campaign: str | None = None
+    resume: bool = False
+    time_limit_s: float | None = None
+    run_limit_s: float = 900.0
+    limits: tuple[float | None, float | None, float | None] = (None, None, None)
+    offline: bool = False
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """An order laid out: what would run, and how long it may take."""
+
+    order: "Order"
+    layout: "Layout"
+    engine_of: "Callable[[str], ServingEngine]"
+    running: "Served | None" = None
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One for each run that is to be made."""
+        from metainf.measure.asked import concurrency
+
+        return [
+            {
+                "method": each.name,
+                "workload": each.run.traffic.name,
+                "in_flight": concurrency(each.run.traffic.pacing),
+                "requests": len(each.run.traffic.requests),
+                "repeat": each.run.trial + 1,
+                "expected_s": round(each.expected_s, 1),
+                "command": each.run.command,
+            }
+            for each in self.layout.runs
+        ]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a sweep showed: records, a line for each method and workload, and the noise between repeats."""
+
+    swept: "Swept"
+    lines: "list[Line]"
+    noise: float | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        swept = self.swept
+        return {
+            "campaign": swept.campaign,
+            "lines": [asdict(line) for line in self.lines],
+            "noise": self.noise,
+            "refused": dict(swept.refused),
+            "warnings": swept.warnings,
+            "resumed": swept.resumed,
+            "unmade": swept.unmade,
+            "skipped": swept.skipped,
+            "records": [record for _, record in swept.records],
+        }
+
+
+def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepared:
+    """Lay out what was asked, without starting anything. Raises BadInput, UnknownName, NotSupported (a model
+    that does not fit, with the arithmetic) and MissingExtra (with the pip line)."""
+    from metainf import engines
+    from metainf.measure.asking import Load, traffics_of
+    from metainf.measure.order import Order
+    from metainf.measure.serving import Patience, serving_engine
+    from metainf.measure.sweep import prepare
+    from metainf.measure.trial import Rules
+    from metainf.measure.words import Limits
+
+    def engine_of(name: str) -> "ServingEngine":
+        return serving_engine(engines.engine(name))
+
+    load = Load(asked.in_flight, asked.rate_per_s, asked.requests, asked.seed)
+    traffics = [traffic for name in asked.workloads for traffic in traffics_of(name, load)]
+    running = None if asked.url is None else _running(asked, engine_of)
+    subject = _subject(asked, running)
+    ttft_s, tpot_s, e2e_s = asked.limits
+    order = Order(
+        subject,
+        _methods(asked, engine_of),
+        traffics,
+        repeats=asked.repeats,
+        campaign=asked.campaign,
+        time_limit_s=asked.time_limit_s,
+        rules=Rules(Patience(run_s=asked.run_limit_s), Limits(ttft_s, tpot_s, e2e_s)),
+        port=asked.port,
+        room_gib=None if running else _free_gib(),
+        launches=running is None,
+    )
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    layout = prepare(order, store, engine_of, stamp, asked.resume)
+    if running is None:
+        _programs_are_here(layout)
+    return Prepared(order, layout, engine_of, running)
+
+
+def measure(prepared: Prepared, store: "Store | None", tell: "Tell | None" = None) -> Measurement:
+    """Make the runs; each record is in the store as it is made. `tell` hears where it stands."""
+    from metainf.measure.sweep import sweep
+
+    said = (lambda _: None) if tell is None else tell
+    swept = sweep(prepared.order, prepared.layout, store, prepared.engine_of, prepared.running, said)
+    return measurement(swept)
+
+
+def measurement(swept: "Swept") -> Measurement:
+    """A sweep's records summed up."""
+    from metainf.measure.summary import noise, summary
+
+    return Measurement(swept, summary(swept.records), noise(swept.records))
+
+
+def _methods(asked: Measuring, engine_of: "Callable[[str], ServingEngine]") -> list[tuple[str, Method]]:
+    from metainf.measure.recipes import methods_of
+
+    if asked.url is not None and not asked.methods:
+        return [("as it runs", Method(engine=asked.engine or "unknown"))]
+    if asked.url is not None and asked.engine is None:
+        raise BadInput("expected the engine that answers at this URL, to which the method belongs: --engine")
+    engine = engine_of(asked.engine or DEFAULT_ENGINE)
+    found: dict[str, tuple[str, Method]] = {}
+    for text in asked.methods or DEFAULT_METHODS:
+        for name, method in methods_of(text, engine, lambda path: Path(path).read_text(encoding="utf-8")):
+            found.setdefault(method.id, (name, method))
+    if asked.url is not None and len(found) > 1:
+        raise BadInput(f"a server that runs already has one method, found {len(found)}: name the one it runs")
+    return list(found.values())
+
+
+def _subject(asked: Measuring, running: "Served | None") -> "Subject":
+    from metainf.api.catalogue import model
+    from metainf.measure.serving import Subject
+    from metainf.measure.weights import SMOLLM2, bundled, located
+
+    engine = asked.engine or DEFAULT_ENGINE
+    if asked.model is None and running is not None:
+        raise BadInput(f"expected the name of the model that runs at {asked.url}: --model")
+    if running is not None:
+        facts = model(str(asked.model), asked.offline)
+        return Subject(facts, _hardware(asked, engine))
+    text = str(bundled()) if asked.model is None or asked.model == SMOLLM2 else asked.model
+    path = Path(text).expanduser().resolve()
+    if not path.exists():
+        facts = model(text, asked.offline)
+        return Subject(facts, _hardware(asked, engine), located if engine in ON_CPU else _as_named)
+    facts, size_gib = _named(model(str(path), asked.offline), path), _size_gib(path)
+    placed = located if path.suffix == ".gguf" else _as_named
+
+    def locate(found: Model, method: Method) -> tuple[Model, Method]:
+        return placed(found.model_copy(update={"source": str(path)}), method)
+
+    return Subject(facts, _hardware(asked, engine), locate, size_gib)
+
+
+def _as_named(model: Model, method: Method) -> tuple[Model, Method]:
+    return model, method
+
+
+def _named(facts: Model, path: Path) -> Model:
+    """A file's own facts under the catalogue's name, where the file's name is one and the shapes agree."""
+    from metainf import catalog
+    from metainf.catalog.models import lookup
+
+    found = lookup(path.name) if path.suffix == ".gguf" else None
+    if found is None:
+        return facts
+    known = catalog.models()[found[0]]
+    same = (known.num_layers, known.hidden_size) == (facts.num_layers, facts.hidden_size)
+    return facts.model_copy(update={"name": known.name, "family": known.family}) if same else facts
+
+
+def _hardware(asked: Measuring, engine: str) -> Hardware:
+    """This machine's CPU or GPU, or what was stated of a server elsewhere."""
+    from metainf import catalog
+
+    if asked.hardware is not None:
+        return catalog.parse_hardware(asked.hardware)[0]
+    if asked.url is not None and urlsplit(asked.url).hostname not in LOOPBACK:
+        raise BadInput(f"expected the hardware behind {asked.url}, such as --hardware 2xL4, found none")
+    if asked.device not in (None, "cpu", "gpu"):
+        raise BadInput(f"expected cpu or gpu as the device, found {asked.device!r}")
+    found = catalog.detect()
+    kind = asked.device or ("cpu" if engine in ON_CPU else None)
+    fitting = [each for each in found if kind is None or (each.device.kind == "cpu") == (kind == "cpu")]
+    if not fitting:
+        raise NotSupported(f"expected a {kind} on this machine, found none")
+    return fitting[0]
+
+
+def _running(asked: Measuring, engine_of: "Callable[[str], ServingEngine]") -> "Served":
+    from metainf.measure.serving import Served, model_at
+    from metainf.measure.words import Endpoint
+
+    base = str(asked.url).rstrip("/").removesuffix("/v1")
+    if urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).hostname:
+        raise BadInput(f"expected a URL such as http://127.0.0.1:8000, found {asked.url!r}")
+    endpoint = Endpoint(base, "", asked.api_key)
+    endpoint = Endpoint(base, model_at(endpoint), asked.api_key)
+    return Served(endpoint, None if asked.engine is None else engine_of(asked.engine))
+
+
+def _programs_are_here(layout: "Layout") -> None:
+    from metainf.measure.programs import runnable
+
+    for argv in {each.launch.argv for each in layout.runs if each.launch is not None}:
+        runnable(argv)
+
+
+def _size_gib(path: Path) -> float:
+    files = [path] if path.is_file() else [*path.glob("*.safetensors"), *path.glob("*.gguf")]
+    return sum(file.stat().st_size for file in files) / 2**30
+
+
+def _free_gib() -> float:
+    from metainf.measure.monitor import free_gib
+
+    return free_gib()

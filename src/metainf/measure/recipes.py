@@ -1,0 +1,173 @@
+"""The names that people type for methods: `baseline`, `static-8`, `prefix+lookup`, `kv-q8_0`, `all`. Pure.
+
+Words joined with + are one method. What is not named is held still: batching is continuous, and the prefix
+cache is off where the engine has a switch for it, since most engines have it on by default.
+"""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import Any
+
+from metainf.domain import (
+    AttentionBackend,
+    BadInput,
+    Batching,
+    ChunkedPrefill,
+    KvQuantization,
+    Method,
+    Precision,
+    PrefixCache,
+    Speculative,
+    Technique,
+    UnknownName,
+    WeightQuantization,
+)
+from metainf.engines.formats import format_bits
+from metainf.engines.serving import ServingEngine
+
+CHUNK_TOKENS = 256
+PLAIN = "baseline"
+FORMATS = (
+    "f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q5_0", "q5_1", "q4_k_m", "q4_0", "q4_1", "iq4_nl",
+    "int8", "int4", "fp8", "awq", "gptq", "nvfp4", "mxfp4",
+)  # fmt: skip
+PRECISIONS = ("bf16", "fp16", "fp32")
+NAMES = {
+    PLAIN: "one request at a time, nothing else",
+    "static-N": "batches of N, each waited for (without N: all that are in flight)",
+    "continuous-N": "requests join and leave a running batch of at most N (without N: all in flight)",
+    "chunked-N": f"prompts are read in pieces of N tokens (without N: {CHUNK_TOKENS})",
+    "prefix": "the prefix cache is on",
+    "lookup": "tokens are guessed from the text so far (n-grams)",
+    "draft:MODEL": "tokens are guessed by a small model",
+    "FORMAT": f"weights in another format: {', '.join(FORMATS)}",
+    "kv-FORMAT": "the key-value cache in another format, such as kv-q8_0",
+    "dtype-NAME": f"arithmetic in another format: {', '.join(PRECISIONS)}",
+    "flash": "flash attention",
+    "all": "continuous batching, chunks, prefix cache and lookup together",
+}
+"""Words of a recipe, with what they mean."""
+ALIASES = {"none": PLAIN, "ngram": "lookup", "prompt-lookup": "lookup", "prefix-cache": "prefix"}
+ALL = ("continuous", "chunked", "prefix", "lookup")
+COUNTED = re.compile(r"(static|continuous|chunked)(?:-(\d+))?")
+
+
+def methods_of(
+    text: str, engine: ServingEngine, read: Callable[[str], str] | None = None
+) -> list[tuple[str, Method]]:
+    """The methods that a text names, each with a name to show.
+
+    A text is a recipe, a Method as JSON, or `@file` with a Method, a list of them, or the answer of
+    `metainf select --json` (of which those of the engine are taken). `read` gives the text of a file. Raises
+    BadInput and UnknownName.
+    """
+    if text.startswith("@"):
+        if read is None:
+            raise BadInput(f"expected a recipe or a method as JSON here, found the file {text[1:]}")
+        return _of_file(text[1:], read(text[1:]), engine)
+    if text.lstrip().startswith("{"):
+        method = Method.parse(text)
+        return [(method_name(method), method)]
+    return [(text, recipe(text, engine))]
+
+
+def recipe(text: str, engine: ServingEngine) -> Method:
+    """The method of one recipe. UnknownName with near misses for a word that is none."""
+    typed = [ALIASES.get(word.strip().lower(), word.strip()) for word in text.split("+")]
+    found: dict[str, Technique] = {}
+    for word in chain.from_iterable(_all(engine) if each.lower() == "all" else (each,) for each in typed):
+        technique = _technique(word)
+        if found.setdefault(technique.kind, technique) != technique:
+            raise BadInput(f"{text}: expected one {technique.kind.replace('_', ' ')}, found two that differ")
+    for kind, still in (("batching", Batching()), ("prefix_cache", PrefixCache(enabled=False))):
+        if kind not in found and isinstance(still, engine.offers):
+            found[kind] = still
+    return Method(engine=engine.name, techniques=tuple(found.values()))
+
+
+def is_plain(method: Method) -> bool:
+    """Whether nothing accelerates: one at a time, no guessing, weights and cache as they are."""
+    batching, prefix = method.get(Batching), method.get(PrefixCache)
+    others = [t for t in method.techniques if not isinstance(t, (Batching, PrefixCache))]
+    off = prefix is None or not prefix.enabled
+    return batching is not None and batching.mode == "none" and off and not others
+
+
+def method_name(method: Method) -> str:
+    """A short name for a method that was given as data."""
+    words = []
+    for technique in method.techniques:
+        said = technique.model_dump(mode="json", exclude_none=True)
+        kind = said.pop("kind").replace("_", " ")
+        if said.pop("enabled", True) is False:
+            continue
+        inner = " ".join(str(v) for k, v in said.items() if k not in ("bits", "activation_bits"))
+        words.append(inner if kind == "batching" and inner else f"{kind} {inner}".strip())
+    return " + ".join(words) or method.engine
+
+
+def _technique(word: str) -> Technique:
+    name = word.lower()
+    if (counted := COUNTED.fullmatch(name)) is not None:
+        return _counted(counted[1], counted[2])
+    if name == PLAIN:
+        return Batching(mode="none")
+    if name == "prefix":
+        return PrefixCache(enabled=True)
+    if name == "lookup":
+        return Speculative(algorithm="ngram")
+    if name == "flash":
+        return AttentionBackend(name="flash")
+    if name == "draft":
+        raise BadInput("draft: expected the small model's name or file, such as draft:small.gguf, found none")
+    if name.startswith("draft:"):
+        return Speculative(algorithm="draft", draft_model=word[len("draft:") :] or None)
+    if name in FORMATS:
+        return WeightQuantization(format=name, bits=format_bits(name))
+    if name.startswith("kv-") and name[3:]:
+        return KvQuantization(format=name[3:])
+    if name.startswith("dtype-") and name[6:] in PRECISIONS:
+        return Precision(dtype=name[6:])
+    known = (
+        PLAIN,
+        "static-8",
+        "continuous-8",
+        "chunked-256",
+        "prefix",
+        "lookup",
+        "draft:",
+        "kv-q8_0",
+        "flash",
+    )
+    raise UnknownName("method", word, (*known, "all", *ALIASES, *FORMATS))
+
+
+def _counted(kind: str, digits: str | None) -> Technique:
+    count = None if digits is None else int(digits)
+    if count == 0:
+        raise BadInput(f"{kind}-0: expected a number of at least 1")
+    if kind == "chunked":
+        return ChunkedPrefill(tokens=count or CHUNK_TOKENS)
+    return Batching(mode="static" if kind == "static" else "continuous", max_sequences=count)
+
+
+def _all(engine: ServingEngine) -> Sequence[str]:
+    """What `all` means to an engine: of its parts those that it offers."""
+    return [word for word in ALL if isinstance(_technique(word), engine.offers)]
+
+
+def _of_file(name: str, text: str, engine: ServingEngine) -> list[tuple[str, Method]]:
+    try:
+        found: Any = json.loads(text)
+    except ValueError as error:
+        raise BadInput(f"{name}: expected JSON, found something else ({error})") from None
+    if isinstance(found, dict) and "ranked" in found:
+        found = [each.get("method") for each in found["ranked"]]
+    methods = [Method.of(each) for each in (found if isinstance(found, list) else [found])]
+    unique = {method.id: method for method in methods if method.engine == engine.name}
+    if not unique:
+        engines = ", ".join(sorted({method.engine for method in methods})) or "no method at all"
+        raise BadInput(f"{name}: expected a method of {engine.name}, found {engines}: name another --engine")
+    return [(method_name(method), method) for method in unique.values()]

@@ -1,0 +1,156 @@
+"""A server that can be measured: an engine that was started here, or one that runs already."""
+
+import http.client
+import json
+import shlex
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from metainf.domain import BadInput, Hardware, MetaInfError, Method, Model, NotSupported, Workload
+from metainf.engines import Engine, Launch
+from metainf.engines.evidence import Evidence, Reading
+from metainf.engines.serving import ServingEngine
+from metainf.measure.asked import bound_of
+from metainf.measure.batches import launched, one_sequence
+from metainf.measure.process import Command, EngineProcess
+from metainf.measure.programs import runnable
+from metainf.measure.words import Endpoint, Traffic
+
+CHARACTERS_PER_TOKEN = 2.5
+SPARE_TOKENS = 64
+ANSWER_S = 10.0
+
+
+class Garbage(MetaInfError):
+    """A server answered, but not as an OpenAI-compatible one does."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds to wait: for an engine to be ready, for a whole run, and between SIGTERM and SIGKILL."""
+
+    ready_s: float = 300.0
+    run_s: float = 900.0
+    grace_s: float = 5.0
+
+
+Locate = Callable[[Model, Method], tuple[Model, Method]]
+
+
+def _where_it_is(model: Model, method: Method) -> tuple[Model, Method]:
+    return model, method
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured, and on what. `locate` gives the model with the place of its weights as its source,
+    which records do not tell, for it differs from machine to machine; `weights_gib` is their size."""
+
+    model: Model
+    hardware: Hardware
+    locate: Locate = _where_it_is
+    weights_gib: float | None = None
+
+
+@dataclass(frozen=True)
+class Served:
+    """A server that answers. `process` is None for one that was not started here."""
+
+    endpoint: Endpoint
+    engine: ServingEngine | None = None
+    process: EngineProcess | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self.process is None else self.process.pid
+
+    def log(self) -> str:
+        return "" if self.process is None else self.process.log()
+
+    def metrics(self) -> str:
+        """The text of its metrics page; empty where it has none."""
+        path = None if self.engine is None else self.engine.metrics
+        return "" if path is None else fetch(self.endpoint, path) or ""
+
+    def evidence(self, before: str) -> Evidence | None:
+        """What the engine says that it did since `before` (its metrics then); None of an unknown one."""
+        if self.engine is None:
+            return None
+        return self.engine.evidence(Reading(log=self.log(), before=before, after=self.metrics()))
+
+
+def serving_engine(found: Engine) -> ServingEngine:
+    """The engine as a server. NotSupported for one that is none."""
+    if isinstance(found, ServingEngine):
+        return found
+    raise NotSupported(f"{found.name} serves no language model over HTTP, and nothing else is measured yet")
+
+
+def launch_of(
+    engine: ServingEngine, subject: Subject, method: Method, traffic: Traffic
+) -> tuple[Launch, Method]:
+    """The command that serves this traffic by this method, and the method in the engine's own words.
+
+    Raises NotSupported for a setting the engine lacks, BadInput where the weights are not found.
+    """
+    longest = max((request.prompt for request in (*traffic.requests, *traffic.warming)), key=len, default="")
+    most_tokens = int(len(longest) / CHARACTERS_PER_TOKEN) + SPARE_TOKENS
+    work: Workload = bound_of(traffic, most_tokens)
+    asked = launched(method)
+    model, located = subject.locate(subject.model, asked)
+    try:
+        return engine.launch(model, located, subject.hardware, work), asked
+    except NotSupported:
+        alone = one_sequence(asked)
+        if alone is None:
+            raise
+        model, located = subject.locate(subject.model, alone)
+        return engine.launch(model, located, subject.hardware, work), alone
+
+
+@contextmanager
+def started(engine: ServingEngine, launch: Launch, patience: Patience, port: int | None) -> Iterator[Served]:
+    """The engine as a process, ready to answer; ended on leaving. Raises as `EngineProcess`, and Garbage."""
+    command = Command(
+        argv=runnable(launch.argv), address=engine.address, health=engine.health, env=launch.env,
+        files=launch.files, port=port, ready_within_s=patience.ready_s, grace_s=patience.grace_s,
+    )  # fmt: skip
+    with EngineProcess(command) as process:
+        endpoint = Endpoint(process.base_url, model_at(Endpoint(process.base_url, "")))
+        yield Served(endpoint, engine, process)
+
+
+def model_at(endpoint: Endpoint) -> str:
+    """The name by which a server calls its model. Garbage where it tells none."""
+    text = fetch(endpoint, "/v1/models")
+    try:
+        found = json.loads(text or "")["data"][0]["id"]
+    except (ValueError, LookupError, TypeError):
+        said = "nothing" if text is None else repr(text[:200])
+        raise Garbage(
+            f"expected {endpoint.base_url}/v1/models to name a model, as OpenAI-compatible servers do, "
+            f"found {said}"
+        ) from None
+    return str(found)
+
+
+def fetch(endpoint: Endpoint, path: str) -> str | None:
+    """The text at a path; None where the server does not answer with success."""
+    headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
+    request = urllib.request.Request(endpoint.base_url.rstrip("/") + path, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as answer:
+            found: bytes = answer.read()
+            return found.decode("utf-8", "replace")
+    except (OSError, urllib.error.URLError, http.client.HTTPException):
+        return None
+    except ValueError:
+        raise BadInput(f"expected a URL such as http://127.0.0.1:8000, found {endpoint.base_url!r}") from None
+
+
+def shown(words: Sequence[str]) -> str:
+    """A command line for a record: files by their last name, as folders are nobody's business."""
+    return shlex.join([word.rpartition("/")[2] if word.startswith("/") else word for word in words])

@@ -1,0 +1,274 @@
+"""One run: an engine serves a traffic by a method, and a record tells what came of it.
+
+The order: ready, warmed up, the engine's metrics, the timed requests, its metrics again, what it says that it
+did, and the reference prompts for the quality figure. A method that does not show in the engine's own words
+is not recorded as measured. Whatever ends the engine early is a `Failed` record with its last lines; only
+a question that makes no sense (BadInput, MissingExtra) and ^C raise.
+"""
+
+import asyncio
+import hashlib
+import os
+import platform
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from metainf import __version__
+from metainf.domain import (
+    Conditions,
+    Failed,
+    Measured,
+    Method,
+    Metrics,
+    Provenance,
+    Record,
+    Setting,
+    Workload,
+)
+from metainf.engines.evidence import Evidence, contradictions, unproven
+from metainf.measure import failures
+from metainf.measure.asked import agreement, as_asked, asked_workload, concurrency, paced
+from metainf.measure.drive import drive
+from metainf.measure.monitor import Observation, oom_kills, watching
+from metainf.measure.process import EngineEnded, NotReady
+from metainf.measure.recipes import is_plain
+from metainf.measure.serving import Garbage, Patience, Served, Subject
+from metainf.measure.timing import duration_of, metrics_of
+from metainf.measure.words import ClosedLoop, Limits, Request, Timing, Traffic
+
+T = TypeVar("T")
+
+
+SOURCE = "metainf"
+WARM_REQUESTS, WARM_TOKENS = 4, 4
+DEATH_POLL_S = 0.25
+DEATH_PATIENCE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run to make. `launched` is the method in the words of its engine, which its evidence is held
+    against; `command` the engine's command line as the record keeps it."""
+
+    subject: Subject
+    method: Method
+    launched: Method
+    traffic: Traffic
+    trial: int = 0
+    campaign: str | None = None
+    command: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Names the run in the store: the same model, hardware, method, requests and trial, the same key."""
+        subject, traffic = self.subject, repr(self.traffic)
+        parts = (subject.model.id, subject.hardware.id, self.method.id, traffic, str(self.trial))
+        return f"run:{hashlib.blake2b('|'.join(parts).encode(), digest_size=12).hexdigest()}"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How runs are made and judged. `now` gives the time of day."""
+
+    patience: Patience = field(default_factory=Patience)
+    limits: Limits = field(default_factory=Limits)
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A record, the greedy answers to the reference prompts where they were asked, and the techniques of
+    whose working the engine gave no sign."""
+
+    record: Record
+    answers: tuple[str, ...] = ()
+    unproven: tuple[str, ...] = ()
+
+
+class TooSlow(Exception):
+    """The timed requests did not end in time."""
+
+
+class Unanswered(Exception):
+    """Requests failed though the engine lived on."""
+
+    def __init__(self, errors: list[str], asked: int) -> None:
+        self.errors, self.asked = errors, asked
+        super().__init__(errors[0])
+
+
+def run_trial(
+    run: Run,
+    serve: Callable[[], AbstractContextManager[Served]],
+    plain: Sequence[str] | None = None,
+    lengths: Workload | None = None,
+    rules: Rules | None = None,
+) -> Made:
+    """Make one run. `serve` gives a ready server; `plain` are the reference answers of the unaccelerated
+    method, to which this one's are compared (None: no quality figure); `lengths` the workload that an
+    earlier run of this traffic showed, for a record that fails before it can count."""
+    rules = rules or Rules()
+    killed, log = oom_kills(), ""
+    conditions = Conditions(host=host(), cores=os.cpu_count(), other_load=os.getloadavg()[0])
+    served: Served | None = None
+    try:
+        with serve() as served:
+            try:
+                return _measured(run, served, plain, rules)
+            except Exception:
+                log = served.log()
+                raise
+    except EngineEnded as error:
+        later = oom_kills()
+        meanwhile = None if killed is None or later is None else later - killed
+        outcome = failures.ended(error.status, str(error), error.log, meanwhile)
+    except NotReady as error:
+        outcome = failures.told("timed_out", str(error), error.log)
+    except TooSlow as error:
+        outcome = failures.told("timed_out", str(error), log)
+    except Garbage as error:
+        outcome = failures.told("crashed", str(error), log)
+    except Unanswered as error:
+        outcome = failures.unanswered(error.errors, error.asked, log)
+    return Made(_record(run, run.method, lengths or asked_workload(run.traffic), outcome, conditions, rules))
+
+
+def _measured(run: Run, served: Served, plain: Sequence[str] | None, rules: Rules) -> Made:
+    """The run on a ready server. Raises the exceptions above."""
+    traffic = paced(run.traffic, run.method)
+    patience = rules.patience.run_s
+    _drive(served, _warm_up(traffic), patience)
+    if traffic.warming:
+        _drive(served, _one_by_one(traffic, traffic.warming), patience)
+    before = served.metrics()
+    with watching(served.pid) as seen:
+        timings = _drive(served, replace(traffic, warming=()), patience)
+    evidence = served.evidence(before)
+    answers: tuple[str, ...] = ()
+    if traffic.reference:
+        answers = reference_answers(served, traffic, patience)
+    asked = asked_workload(run.traffic, timings)
+    method = run.method
+    if evidence is not None and evidence.version and method.engine_version is None:
+        method = method.model_copy(update={"engine_version": evidence.version})
+    on_gpu = run.subject.hardware.device.kind == "gpu"
+    conditions = seen.conditions(host(), on_gpu)
+    wrong = contradictions(run.launched, evidence) if evidence is not None else ()
+    if wrong:
+        why = f"the engine's own words contradict the method: {'; '.join(wrong)}"
+        outcome: Measured | Failed = failures.told("unsupported", why, served.log())
+    else:
+        metrics = metrics_of(as_asked(timings, run.traffic), rules.limits, duration_of(timings))
+        others = answers if plain is None and is_plain(run.method) else plain
+        quality = None if others is None else agreement(answers, others)
+        outcome = Measured(metrics=_completed(metrics, seen, evidence, quality, timings, on_gpu))
+    silent = () if evidence is None else unproven(run.launched, evidence)
+    return Made(_record(run, method, asked, outcome, conditions, rules), answers, silent)
+
+
+def reference_answers(served: Served, traffic: Traffic, within_s: float) -> tuple[str, ...]:
+    """The greedy answers to the reference prompts, asked one by one. Raises as a run does."""
+    return tuple(t.text for t in _drive(served, _one_by_one(traffic, traffic.reference), within_s))
+
+
+def _completed(
+    metrics: Metrics, seen: Observation, evidence: Evidence | None, quality: float | None,
+    timings: Sequence[Timing], on_gpu: bool,
+) -> Metrics:  # fmt: skip
+    """With memory, energy, the engine's own counts and the quality figure."""
+    found: dict[str, Any] = {
+        "memory_gib": seen.device_memory_gib if on_gpu else seen.memory_gib,
+        "quality": quality,
+        "quality_metric": None if quality is None else "greedy_agreement",
+    }
+    if evidence is not None:
+        hits = evidence.hit_rate
+        found["prefix_hit_share"] = metrics.prefix_hit_share if hits is None else min(1.0, hits)
+        found["accepted_share"] = None if evidence.acceptance is None else min(1.0, evidence.acceptance)
+    joules, seconds = seen.energy_j(on_gpu), seen.duration_s
+    if joules and seconds:
+        tokens = sum(timing.output_tokens or 0 for timing in timings)
+        found |= {
+            "power_w": joules / seconds,
+            "energy_j_per_request": joules / len(timings),
+            "energy_j_per_token": joules / tokens if tokens else None,
+        }
+    told = {name: value for name, value in found.items() if value is not None}
+    return Metrics.of(metrics.model_dump(exclude_none=True) | told)
+
+
+def _record(
+    run: Run, method: Method, work: Workload, outcome: Measured | Failed, conditions: Conditions, rules: Rules
+) -> Record:
+    provenance = Provenance(
+        source=SOURCE,
+        campaign=run.campaign,
+        location=run.key,
+        date=rules.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        tool=f"metainf {__version__}",
+        trial=run.trial,
+        command=None if run.command is None else run.command[:4000],
+        conditions=conditions,
+    )
+    setting = Setting(model=run.subject.model, workload=work, hardware=run.subject.hardware)
+    return Record(setting=setting, method=method, outcome=outcome, provenance=provenance)
+
+
+def _warm_up(traffic: Traffic) -> Traffic:
+    """A few requests of no use to the timed ones, as many at a time as these: an engine's first answers are
+    slower than all others."""
+    count = min(concurrency(traffic.pacing) or WARM_REQUESTS, 2 * WARM_REQUESTS)
+    asked = tuple(
+        Request(f"{place}: count slowly from {place * 7} on:", WARM_TOKENS) for place in range(count)
+    )
+    return Traffic(name="warm-up", requests=asked, pacing=ClosedLoop(count))
+
+
+def _one_by_one(traffic: Traffic, requests: tuple[Request, ...]) -> Traffic:
+    return Traffic(name=traffic.name, requests=requests, pacing=ClosedLoop(1))
+
+
+def _drive(served: Served, traffic: Traffic, within_s: float) -> list[Timing]:
+    """Timings of whole answers to all requests. Raises EngineEnded, TooSlow, Unanswered."""
+    timings = asyncio.run(_watched(drive(traffic, served.endpoint, within_s), served, within_s))
+    errors = [timing.error for timing in timings if timing.error is not None]
+    if errors:
+        _wait_for_death(served)
+        raise Unanswered(errors, len(timings))
+    return timings
+
+
+async def _watched(work: Coroutine[Any, Any, T], served: Served, within_s: float) -> T:
+    """The result of the work, unless the engine ends or the time is over before."""
+    task = asyncio.ensure_future(work)
+    until = time.monotonic() + within_s
+    try:
+        while not task.done():
+            await asyncio.wait([task], timeout=DEATH_POLL_S)
+            if task.done():
+                break
+            if served.process is not None:
+                served.process.check()
+            if time.monotonic() >= until:
+                raise TooSlow(f"the requests were not answered within {within_s:g} s")
+        return task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _wait_for_death(served: Served) -> None:
+    """Requests that fail all at once are often an engine's end: give it a moment to show."""
+    until = time.monotonic() + DEATH_PATIENCE_S
+    while served.process is not None and time.monotonic() < until:
+        served.process.check()
+        time.sleep(DEATH_POLL_S / 5)
+
+
+def host() -> str:
+    """A word that tells machines apart and names none."""
+    return f"host-{hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()}"

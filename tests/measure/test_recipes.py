@@ -1,0 +1,109 @@
+"""The names that people type for methods."""
+
+import json
+
+import pytest
+
+from metainf.domain import (
+    BadInput,
+    Batching,
+    ChunkedPrefill,
+    KvQuantization,
+    Method,
+    PrefixCache,
+    Speculative,
+    UnknownName,
+    WeightQuantization,
+)
+from metainf.engines import engine
+from metainf.measure.batches import launched, one_sequence, sized
+from metainf.measure.recipes import is_plain, method_name, methods_of, recipe
+from metainf.measure.serving import serving_engine
+
+LLAMA = serving_engine(engine("llama.cpp"))
+OFF = PrefixCache(enabled=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "techniques"),
+    [
+        ("baseline", (Batching(mode="none"), OFF)),
+        ("none", (Batching(mode="none"), OFF)),
+        ("static-8", (Batching(mode="static", max_sequences=8), OFF)),
+        ("continuous-16", (Batching(mode="continuous", max_sequences=16), OFF)),
+        ("continuous", (Batching(), OFF)),
+        ("chunked-64", (Batching(), OFF, ChunkedPrefill(tokens=64))),
+        ("chunked", (Batching(), OFF, ChunkedPrefill(tokens=256))),
+        ("prefix", (Batching(), PrefixCache())),
+        ("lookup", (Batching(), OFF, Speculative(algorithm="ngram"))),
+        ("draft:small.gguf", (Batching(), OFF, Speculative(algorithm="draft", draft_model="small.gguf"))),
+        ("Q8_0", (Batching(), OFF, WeightQuantization(format="q8_0", bits=8.5))),
+        ("kv-q8_0", (Batching(), OFF, KvQuantization(format="q8_0"))),
+        ("static-4+prefix", (Batching(mode="static", max_sequences=4), PrefixCache())),
+        (
+            "all+q4_0",
+            (
+                Batching(), PrefixCache(), ChunkedPrefill(tokens=256), Speculative(algorithm="ngram"),
+                WeightQuantization(format="q4_0", bits=4.5),
+            ),
+        ),
+    ],
+)  # fmt: skip
+def test_recipes(text: str, techniques: tuple[object, ...]) -> None:
+    assert recipe(text, LLAMA) == Method(engine="llama.cpp", techniques=techniques)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("baselin", "did you mean baseline"),
+        ("contnuous-8", "continuous-8"),
+        ("q8", "did you mean q8_0"),
+        ("looukp", "lookup"),
+        ("", "unknown method"),
+    ],
+)
+def test_unknown_words_name_near_ones(text: str, words: str) -> None:
+    with pytest.raises(UnknownName, match=words):
+        recipe(text, LLAMA)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("static-8+continuous", "expected one batching"),
+        ("static-0", "at least 1"),
+        ("draft", "expected the small model"),
+        ("{}", "engine"),
+        ("@list", "expected JSON"),
+        ("@other", "found vllm"),
+    ],
+)
+def test_nonsense_is_refused(text: str, words: str) -> None:
+    files = {"list": "no json", "other": '{"engine": "vllm"}'}
+    with pytest.raises(BadInput, match=words):
+        methods_of(text, LLAMA, files.__getitem__)
+
+
+def test_methods_as_data() -> None:
+    own = Method(engine="llama.cpp", techniques=(Batching(mode="static", max_sequences=2), PrefixCache()))
+    assert methods_of(own.canonical(), LLAMA) == [("static 2 + prefix cache", own)]
+    other = {"engine": "vllm", "techniques": []}
+    ranked = {"ranked": [{"method": json.loads(own.canonical())}, {"method": other}]}
+    assert methods_of("@answer", LLAMA, lambda _: json.dumps(ranked)) == [(method_name(own), own)]
+
+
+def test_what_is_plain() -> None:
+    assert is_plain(recipe("baseline", LLAMA))
+    assert not any(is_plain(recipe(text, LLAMA)) for text in ("continuous", "static-4", "baseline+q8_0"))
+
+
+def test_batches_as_an_engine_is_started_for_them() -> None:
+    static, none = recipe("static", LLAMA), recipe("baseline", LLAMA)
+    assert sized(static, 6).get(Batching) == Batching(mode="static", max_sequences=6)
+    assert sized(recipe("static-4", LLAMA), 6).get(Batching) == Batching(mode="static", max_sequences=4)
+    assert launched(sized(static, 6)).get(Batching) == Batching(mode="continuous", max_sequences=6)
+    assert sized(none, 6) == launched(none) == none
+    alone = one_sequence(none)
+    assert alone is not None and alone.get(Batching) == Batching(mode="continuous", max_sequences=1)
+    assert one_sequence(static) is None
