@@ -4,8 +4,8 @@ A fake server in a process of its own answers STREAMS (default 1,000) streams at
 same traffic in turns, round after round: ours; the least that aiohttp allows (bytes are counted and thrown
 away); and bare sockets that look for the end of the stream and nothing else. Twice: `flat out`, where the
 server writes as fast as it can and shares the machine's cores with the client, and `paced`, where it writes
-a piece of each stream every PACED_MS, as an engine does. Tokens per second are medians over the rounds, and so
-are the ratios, which are taken within a round; CPU seconds are the client's own for 1,000 pieces.
+a piece of each stream every PACED_MS, as an engine does. Tokens per second are medians over the rounds, and
+so are the ratios, which are taken within a round; CPU seconds are the client's own for 1,000 pieces.
 """
 
 import argparse

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("aiohttp", reason="the extra `measure` is not installed")
 
-from metainf.domain import BadInput
+from metainf.domain import BadInput, MissingExtra
 from metainf.measure.drive import Clock, drive, pace
 from metainf.measure.timing import errors_of, metrics_of
 from metainf.measure.traffic import of_study
@@ -211,6 +212,18 @@ def process(*words: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             child.kill()
 
 
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """The limit of open files that many systems start with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1400:
+        pytest.skip(f"the system allows no more than {hard} open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("few_files")
 def test_a_thousand_streams_at_once() -> None:
     rng = np.random.default_rng(1)
     traffic = of_study("short_chat", 1000, ClosedLoop(1000), rng)
@@ -220,6 +233,12 @@ def test_a_thousand_streams_at_once() -> None:
     assert all(timing.output_tokens == 32 and len(timing.chunk_s) == 32 for timing in found)
     first_end = min(timing.ended_s for timing in found)
     assert sum(timing.sent_s < first_end for timing in found) >= 900, "they were in flight together"
+
+
+def test_without_aiohttp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    with pytest.raises(MissingExtra, match=r"metainf\[measure\]"):
+        asyncio.run(drive(Traffic("x", requests(1), ClosedLoop(1)), Endpoint("http://127.0.0.1:9", "x")))
 
 
 def test_a_server_that_dies() -> None:

@@ -4,6 +4,7 @@ While a stream runs the client notes the time of each read and nothing else; `me
 when it is over. What goes wrong is told in the timing's `error`; only cancelling raises.
 """
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -54,7 +55,7 @@ class Client:
         self._sessions = tuple(
             aiohttp.ClientSession(
                 connector=connector,
-                timeout=aiohttp.ClientTimeout(total=self.timeout_s),
+                timeout=aiohttp.ClientTimeout(total=None),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers=headers,
             )
@@ -107,7 +108,10 @@ class Client:
         most = SLACK_BYTES + PIECE_BYTES * request.output_tokens
         sent = self.now()
         try:
-            async with self._sessions[self.reuses].post(self._url, data=body) as response:
+            async with (
+                asyncio.timeout(self.timeout_s),  # one timer for each answer; aiohttp's own act on each read
+                self._sessions[self.reuses].post(self._url, data=body) as response,
+            ):
                 status = response.status
                 if status == 200:
                     read, now = response.content.readany, self.now

@@ -10,6 +10,7 @@ from metainf.measure.client import Client
 from metainf.measure.words import ClosedLoop, Endpoint, OpenLoop, Pacing, Request, Timing, Traffic, Waves
 
 Ask = Callable[[Request], Awaitable[Timing]]
+OTHER_FILES = 256
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ async def drive(
     Raises BadInput for a pacing that the requests cannot follow, MissingExtra without aiohttp.
     """
     check(traffic.requests, traffic.pacing)
+    allow_connections(_most_at_once(traffic.requests, traffic.pacing))
     async with Client(endpoint, timeout_s, clock.now) as client:
         for request in traffic.warming:
             warmed = await client.ask(request, clock.now())
@@ -52,6 +54,26 @@ async def drive(
             return timing
 
         return await pace(traffic.requests, traffic.pacing, ask, clock)
+
+
+def allow_connections(count: int) -> None:
+    """Lift this process's own limit of open files, where it is too low for `count` connections, as far as the
+    system lets it. Beyond that, connections fail and their timings say so."""
+    try:
+        import resource
+    except ImportError:  # a system without such limits
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+
+
+def _most_at_once(requests: Sequence[Request], pacing: Pacing) -> int:
+    if isinstance(pacing, OpenLoop):
+        return len(requests)
+    return min(pacing.concurrency if isinstance(pacing, ClosedLoop) else pacing.size, len(requests))
 
 
 def check(requests: Sequence[Request], pacing: Pacing) -> None:

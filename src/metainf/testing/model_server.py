@@ -20,12 +20,15 @@ from dataclasses import dataclass
 from typing import Any, Self, get_args
 
 from metainf.domain import MissingExtra
+from metainf.measure.drive import allow_connections
 from metainf.testing.model_server_words import BLOCK_WORDS, BODY, VERSION, WORDS, Fail, metrics_text
 
 try:
     from aiohttp import web
 except ImportError:
     raise MissingExtra("the fake model server", "measure") from None
+
+MOST_CONNECTIONS = 10_000
 
 
 @dataclass(frozen=True)
@@ -275,6 +278,7 @@ def main(arguments: list[str] | None = None) -> None:
         print("fake: cannot allocate memory (a lie)", file=sys.stderr, flush=True)
         raise SystemExit(3)
     told |= {f"{name}_s": told[f"{name}_ms"] / 1000 for name in ("ttft", "itl", "prefill")}
+    allow_connections(MOST_CONNECTIONS)
     named = {field.name: told[field.name] for field in dataclasses.fields(Behaviour)}
     try:
         asyncio.run(_serve(ModelServer(Behaviour(**named), told["host"], told["port"])))
