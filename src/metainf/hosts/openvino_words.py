@@ -1,0 +1,90 @@
+"""The words of the OpenVINO host's command line."""
+
+import argparse
+from dataclasses import dataclass
+from typing import NoReturn
+
+from metainf.domain.errors import near_misses
+
+KV_FORMATS = ("u8", "i8", "u4", "i4", "f16", "bf16", "f32", "dynamic")
+PRECISIONS = ("f32", "bf16", "f16", "dynamic")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the command line asked. Sizes in GiB, lengths in tokens; None is the library's own default."""
+
+    model: str
+    host: str = "127.0.0.1"
+    port: int = 8000
+    device: str = "CPU"
+    served_model_name: str | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    dynamic_split_fuse: bool = True
+    enable_prefix_caching: bool = False
+    cache_size: int = 1
+    max_model_len: int | None = None
+    prompt_lookup: bool = False
+    max_ngram_size: int = 3
+    draft_model: str | None = None
+    num_assistant_tokens: int = 5
+    kv_cache_precision: str | None = None
+    inference_precision: str | None = None
+    threads: int | None = None
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusal names the nearest word."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.partition("unrecognized arguments: ")[2].split()
+        known = [word for action in self._actions for word in action.option_strings]
+        hints = [
+            f"{word}: did you mean {' or '.join(near)}?"
+            for word in unknown
+            if word.startswith("-") and (near := near_misses(word.partition("=")[0], known, 2))
+        ]
+        self.exit(2, f"{self.prog}: {'; '.join([message, *hints])}\n")
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on; ValueError otherwise."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(f"expected a whole number from 1 on, found {text}")
+    return number
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the command line; flags carry the names of the library's own settings."""
+    made = _Parser(prog="metainf.hosts.openvino", allow_abbrev=False, description=__doc__)
+    add, switch = made.add_argument, argparse.BooleanOptionalAction
+    add("model", help="a GGUF file or a folder with OpenVINO IR")
+    add("--host", default="127.0.0.1")
+    add("--port", type=int, default=8000)
+    add("--device", default="CPU", help="CPU, GPU, GPU.0 ...")
+    add("--served-model-name")
+    add("--max-num-seqs", type=positive, help="sequences in one step")
+    add("--max-num-batched-tokens", type=positive, help="tokens in one step")
+    add("--dynamic-split-fuse", action=switch, default=True, help="prefill in chunks beside generation")
+    add("--enable-prefix-caching", action=switch, default=False)
+    add("--cache-size", type=positive, default=1, help="GiB of key-value cache")
+    add("--max-model-len", type=positive, help="longest request in tokens")
+    add("--prompt-lookup", action=switch, default=False, help="draft from the text so far")
+    add("--max-ngram-size", type=positive, default=3)
+    add("--draft-model", help="a draft model: GGUF file or folder")
+    add("--num-assistant-tokens", type=positive, default=5, help="drafted tokens per step")
+    add("--kv-cache-precision", choices=KV_FORMATS)
+    add("--inference-precision", choices=PRECISIONS)
+    add("--threads", type=positive)
+    return made
+
+
+def read_words(argv: list[str] | None) -> Words:
+    """The words of a command line; exits with 2 and a reason where one cannot be understood."""
+    made = parser()
+    words = Words(**vars(made.parse_args(argv)))
+    if words.prompt_lookup and words.draft_model is not None:
+        made.error("--prompt-lookup and --draft-model exclude each other: give one")
+    return words
