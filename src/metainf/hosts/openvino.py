@@ -18,6 +18,7 @@ from metainf.hosts.detokenize import Vocabulary
 from metainf.hosts.openai import Ask, Piece, serve
 from metainf.hosts.openvino_loop import Live, Loop
 from metainf.hosts.openvino_words import Words, read_words
+from metainf.hosts.prefixes import Prefixes
 
 UNREADABLE = 3
 _JOIN_S = 5.0
@@ -40,6 +41,7 @@ class OpenVino:
         self.sequences: int = scheduler.max_num_seqs
         self.vocabulary = Vocabulary(self.tokenizer.get_vocab(), self._ids, self.tokenizer.decode)
         self.blocks = self._blocks()
+        self.counters.facts["cache_tokens"] = str(self.blocks * self._block_tokens())
         ctypes.CDLL(None).fflush(None)
 
     def begin(self, events: asyncio.AbstractEventLoop) -> None:
@@ -52,7 +54,17 @@ class OpenVino:
         words = self.words
         speculative = words.prompt_lookup or words.draft_model is not None
         drafted = words.num_assistant_tokens if speculative else 0
-        self.loop = Loop(self.pipeline, self.counters, deliver, drafted, self.sequences)
+        prefixes = Prefixes(self._block_tokens(), self.blocks) if words.enable_prefix_caching else None
+        self.loop = Loop(
+            self.pipeline,
+            self.counters,
+            deliver,
+            drafted=drafted,
+            sequences=self.sequences,
+            step_tokens=self.step_tokens,
+            prefixes=prefixes,
+            static=words.static_batches,
+        )
         self.thread = self.loop.start()
 
     async def submit(self, ask: Ask) -> AsyncIterator[Piece]:
@@ -187,6 +199,7 @@ def _facts(words: Words, genai: Any, scheduler: Any) -> dict[str, str]:
     return {
         "version": genai.__version__,
         "device": words.device,
+        "batching": "static" if words.static_batches else "continuous",
         "max_num_seqs": str(scheduler.max_num_seqs),
         "max_num_batched_tokens": str(scheduler.max_num_batched_tokens),
         "dynamic_split_fuse": str(scheduler.dynamic_split_fuse).lower(),

@@ -18,9 +18,11 @@ from metainf.domain import BadInput
 from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import TextOfTokens
 from metainf.hosts.openai import Piece
+from metainf.hosts.prefixes import Prefixes
 
 Deliver = Callable[[Sequence[tuple["Live", Piece | Exception]]], None]
 _IDLE_STEP_S = 0.01
+_GATHER_S = 0.05
 
 
 @dataclass(eq=False)
@@ -31,9 +33,9 @@ class Live:
     config: Any
     text: TextOfTokens
     box: Any
-    cached: int | None = None
+    cached: int = 0
     handle: Any = None
-    written: int = 0
+    output: list[int] = field(default_factory=list)
     steps: int = 0
     given_up: bool = False
 
@@ -44,7 +46,8 @@ class Loop:
 
     `drafted` is how many tokens one step verifies besides its own; `sequences` how many requests the
     pipeline is given at a time. The loop holds the others back, because the pipeline keeps its own
-    `max_num_seqs` only where dynamic_split_fuse is off (seen in 2026.4.1: six in one step of four).
+    `max_num_seqs` only where dynamic_split_fuse is off (seen in 2026.4.1: six in one step of four). With
+    `static`, what waits is taken together and nothing joins until all of it is done.
     """
 
     pipeline: Any
@@ -52,6 +55,9 @@ class Loop:
     deliver: Deliver
     drafted: int = 0
     sequences: int = 256
+    step_tokens: int = 256
+    prefixes: Prefixes | None = None
+    static: bool = False
     waiting: list[Live] = field(default_factory=list)
     live: list[Live] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -97,7 +103,9 @@ class Loop:
             if self.stopping:
                 return False
             self.waiting = [live for live in self.waiting if not live.given_up]
-            room = max(0, self.sequences - len(self.live))
+            if self.static and not self.live:
+                self.changed.wait_for(self._batch_is_full, _GATHER_S)
+            room = 0 if self.static and self.live else max(0, self.sequences - len(self.live))
             arrived, self.waiting = self.waiting[:room], self.waiting[room:]
         refused = [(live, error) for live in arrived if (error := self._begin(live)) is not None]
         self._drop_given_up()
@@ -105,7 +113,9 @@ class Loop:
             self.deliver(refused)
             return True
         self.pipeline.step()
-        scheduled = self.pipeline.get_metrics().scheduled_requests
+        metrics = self.pipeline.get_metrics()
+        scheduled = metrics.scheduled_requests
+        self._check_prefix(metrics.cache_usage)
         self.counters.step_sizes[scheduled] += 1
         self.counters.sums["steps"] += 1
         self.deliver([*refused, *self._harvest()])
@@ -113,6 +123,9 @@ class Loop:
             with self.changed:
                 self.changed.wait(_IDLE_STEP_S)
         return True
+
+    def _batch_is_full(self) -> bool:
+        return self.stopping or len(self.waiting) >= self.sequences
 
     def _drop_given_up(self) -> None:
         for live in [live for live in self.live if live.given_up]:
@@ -129,9 +142,21 @@ class Loop:
             live.handle = self.pipeline.add_request(self.number, ids, live.config)
         except RuntimeError as error:
             return BadInput(f"OpenVINO GenAI refuses the request: {str(error).strip().splitlines()[-1]}")
+        if self.prefixes is not None:
+            live.cached = self.prefixes.hit_tokens(live.tokens)
+            self.counters.sums["prefix_hit_tokens"] += live.cached
         self.live.append(live)
         self.counters.sums["prompt_tokens"] += len(live.tokens)
         return None
+
+    def _check_prefix(self, usage_percent: float) -> None:
+        """Where a request is alone in its first step, hold its prefix hits against the cache's own usage."""
+        if self.prefixes is None or len(self.live) != 1 or self.live[0].steps:
+            return
+        live, used = self.live[0], round(usage_percent / 100 * self.prefixes.blocks)
+        wanted = self.prefixes.blocks_after_first_step(len(live.tokens), live.cached, self.step_tokens)
+        self.counters.sums["prefix_checks"] += 1
+        self.counters.sums["prefix_disagreements"] += used != wanted
 
     def _harvest(self) -> list[tuple[Live, Piece | Exception]]:
         pieces: list[tuple[Live, Piece | Exception]] = []
@@ -141,24 +166,26 @@ class Loop:
                 for output in live.handle.read().values():
                     tokens += output.generated_ids
             status = live.handle.get_status().name
-            live.steps += not live.written
+            live.steps += not live.output
             if tokens:
-                self._count(live, len(tokens))
+                self._count(live, tokens)
             if status == "RUNNING" and not tokens:
                 continue
             pieces.append((live, self._piece(live, tokens, status)))
         self.live = [live for live in self.live if live.handle.get_status().name == "RUNNING"]
         return pieces
 
-    def _count(self, live: Live, tokens: int) -> None:
+    def _count(self, live: Live, tokens: list[int]) -> None:
         sums = self.counters.sums
-        if not live.written:
-            sums["prefill_steps"] += live.steps
-        else:
+        if live.output:
             sums["drafted_tokens"] += self.drafted
-        sums["accepted_tokens"] += tokens - 1 if self.drafted else 0
-        sums["generation_tokens"] += tokens
-        live.written += tokens
+        else:
+            sums["prefill_steps"] += live.steps
+            if self.prefixes is not None:
+                self.prefixes.computed(live.tokens)
+        sums["accepted_tokens"] += len(tokens) - 1 if self.drafted else 0
+        sums["generation_tokens"] += len(tokens)
+        live.output += tokens
 
     def _piece(self, live: Live, tokens: list[int], status: str) -> Piece | Exception:
         if status == "IGNORED":
@@ -167,5 +194,7 @@ class Loop:
         if status != "RUNNING":
             self.counters.sums["requests_finished"] += 1
             text += live.text.rest()
-            finished = "length" if live.written >= live.config.max_new_tokens else "stop"
-        return Piece(text, len(live.tokens), live.written, live.cached, finished)
+            finished = "length" if len(live.output) >= live.config.max_new_tokens else "stop"
+            if self.prefixes is not None:
+                self.prefixes.computed([*live.tokens, *live.output[:-1]])
+        return Piece(text, len(live.tokens), len(live.output), live.cached, finished)

@@ -6,8 +6,8 @@ from typing import NoReturn
 
 from metainf.domain.errors import near_misses
 
-KV_FORMATS = ("u8", "i8", "u4", "i4", "f16", "bf16", "f32", "dynamic")
-PRECISIONS = ("f32", "bf16", "f16", "dynamic")
+KV_FORMATS = ("u8", "u4", "bf16", "f16", "f32")
+PRECISIONS = ("f32", "bf16", "f16")
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Words:
     device: str = "CPU"
     served_model_name: str | None = None
     max_num_seqs: int | None = None
+    static_batches: bool = False
     max_num_batched_tokens: int | None = None
     dynamic_split_fuse: bool = True
     enable_prefix_caching: bool = False
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add("--device", default="CPU", help="CPU, GPU, GPU.0 ...")
     add("--served-model-name")
     add("--max-num-seqs", type=positive, help="sequences in one step")
+    add("--static-batches", action="store_true", help="nothing joins a batch until all of it is done")
     add("--max-num-batched-tokens", type=positive, help="tokens in one step")
     add("--dynamic-split-fuse", action=switch, default=True, help="prefill in chunks beside generation")
     add("--enable-prefix-caching", action=switch, default=False)
