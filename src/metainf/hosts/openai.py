@@ -7,6 +7,7 @@ whole, usage included), `GET /health` and `GET /metrics` in Prometheus text. SIG
 import asyncio
 import json
 import signal
+import socket
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -219,8 +220,21 @@ def _event(body: Json) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-async def serve(writer: Writer, host: str, port: int) -> None:
-    """Answer on host:port until SIGTERM or SIGINT. OSError where the port is taken."""
+def take(host: str, port: int) -> socket.socket:
+    """A socket bound to host:port, that refuses until `serve` listens on it. OSError where it is taken."""
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    taken = socket.socket(family, kind, protocol)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(address)
+    except OSError:
+        taken.close()
+        raise
+    return taken
+
+
+async def serve(writer: Writer, taken: socket.socket) -> None:
+    """Answer on a bound socket until SIGTERM or SIGINT."""
     from aiohttp import web
 
     ending = asyncio.Event()
@@ -235,8 +249,8 @@ async def serve(writer: Writer, host: str, port: int) -> None:
     )
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
-        print(f"listening on http://{host}:{port}", flush=True)
+        await web.SockSite(runner, taken, backlog=1024).start()
+        print("listening on {}:{}".format(*taken.getsockname()), flush=True)
         await ending.wait()
     finally:
         writer.close()

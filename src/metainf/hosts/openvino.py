@@ -7,6 +7,7 @@ it does not have with 2, each with one line that says why.
 import asyncio
 import ctypes
 import os
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from metainf.domain import BadInput, MissingExtra
 from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import Vocabulary
-from metainf.hosts.openai import Ask, Piece, serve
+from metainf.hosts.openai import Ask, Piece, serve, take
 from metainf.hosts.openvino_loop import Live, Loop
 from metainf.hosts.openvino_words import Words, read_words
 from metainf.hosts.prefixes import Prefixes
@@ -214,9 +215,9 @@ def _last_line(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-async def _run(writer: OpenVino, words: Words) -> None:
+async def _run(writer: OpenVino, taken: socket.socket) -> None:
     writer.begin(asyncio.get_running_loop())
-    await serve(writer, words.host, words.port)
+    await serve(writer, taken)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -228,17 +229,18 @@ def main(argv: list[str] | None = None) -> int:
         print(MissingExtra("serving with OpenVINO GenAI", "openvino"), file=sys.stderr)
         return 1
     try:
-        if not Path(words.model).exists():
-            raise FileNotFoundError("no such file or folder (expected a GGUF file or OpenVINO IR)")
-        writer = OpenVino(words, openvino_genai)
-    except (RuntimeError, OSError, ValueError) as error:
-        print(f"cannot load {words.model}: {_last_line(error)}", file=sys.stderr)
-        return UNREADABLE
-    try:
-        asyncio.run(_run(writer, words))
+        taken = take(words.host, words.port)
     except OSError as error:
         print(f"cannot listen on {words.host}:{words.port}: {error}", file=sys.stderr)
         return 1
+    try:
+        if not Path(words.model).exists():
+            raise FileNotFoundError("no such file or folder (expected a GGUF file or OpenVINO IR)")
+        writer = OpenVino(words, openvino_genai)
+    except (RuntimeError, OSError, ValueError, LookupError) as error:
+        print(f"cannot load {words.model}: {_last_line(error)}", file=sys.stderr)
+        return UNREADABLE
+    asyncio.run(_run(writer, taken))
     return 0
 
 
