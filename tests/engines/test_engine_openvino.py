@@ -2,6 +2,7 @@
 
 import pytest
 
+from metainf.api.choosing import Question, select
 from metainf.domain import (
     Batching,
     ChunkedPrefill,
@@ -12,6 +13,7 @@ from metainf.domain import (
     Method,
     Model,
     NotSupported,
+    Objective,
     Precision,
     PrefixCache,
     Speculative,
@@ -104,7 +106,8 @@ def test_batches_that_nothing_joins(mode: str, static: bool) -> None:
 def test_the_cache_holds_what_runs_at_once() -> None:
     long = Workload(input_tokens=Lengths(mean=30000, max=32000), output_tokens=Lengths(mean=90, max=768))
     words = read_words(argv_of(Batching(max_sequences=16), model=DENSE_8B, workload=long)[3:])
-    assert words.cache_size == 64
+    assert words.cache_size == 12
+    assert read_words(argv_of(Batching(max_sequences=2), model=DENSE_8B, workload=long)[3:]).cache_size == 8
     assert read_words(argv_of(Batching(max_sequences=4))[3:]).cache_size == 1
 
 
@@ -122,6 +125,14 @@ def test_the_cache_holds_what_runs_at_once() -> None:
 def test_what_it_lacks_is_refused_with_the_nearest(technique: Technique, near: str) -> None:
     with pytest.raises(NotSupported, match=near):
         argv_of(technique)
+
+
+def test_its_speed_is_not_predicted_without_a_run_of_it() -> None:
+    asked = Question(
+        "Qwen/Qwen3-8B", ("epyc-9654@2",), "sharegpt", {"concurrency": 8}, Objective(), engines=("openvino",)
+    )
+    with pytest.raises(NotSupported, match=r"no run of openvino .* llama.cpp"):
+        select(asked)
 
 
 INFO = (

@@ -40,6 +40,8 @@ IR = {"int8": WeightQuantization(format="int8", bits=8), "int4": WeightQuantizat
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _DTYPES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
 WHOLE_PROMPT_TOKENS = 65536
+CACHE_SHARE = 0.5
+"""Of the memory, at most this much is given to the cache; requests beyond it wait."""
 
 
 class OpenVino(ServingEngine):
@@ -168,10 +170,11 @@ class OpenVino(ServingEngine):
         """The longest request, and a cache that holds as many as run at once."""
         super().limit(command)
         context, batching = known_context_tokens(command.workload), command.get(Batching)
-        per_token = kv_gib_per_token(command.model, bits=16)
+        per_token, memory = kv_gib_per_token(command.model, bits=16), command.hardware.device.memory_gib
         if context and per_token and batching is not None:
             most = 1 if batching.mode == "none" else batching.max_sequences or 1
-            command.add("--cache-size", max(1, ceil(per_token * context * most)))
+            wanted = max(1, ceil(per_token * context * most))
+            command.add("--cache-size", min(wanted, max(1, int((memory or wanted) * CACHE_SHARE))))
 
     def evidence(self, reading: Reading) -> Evidence:
         """The host's counters; number formats from the library's own log."""
