@@ -31,6 +31,7 @@ ENGINES: Mapping[str, str] = {
     "tensorrt-llm": "metainf.engines.tensorrt_llm:TensorRtLlm",
     "llama.cpp": "metainf.engines.llama_cpp:LlamaCpp",
     "openvino": "metainf.engines.openvino:OpenVino",
+    "transformers": "metainf.engines.transformers:Transformers",
     "diffusers": "metainf.engines.diffusers:Diffusers",
 }
 

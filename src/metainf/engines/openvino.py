@@ -30,15 +30,16 @@ from metainf.engines.candidates import ANY_WORKLOAD, Choices
 from metainf.engines.device_support import maker
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.formats import is_gguf
+from metainf.engines.hosted import Page
 from metainf.engines.launch import Launch, checkpoint, dtype_name, known_context_tokens, not_offered
 from metainf.engines.memory import kv_gib_per_token
-from metainf.engines.prometheus import gained, label, samples
 from metainf.engines.serving import Command, ServingEngine, Words, same
 
 GGUF = ("F16", "BF16", "Q8_0", "Q6_K", "Q4_K_M", "Q4_1", "Q4_0")
 IR = {"int8": WeightQuantization(format="int8", bits=8), "int4": WeightQuantization(format="int4", bits=4.5)}
 _HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
 _DTYPES = {"f32": "fp32", "bf16": "bf16", "f16": "fp16"}
+_ALGORITHMS = {"prompt_lookup": "ngram", "draft_model": "draft"}
 WHOLE_PROMPT_TOKENS = 65536
 CACHE_SHARE = 0.5
 """Of the memory, at most this much is given to the cache; requests beyond it wait."""
@@ -178,31 +179,25 @@ class OpenVino(ServingEngine):
 
     def evidence(self, reading: Reading) -> Evidence:
         """The host's counters; number formats from the library's own log."""
-        page = reading.after
-
-        def fact(key: str) -> str | None:
-            return label(page, "openvino:info", key)
-
+        page = Page(reading, "openvino")
         log = reading.log.rpartition("Model: LLM with Paged Attention")[2]
-        steps = _steps(reading)
-        most = _number(fact("max_num_seqs"))
-        hits = gained(reading, "openvino:prefix_hit_tokens")
-        speculative = fact("speculative")
+        hits = page.gained("prefix_hit_tokens")
+        speculative = page.fact("speculative")
         return Evidence(
-            version=fact("version"),
-            max_sequences=most,
-            continuous=_switch(fact("batching"), "continuous"),
-            peak_running=max(steps, default=None),
-            mean_running=sum(n * k for n, k in steps.items()) / sum(steps.values()) if steps else None,
-            step_tokens=_number(fact("max_num_batched_tokens")),
-            context_tokens=_number(fact("cache_tokens")),
-            chunked_prefill=_switch(fact("dynamic_split_fuse")),
-            prefix_cache=_switch(fact("enable_prefix_caching")),
-            prompt_tokens=gained(reading, "openvino:prompt_tokens"),
-            prefix_hit_tokens=None if gained(reading, "openvino:prefix_disagreements") else hits,
-            speculative={"prompt_lookup": "ngram"}.get(speculative or "", speculative),
-            drafted_tokens=gained(reading, "openvino:drafted_tokens"),
-            accepted_tokens=gained(reading, "openvino:accepted_tokens"),
+            version=page.fact("version"),
+            max_sequences=page.number("max_num_seqs"),
+            continuous=page.switch("batching", "continuous"),
+            peak_running=page.peak_running(),
+            mean_running=page.mean_running(),
+            step_tokens=page.number("max_num_batched_tokens"),
+            context_tokens=page.number("cache_tokens"),
+            chunked_prefill=page.switch("dynamic_split_fuse"),
+            prefix_cache=page.switch("enable_prefix_caching"),
+            prompt_tokens=page.gained("prompt_tokens"),
+            prefix_hit_tokens=None if page.gained("prefix_disagreements") else hits,
+            speculative=_ALGORITHMS.get(speculative or ""),
+            drafted_tokens=page.gained("drafted_tokens"),
+            accepted_tokens=page.gained("accepted_tokens"),
             weight_format=_found(r"Loading and unpacking model from: .*[.-](\w+)\.gguf", reading.log),
             kv_format=_found(r"KV_CACHE_PRECISION: (\w+)", log),
             precision=_DTYPES.get(_found(r"INFERENCE_PRECISION_HINT: (\w+)", log) or ""),
@@ -214,25 +209,6 @@ def _without_layout(method: Method) -> Method:
     return method.model_copy(update={"techniques": kept})
 
 
-def _steps(reading: Reading) -> dict[float, float]:
-    """Steps that ran during the requests, by how many requests shared them."""
-    counted: dict[float, float] = {}
-    for sign, page in ((-1, reading.before), (1, reading.after)):
-        for name, labels, value in samples(page):
-            if name == "openvino:steps_of_size_total":
-                size = float(labels["requests"])
-                counted[size] = counted.get(size, 0.0) + sign * value
-    return {size: count for size, count in counted.items() if count > 0 and size > 0}
-
-
 def _found(pattern: str, text: str) -> str | None:
     match = re.search(pattern, text)
     return match and match[1]
-
-
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
-
-
-def _switch(text: str | None, on: str = "true") -> bool | None:
-    return None if text is None else text == on

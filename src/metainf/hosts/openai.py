@@ -52,6 +52,9 @@ class Writer(Protocol):
 
     model: str
 
+    def begin(self, events: asyncio.AbstractEventLoop) -> None:
+        """Start writing; pieces are handed to this event loop."""
+
     def submit(self, ask: Ask) -> AsyncIterator[Piece]:
         """Pieces as they are written; closing the iterator early gives the request up."""
 
@@ -220,25 +223,13 @@ def _event(body: Json) -> bytes:
     return b"data: " + json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode() + b"\n\n"
 
 
-def take(host: str, port: int) -> socket.socket:
-    """A socket bound to host:port, that refuses until `serve` listens on it. OSError where it is taken."""
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    taken = socket.socket(family, kind, protocol)
-    try:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(address)
-    except OSError:
-        taken.close()
-        raise
-    return taken
-
-
 async def serve(writer: Writer, taken: socket.socket) -> None:
     """Answer on a bound socket until SIGTERM or SIGINT."""
     from aiohttp import web
 
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
+    writer.begin(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     runner = web.AppRunner(

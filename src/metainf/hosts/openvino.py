@@ -7,7 +7,6 @@ it does not have with 2, each with one line that says why.
 import asyncio
 import ctypes
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -16,12 +15,12 @@ from typing import Any
 from metainf.domain import BadInput, MissingExtra
 from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import Vocabulary
-from metainf.hosts.openai import Ask, Piece, serve, take
+from metainf.hosts.openai import Ask, Piece
 from metainf.hosts.openvino_loop import Live, Loop
 from metainf.hosts.openvino_words import Words, read_words
 from metainf.hosts.prefixes import Prefixes
+from metainf.hosts.start import last_line, run
 
-UNREADABLE = 3
 _JOIN_S = 5.0
 
 
@@ -92,7 +91,7 @@ class OpenVino:
         try:
             return str(self.tokenizer.apply_chat_template(messages, True))
         except RuntimeError as error:
-            raise BadInput(f"the chat template refuses the messages: {_last_line(error)}") from error
+            raise BadInput(f"the chat template refuses the messages: {last_line(error)}") from error
 
     def metrics(self) -> str:
         """Counters of the stepping thread and the pipeline's own levels."""
@@ -210,38 +209,18 @@ def _facts(words: Words, genai: Any, scheduler: Any) -> dict[str, str]:
     }
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-async def _run(writer: OpenVino, taken: socket.socket) -> None:
-    writer.begin(asyncio.get_running_loop())
-    await serve(writer, taken)
-
-
 def main(argv: list[str] | None = None) -> int:
-    """Serve until told to end. 0 after that, 1 for a taken port or a missing part, 3 for the model."""
+    """Serve until told to end; see `metainf.hosts.start.run` for what it returns."""
     words = read_words(argv)
-    try:
-        import openvino_genai
-    except ImportError:
-        print(MissingExtra("serving with OpenVINO GenAI", "openvino"), file=sys.stderr)
-        return 1
-    try:
-        taken = take(words.host, words.port)
-    except OSError as error:
-        print(f"cannot listen on {words.host}:{words.port}: {error}", file=sys.stderr)
-        return 1
-    try:
-        if not Path(words.model).exists():
-            raise FileNotFoundError("no such file or folder (expected a GGUF file or OpenVINO IR)")
-        writer = OpenVino(words, openvino_genai)
-    except (RuntimeError, OSError, ValueError, LookupError) as error:
-        print(f"cannot load {words.model}: {_last_line(error)}", file=sys.stderr)
-        return UNREADABLE
-    asyncio.run(_run(writer, taken))
-    return 0
+
+    def load() -> OpenVino:
+        try:
+            import openvino_genai
+        except ImportError as error:
+            raise MissingExtra("serving with OpenVINO GenAI", "openvino") from error
+        return OpenVino(words, openvino_genai)
+
+    return run(load, words.model, words.host, words.port)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,8 @@
 
 import argparse
 from dataclasses import dataclass
-from typing import NoReturn
 
-from metainf.domain.errors import near_misses
+from metainf.hosts.words import Parser, positive, serving_words
 
 KV_FORMATS = ("u8", "u4", "bf16", "f16", "f32")
 PRECISIONS = ("f32", "bf16", "f16")
@@ -35,37 +34,12 @@ class Words:
     threads: int | None = None
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose refusal names the nearest word."""
-
-    def error(self, message: str) -> NoReturn:
-        unknown = message.partition("unrecognized arguments: ")[2].split()
-        known = [word for action in self._actions for word in action.option_strings]
-        hints = [
-            f"{word}: did you mean {' or '.join(near)}?"
-            for word in unknown
-            if word.startswith("-") and (near := near_misses(word.partition("=")[0], known, 2))
-        ]
-        self.exit(2, f"{self.prog}: {'; '.join([message, *hints])}\n")
-
-
-def positive(text: str) -> int:
-    """A whole number from 1 on; ValueError otherwise."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(f"expected a whole number from 1 on, found {text}")
-    return number
-
-
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser of the command line; flags carry the names of the library's own settings."""
-    made = _Parser(prog="metainf.hosts.openvino", allow_abbrev=False, description=__doc__)
+    made = Parser(prog="metainf.hosts.openvino", allow_abbrev=False, description=__doc__)
     add, switch = made.add_argument, argparse.BooleanOptionalAction
-    add("model", help="a GGUF file or a folder with OpenVINO IR")
-    add("--host", default="127.0.0.1")
-    add("--port", type=int, default=8000)
+    serving_words(made)
     add("--device", default="CPU", help="CPU, GPU, GPU.0 ...")
-    add("--served-model-name")
     add("--max-num-seqs", type=positive, help="sequences in one step")
     add("--static-batches", action="store_true", help="nothing joins a batch until all of it is done")
     add("--max-num-batched-tokens", type=positive, help="tokens in one step")
