@@ -64,6 +64,7 @@ def select(question: Question) -> Selection:
     subject, work = _parts(question)
     predictor = load_predictor(question.predictor)
     predictor.require(subject, work)
+    _require_history(question.engines, subject, predictor)
     rules = selection.Rules(
         check=_checker(subject, work, predictor),
         recovery=recovery(subject),
@@ -89,6 +90,7 @@ def size(question: Question, rate_per_s: float, percentile: str | None = None) -
         raise BadInput("expected the concurrency that one replica is sized for, found none: --concurrency")
     predictor = load_predictor(question.predictor)
     predictor.require(subject, work)
+    _require_history(question.engines, subject, predictor)
     if percentile not in (None, "p50", "p90", "p95", "p99"):
         raise BadInput(f"expected a percentile of p50, p90, p95 or p99, found {percentile!r}")
     target = selection.Target.of(
@@ -173,6 +175,21 @@ def _parts(question: Question) -> tuple[Model, Workload]:
 def draws(subject: Model) -> bool:
     """Whether a model makes images or video."""
     return subject.modality in ("image", "video")
+
+
+def _require_history(names: Sequence[str], subject: Model, predictor: "TrainedPredictor") -> None:
+    """NotSupported for an engine beside ENGINES that no run of the predictor's history used."""
+    from metainf import engines
+
+    if draws(subject) or tuple(names) == ENGINES:
+        return
+    known = {*ENGINES, *DRAWING_ENGINES, *predictor.engines()}
+    strange = [name for name in names if engines.engine(name).name not in known]
+    if strange:
+        raise NotSupported(
+            f"no run of {', '.join(strange)} is in this predictor's history, so its speed cannot be "
+            f"predicted: ask about {', '.join(ENGINES)}, or train a predictor with runs of it (metainf train)"
+        )
 
 
 def _proposals(names: Sequence[str], subject: Model, work: Workload) -> Callable[[Hardware], list[Method]]:

@@ -30,6 +30,8 @@ ENGINES: Mapping[str, str] = {
     "sglang": "metainf.engines.sglang:Sglang",
     "tensorrt-llm": "metainf.engines.tensorrt_llm:TensorRtLlm",
     "llama.cpp": "metainf.engines.llama_cpp:LlamaCpp",
+    "openvino": "metainf.engines.openvino:OpenVino",
+    "transformers": "metainf.engines.transformers:Transformers",
     "diffusers": "metainf.engines.diffusers:Diffusers",
 }
 

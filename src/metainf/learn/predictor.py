@@ -154,6 +154,10 @@ class TrainedPredictor:
         """Whether this speculation was measured with the engine, or has a published acceptance."""
         return f"{engine} {algorithm}" in self.speculative or known(algorithm)
 
+    def engines(self) -> set[str]:
+        """Engines of the serving runs that it learnt from."""
+        return {pool.partition("|")[0] for learner in self.learners.values() for pool in learner.seen}
+
     def predict(self, model: Model, workload: Workload, pairs: Pairs) -> list[Prediction]:
         """One Prediction for each pair, without reasons (see `explain`)."""
         return predictions(self.forecast(model, workload, pairs))
