@@ -16,7 +16,7 @@ from metainf.measure.order import Order, lay_out
 from metainf.measure.recipes import recipe
 from metainf.measure.serving import Garbage, Patience, Subject, model_at
 from metainf.measure.sweep import Seats
-from metainf.measure.trial import Made, Rules, run_trial
+from metainf.measure.trial import Answers, Made, Rules, run_trial
 from metainf.measure.words import ClosedLoop, Endpoint, OpenLoop, Request, Timing, Traffic, Waves
 
 pytest.importorskip("aiohttp", reason="the extra measure is not installed")
@@ -26,7 +26,7 @@ psutil = pytest.importorskip("psutil", reason="the extra measure is not installe
 def made(engine: FakeEngine, asked: Order, plain: Sequence[str] | None = None) -> Made:
     (planned, *_) = lay_out(asked, lambda _: engine, "campaign").runs
     with Seats(lambda _: engine, asked.rules, asked.port) as seats:
-        return run_trial(planned.run, lambda: seats.serve(planned), plain, rules=asked.rules)
+        return run_trial(planned.run, lambda: seats.serve(planned), Answers(plain), rules=asked.rules)
 
 
 def failure(record: Record) -> Failed:

@@ -14,11 +14,13 @@ from metainf.measure.order import Layout, Order, Planned, is_hopeless, lay_out
 from metainf.measure.process import EngineEnded, NotReady
 from metainf.measure.recipes import is_plain
 from metainf.measure.serving import Garbage, Served, started
-from metainf.measure.trial import SOURCE, Rules, TooSlow, Unanswered, reference_answers, run_trial
+from metainf.measure.trial import SOURCE, Answers, Rules, TooSlow, Unanswered, reference_answers, run_trial
+from metainf.measure.words import Request
 from metainf.store import Filter, Store
 
 EngineOf = Callable[[str], ServingEngine]
 Serve = Callable[[Planned], AbstractContextManager[Served]]
+Prompts = tuple[Request, ...]
 BUSY_SHARE = 0.2
 
 
@@ -163,7 +165,8 @@ class _State:
     def __init__(self, order: Order, layout: Layout) -> None:
         self.order, self.layout = order, layout
         self.hopeless: set[tuple[str, str]] = set()
-        self._answers: dict[str, tuple[str, ...] | None] = {}
+        self._plain: dict[Prompts, tuple[str, ...] | None] = {}
+        self._own: dict[tuple[str, Prompts], tuple[str, ...]] = {}
         self._lengths: dict[tuple[object, ...], Workload] = {}
         self.unproven: dict[str, set[str]] = {}
         self._start_s = time.monotonic()
@@ -172,20 +175,25 @@ class _State:
             self._learn(record)
 
     def make(self, planned: Planned, serve: Serve) -> Record:
-        """Make one run; where it needs the plain method's answers and they are not known, ask for them."""
+        """Make one run; where it needs the plain method's answers and they are not known, ask for them.
+
+        A method answers the reference prompts once in a sweep: greedy answers do not depend on the traffic.
+        """
         begun_s, traffic = time.monotonic(), planned.run.traffic
-        key = repr(traffic)
-        if traffic.reference and key not in self._answers and not is_plain(planned.run.method):
-            self._answers[key] = self._asked_again(key, serve)
+        asked = traffic.reference
+        if asked and asked not in self._plain and not is_plain(planned.run.method):
+            self._plain[asked] = self._asked_again(asked, serve)
         made = run_trial(
             planned.run,
             lambda: serve(planned),
-            self._answers.get(key),
+            Answers(self._plain.get(asked), self._own.get((planned.name, asked))),
             self._lengths.get(_task(traffic.name, concurrency(traffic.pacing), len(traffic.requests))),
             self.order.rules,
         )
+        if made.answers:
+            self._own.setdefault((planned.name, asked), made.answers)
         if is_plain(planned.run.method) and made.answers:
-            self._answers.setdefault(key, made.answers)
+            self._plain.setdefault(asked, made.answers)
         self._learn(made.record)
         if is_hopeless(made.record):
             self.hopeless.add(planned.pair)
@@ -216,9 +224,9 @@ class _State:
         if record.metrics is not None:
             self._lengths[_task(work.name, work.concurrency, work.num_requests)] = work
 
-    def _asked_again(self, key: str, serve: Serve) -> tuple[str, ...] | None:
+    def _asked_again(self, asked: Prompts, serve: Serve) -> tuple[str, ...] | None:
         """Answers of a plain method that was measured before this sweep went on; its record stays."""
-        plain = next((each for each in self.layout.plain if repr(each.run.traffic) == key), None)
+        plain = next((each for each in self.layout.plain if each.run.traffic.reference == asked), None)
         if plain is None or not any(
             record.method.engine == plain.run.method.engine for _, record in self.layout.done
         ):

@@ -71,6 +71,15 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Answers:
+    """Greedy answers to the reference prompts: of the unaccelerated method, to which those of a run are
+    compared (None: no quality figure), and the method's own from an earlier run (None: they are asked)."""
+
+    plain: Sequence[str] | None = None
+    own: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
 class Rules:
     """How runs are made and judged. `now` gives the time of day."""
 
@@ -104,13 +113,12 @@ class Unanswered(Exception):
 def run_trial(
     run: Run,
     serve: Callable[[], AbstractContextManager[Served]],
-    plain: Sequence[str] | None = None,
+    known: Answers | None = None,
     lengths: Workload | None = None,
     rules: Rules | None = None,
 ) -> Made:
-    """Make one run. `serve` gives a ready server; `plain` are the reference answers of the unaccelerated
-    method, to which this one's are compared (None: no quality figure); `lengths` the workload that an
-    earlier run of this traffic showed, for a record that fails before it can count."""
+    """Make one run. `serve` gives a ready server; `known` are answers to the reference prompts; `lengths` the
+    workload that an earlier run of this traffic showed, for a record that fails before it can count."""
     rules = rules or Rules()
     killed, log = oom_kills(), ""
     conditions = Conditions(host=host(), cores=os.cpu_count(), other_load=os.getloadavg()[0])
@@ -118,7 +126,7 @@ def run_trial(
     try:
         with serve() as served:
             try:
-                return _measured(run, served, plain, rules)
+                return _measured(run, served, known or Answers(), rules)
             except Exception:
                 log = served.log()
                 raise
@@ -137,7 +145,7 @@ def run_trial(
     return Made(_record(run, run.method, lengths or asked_workload(run.traffic), outcome, conditions, rules))
 
 
-def _measured(run: Run, served: Served, plain: Sequence[str] | None, rules: Rules) -> Made:
+def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
     """The run on a ready server. Raises the exceptions above."""
     traffic = paced(run.traffic, run.method)
     patience = rules.patience.run_s
@@ -148,8 +156,8 @@ def _measured(run: Run, served: Served, plain: Sequence[str] | None, rules: Rule
     with watching(served.pid) as seen:
         timings = _drive(served, replace(traffic, warming=()), patience)
     evidence = served.evidence(before)
-    answers: tuple[str, ...] = ()
-    if traffic.reference:
+    answers = tuple(known.own or ())
+    if traffic.reference and not answers:
         answers = reference_answers(served, traffic, patience)
     asked = asked_workload(run.traffic, timings)
     method = run.method
@@ -163,7 +171,7 @@ def _measured(run: Run, served: Served, plain: Sequence[str] | None, rules: Rule
         outcome: Measured | Failed = failures.told("unsupported", why, served.log())
     else:
         metrics = metrics_of(as_asked(timings, run.traffic), rules.limits, duration_of(timings))
-        others = answers if plain is None and is_plain(run.method) else plain
+        others = answers if known.plain is None and is_plain(run.method) else known.plain
         quality = None if others is None else agreement(answers, others)
         outcome = Measured(metrics=_completed(metrics, seen, evidence, quality, timings, on_gpu))
     silent = () if evidence is None else unproven(run.launched, evidence)
