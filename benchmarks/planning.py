@@ -1,35 +1,37 @@
-"""Runs of a held-out study revealed one at a time, and the regret of the choices after each."""
+"""Runs of a study revealed one at a time, and the regret of the choices after each."""
 
 from collections.abc import Callable
 
 import numpy as np
 from studies import Study
 
-from metainf.learn.local import Sizes, posterior
+from metainf.learn.local import Posterior, posterior
 from metainf.learn.views import Floats
-from metainf.measure import plan
+from metainf.measure import beliefs as rules
+from metainf.measure.plan import worth
 
-Picker = Callable[[plan.Beliefs, np.random.Generator], int]
+Picker = Callable[[rules.Beliefs, np.random.Generator], int]
+GRID = np.array([0, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5])
+"""Shares of the runs at which regret is read off."""
 
 
-def by(rule: plan.Rule, unseen: Floats | None = None) -> Picker:
-    """The place with the most worth; of equals, by chance."""
+def by(rule: rules.Rule) -> Picker:
+    """The place with the most worth that was not run; of equals, by chance."""
 
-    def pick(beliefs: plan.Beliefs, rng: np.random.Generator) -> int:
-        worth = np.where(beliefs.p_ok > 0, rule(beliefs), -1.0)
-        top = np.flatnonzero(worth >= worth.max() - 1e-12)
-        return int(rng.choice(top))
+    def pick(beliefs: rules.Beliefs, rng: np.random.Generator) -> int:
+        found = np.where(beliefs.p_ok > 0, rule(beliefs), -1.0)
+        return int(rng.choice(np.flatnonzero(found >= found.max() - 1e-12)))
 
     return pick
 
 
-def random(beliefs: plan.Beliefs, rng: np.random.Generator) -> int:
+def at_random(beliefs: rules.Beliefs, rng: np.random.Generator) -> int:
     """Any place not yet run."""
     return int(rng.choice(np.flatnonzero(beliefs.p_ok > 0)))
 
 
-def believed_best(beliefs: plan.Beliefs, rng: np.random.Generator) -> int:
-    """The place believed best of those not yet run, of a task with the fewest runs (confirm the forecast)."""
+def believed_best(beliefs: rules.Beliefs, rng: np.random.Generator) -> int:
+    """The place believed best, in a task with the fewest runs: the forecasts are confirmed in turn."""
     left = beliefs.p_ok > 0
     done = np.bincount(beliefs.task, weights=~left)
     count = np.where(left, done[beliefs.task], np.inf)
@@ -37,13 +39,15 @@ def believed_best(beliefs: plan.Beliefs, rng: np.random.Generator) -> int:
     return int(few[np.argmax(beliefs.mean[few] + 1e-9 * rng.standard_normal(len(few)))])
 
 
+RANDOM, OURS = "random", "planner"
 PICKERS: dict[str, Picker] = {
-    "random": random,
-    "most uncertain": by(plan.uncertain),
-    "believed best first": believed_best,
-    "expected improvement": by(plan.improved),
-    "uncertainty at stake": by(plan.at_stake),
-    "knowledge gradient": by(plan.gained),
+    RANDOM: at_random,
+    "most uncertain": by(rules.uncertain),
+    "believed best, in turn": believed_best,
+    "expected improvement": by(rules.improved),
+    "knowledge gradient": by(rules.gained),
+    "uncertainty at stake": by(rules.at_stake),
+    OURS: by(worth),
 }
 
 
@@ -56,36 +60,36 @@ def regret(study: Study, mean: Floats, tie: Floats) -> float:
     return float(np.mean(-np.expm1(study.truth[first] - best)))
 
 
-def curve(study: Study, picker: Picker, most: float, seed: int, use_prior: bool = True) -> Floats:
+def curve(study: Study, picker: Picker, most: float, seed: int) -> Floats:
     """Regret after 0, 1, 2 ... runs, up to a share of all places. Each place is run once; what it shows is
     one of its runs, the truth is their median."""
     rng = np.random.default_rng(seed)
     n = len(study.where)
-    prior = study.prior if use_prior else np.full(n, np.nan)
-    tie = rng.random(n)
-    left = np.ones(n)
+    tie, left = rng.random(n), np.ones(n)
     rows: list[int] = []
     shown: list[float] = []
-    now, sizes = _settle(study, prior, rows, shown), 4
+    now, due = beliefs(study, rows, shown), 4
     found = [regret(study, now.mean, tie)]
     for _ in range(int(np.ceil(most * n))):
-        beliefs = plan.Beliefs(
-            now.mean, now.covariance, now.noise, study.where.task, np.ones(n, dtype=bool), left
-        )
-        place = picker(beliefs, rng)
-        value = float(rng.choice(study.runs[place]))
+        alive = np.ones(n, dtype=np.bool_)
+        seen = rules.Beliefs(now.mean, now.covariance, now.noise, study.where.task, alive, left)
+        place = picker(seen, rng)
         rows.append(place)
-        shown.append(value)
+        shown.append(float(rng.choice(study.runs[place])))
         left[place] = 0.0
-        if len(rows) >= sizes:
-            now, sizes = _settle(study, prior, rows, shown), max(sizes + 4, int(1.3 * sizes))
+        if len(rows) >= due:
+            now, due = beliefs(study, rows, shown), max(due + 4, int(1.3 * due))
         else:
-            now = now.seen(place, value)
+            now = now.seen(place, shown[-1])
         found.append(regret(study, now.mean, tie))
     return np.array(found)
 
 
-def _settle(study: Study, prior: Floats, rows: list[int], shown: list[float]):  # type: ignore[no-untyped-def]
-    if not rows:
-        return posterior(study.where, prior, np.zeros(0, dtype=np.intp), np.zeros(0), Sizes())
-    return posterior(study.where, prior, np.array(rows), np.array(shown))
+def beliefs(study: Study, rows: list[int], shown: list[float]) -> Posterior:
+    """What the runs leave, sizes settled anew."""
+    return posterior(study.where, study.prior, np.array(rows, dtype=np.intp), np.array(shown, dtype=float))
+
+
+def read_off(found: Floats, n: int) -> Floats:
+    """A curve at the shares of GRID; a share is of n runs."""
+    return np.asarray(np.interp(GRID, np.arange(len(found)) / n, found))

@@ -1,161 +1,18 @@
 """What the runs of one machine teach: an exact Gaussian process over what a prior left of log values.
 
-A *place* is a method in a task (a model and a workload). Two places are alike as far as their tasks are
-(sizes, lengths, load, shared prefixes, copied text, the same model or workload) and as far as their
-methods are (the same engine and settings of techniques; numbers on a logarithmic scale). The covariance
-is a sum of parts: the level of the machine, of like tasks and of the task; the effect of like methods,
-everywhere and in like tasks; an error of the prior that grows with what it said; and what is left of the
-place alone. How large the parts are is settled by the runs themselves, by marginal likelihood against a
-weak prior, on a small grid. Nothing is trained elsewhere, so an engine that no history knows is learnt
-like any other.
+The covariance of two places is a sum of parts: the level of the machine, of like tasks and of the task; the
+effect of like methods, everywhere and in like tasks; an error of the prior that grows with what it said;
+and what is left of the place alone. How large the parts are is settled by the runs themselves, by marginal
+likelihood against a weak prior, on a small grid. Nothing is trained elsewhere, so an engine that no history
+knows is learnt like any other.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from metainf.domain import Method, Setting, Workload
-from metainf.embed.columns import encode_hardware, encode_method
-from metainf.embed.moments import content_features
+from metainf.learn.places import Numbers, Places
 from metainf.learn.views import Floats
-
-Numbers = NDArray[np.intp]
-_LOG_AXES = {
-    "params": 1.5, "active": 1.5, "input": 2.0, "output": 2.0, "load": 3.0, "rate": 3.0, "pixels": 1.5,
-    "steps": 1.5, "frames": 1.5,
-}  # fmt: skip
-"""Length scales in powers of two."""
-_SHARE_AXES = {"prefix": 0.3, "copied": 0.3, "repeated": 0.3}
-_WORDS = (
-    "engine", "engine_version", "batching", "speculative", "weight_format", "dtype", "kv_format", "sequence",
-    "attention_backend", "memory_mode", "flags", "platform",
-)  # fmt: skip
-_NUMBERS = (
-    "max_sequences", "max_step_tokens", "chunked_prefill", "chunk_tokens", "prefix_cache",
-    "speculative_tokens", "weight_bits", "tensor", "pipeline", "expert", "data", "attention_data", "disaggregated",
-    "prefill_workers", "prefill_tensor", "prefill_expert", "decode_workers", "decode_tensor", "decode_expert",
-    "decode_attention_data", "compile", "fused_qkv", "num_devices",
-)  # fmt: skip
-_DOUBLINGS = 2.0
-"""Length scale of the numbers of a method, in powers of two."""
-_FIELDS_APART = 2.0
-"""Settings in which two methods differ before their joint effects are little alike."""
-
-
-@dataclass(frozen=True)
-class Places:
-    """n places. `task`: codes of the choices they belong to; `work` (t, t) and `method` (m, m) hold how
-    alike the distinct tasks and methods are, `additive` (m, m) the share of settings in common."""
-
-    task: Numbers
-    setting: Numbers
-    kind: Numbers
-    work: Floats
-    method: Floats
-    additive: Floats
-
-    def __len__(self) -> int:
-        return len(self.task)
-
-    def take(self, rows: Numbers) -> "Places":
-        """The given places."""
-        task = np.unique(self.task[rows], return_inverse=True)[1].ravel()
-        return replace(self, task=task, setting=self.setting[rows], kind=self.kind[rows])
-
-
-def places(settings: Sequence[Setting], methods: Sequence[Method], tasks: Sequence[Any]) -> Places:
-    """The places of n (setting, method) pairs; `tasks` names the choice that each belongs to."""
-    task = np.unique(np.array([str(name) for name in tasks]), return_inverse=True)[1].ravel()
-    asked, setting = _distinct([(s.model.id, s.workload.id) for s in settings])
-    used, kind = _distinct([(m.id, s.hardware.id) for m, s in zip(methods, settings, strict=True)])
-    rows = [encode_method(methods[i]) | encode_hardware(settings[i].hardware) for i in used]
-    apart = _fields_apart(rows)
-    additive = np.exp(-apart).mean(axis=0) if len(apart) else np.ones((len(used), len(used)))
-    return Places(
-        task.astype(np.intp),
-        setting,
-        kind,
-        _alike([settings[i] for i in asked]),
-        np.exp(-apart.sum(axis=0) / _FIELDS_APART),
-        additive,
-    )
-
-
-def _distinct(keys: Sequence[Any]) -> tuple[list[int], Numbers]:
-    """The place of the first of each distinct key, and the number of each key."""
-    first: dict[Any, int] = {}
-    number: dict[Any, int] = {}
-    for place, key in enumerate(keys):
-        first.setdefault(key, place)
-        number.setdefault(key, len(number))
-    return list(first.values()), np.array([number[key] for key in keys], dtype=np.intp)
-
-
-def _alike(settings: Sequence[Setting]) -> Floats:
-    """How alike tasks are (t, t): near in every axis, and more so under one name."""
-    content: dict[str, dict[str, float]] = {}
-    rows = [_axes(setting, content) for setting in settings]
-    raw = np.array([list(row.values()) for row in rows], dtype=np.float64)
-    known = np.isfinite(raw)
-    middle = np.where(known, raw, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    points = np.where(known, raw, middle)
-    near = np.exp(-0.5 * ((points[:, None, :] - points[None, :, :]) ** 2).sum(axis=2))
-    model = np.array([setting.model.name for setting in settings])
-    name = np.array([setting.workload.name or "" for setting in settings])
-    same_model, same_name = model[:, None] == model, name[:, None] == name
-    return np.asarray(near * (0.5 + 0.5 * same_model) * (0.5 + 0.5 * same_name))
-
-
-def _axes(setting: Setting, content: dict[str, dict[str, float]]) -> dict[str, float]:
-    """Coordinates of a task in units of a length scale; NaN for what is not stated."""
-    model, work = setting.model, setting.workload
-    if work.id not in content:
-        content[work.id] = content_features(work.content or ())
-    pixels = (work.width_px or 0) * (work.height_px or 0)
-    sizes = {
-        "params": model.params_b or model.denoiser_params_b,
-        "active": model.active_params_b or model.params_b,
-        "input": work.input_tokens.mean + 1 if work.input_tokens else None,
-        "output": work.output_tokens.mean + 1 if work.output_tokens else None,
-        "load": requests_at_once(work),
-        "rate": work.request_rate_per_s,
-        "pixels": pixels or None,
-        "steps": work.steps,
-        "frames": work.frames,
-    }
-    shares = {
-        "prefix": work.prefix_share,
-        "copied": content[work.id]["copied"],
-        "repeated": content[work.id]["repeated"],
-    }
-    found = {name: np.log2(value) / _LOG_AXES[name] if value else np.nan for name, value in sizes.items()}
-    return found | {name: np.nan if v is None else v / _SHARE_AXES[name] for name, v in shares.items()}
-
-
-def requests_at_once(work: Workload) -> float | None:
-    """Concurrency, else batch size, else all requests at once; None where none is stated."""
-    return work.concurrency or work.batch_size or work.num_requests
-
-
-def _fields_apart(rows: Sequence[dict[str, float | str]]) -> Floats:
-    """Distances (fields, m, m), 0 to 1, of the settings in which methods differ."""
-    found = []
-    for name in _WORDS:
-        words = np.array([str(row[name]) for row in rows])
-        if len(np.unique(words)) > 1:
-            found.append((words[:, None] != words).astype(np.float64))
-    for name in _NUMBERS:
-        values = np.array([float(row[name]) for row in rows])
-        told = np.isfinite(values)
-        logs = np.log2(np.where(told, values, 0.0) + 1.0)
-        gap = np.minimum(np.abs(logs[:, None] - logs) / _DOUBLINGS, 1.0)
-        gap = np.where(told[:, None] & told, gap, (told[:, None] != told) * 1.0)
-        if gap.any():
-            found.append(gap)
-    return np.array(found) if found else np.zeros((0, len(rows), len(rows)))
 
 
 @dataclass(frozen=True)
@@ -163,7 +20,7 @@ class Sizes:
     """Standard deviations in natural-log units: of levels, of the effects of methods, of one run; the share
     of an effect that varies with the task."""
 
-    level: float = 1.0
+    level: float = 3.0
     effect: float = 0.3
     noise: float = 0.03
     varying: float = 0.5
@@ -173,14 +30,15 @@ _GRID: dict[str, tuple[float, ...]] = {
     "effect": (0.05, 0.1, 0.2, 0.4, 0.8),
     "varying": (0.2, 0.5, 0.8),
     "noise": (0.01, 0.03, 0.08),
-    "level": (0.3, 1.0, 3.0),
+    "level": (0.3, 1.0, 3.0, 10.0),
 }
-_BELIEF = {"effect": (0.3, 0.7), "noise": (0.03, 0.7), "level": (1.0, 1.0), "varying": (0.5, 1.0)}
+_BELIEF = {"effect": (0.3, 0.7), "noise": (0.03, 0.7), "level": (3.0, 1.5), "varying": (0.5, 1.0)}
 """Median and log-scale of the weak prior on each size."""
 _SLOPE = 0.3
 """How far, in standard deviations, the contrasts of a prior may be too strong or too weak."""
 _ALONE = 0.1
 """Share of an effect's variance that nothing else shares."""
+LEAST_NOISE = 1e-4
 FEWEST = 4
 """Runs below which the sizes stay as believed."""
 
@@ -241,18 +99,18 @@ class Posterior:
 
 
 def posterior(
-    where: Places, prior: Floats, rows: Numbers, log_values: Floats, sizes: Sizes | None = None
+    where: Places, prior: Floats, rows: Numbers, log_values: Floats, noise: float | None = None
 ) -> Posterior:
     """Beliefs about every place after runs of `rows` (which may repeat) measured `log_values`.
 
     prior: natural logs (n,), NaN where nothing is said: such places stand at the mean of their task, or of
-    all. `sizes` given are not settled anew.
+    all. noise: the error of one run, settled with the other sizes where it is not given.
     """
     from scipy.linalg import cho_solve, solve_triangular
 
     kernel, every = Kernel(where, prior), np.arange(len(where))
     start = filled(prior, where.task)
-    sizes = sizes or settled(kernel, rows, log_values - start[rows])
+    sizes = settled(kernel, rows, log_values - start[rows], noise)
     full = kernel.joined(kernel.parts(every, every), sizes)
     if not len(rows):
         return Posterior(start, full, sizes.noise, sizes)
@@ -273,9 +131,9 @@ def filled(prior: Floats, task: Numbers) -> Floats:
     return np.where(known, prior, middle[task])
 
 
-def settled(kernel: Kernel, rows: Numbers, left: Floats) -> Sizes:
+def settled(kernel: Kernel, rows: Numbers, left: Floats, noise: float | None = None) -> Sizes:
     """The sizes of the grid under which the residuals of the runs are likeliest, found one at a time."""
-    sizes = Sizes()
+    sizes = Sizes() if noise is None else Sizes(noise=max(noise, LEAST_NOISE))
     if len(rows) < FEWEST:
         return sizes
     parts = kernel.parts(rows, rows)
@@ -283,7 +141,7 @@ def settled(kernel: Kernel, rows: Numbers, left: Floats) -> Sizes:
     for _ in range(2):
         before = sizes
         for name, options in _GRID.items():
-            for value in options:
+            for value in options if name != "noise" or noise is None else ():
                 tried = replace(sizes, **{name: value})
                 if tried != sizes and (found := _evidence(parts, tried, left)) > best:
                     best, sizes = found, tried
