@@ -45,7 +45,6 @@ PICKERS: dict[str, Picker] = {
     "most uncertain": by(rules.uncertain),
     "believed best, in turn": believed_best,
     "expected improvement": by(rules.improved),
-    "knowledge gradient": by(rules.gained),
     "uncertainty at stake": by(rules.at_stake),
     OURS: by(worth),
 }
@@ -70,6 +69,7 @@ def curve(study: Study, picker: Picker, most: float, seed: int) -> Floats:
     shown: list[float] = []
     now, due = beliefs(study, rows, shown), 4
     found = [regret(study, now.mean, tie)]
+    needed = {int(np.floor(share * n)) for share in GRID} | {int(np.ceil(share * n)) for share in GRID}
     for _ in range(int(np.ceil(most * n))):
         alive = np.ones(n, dtype=np.bool_)
         seen = rules.Beliefs(now.mean, now.covariance, now.noise, study.where.task, alive, left)
@@ -77,7 +77,10 @@ def curve(study: Study, picker: Picker, most: float, seed: int) -> Floats:
         rows.append(place)
         shown.append(float(rng.choice(study.runs[place])))
         left[place] = 0.0
-        if len(rows) >= due:
+        if picker is at_random and len(rows) not in needed:
+            found.append(np.nan)
+            continue
+        if len(rows) >= due or picker is at_random:
             now, due = beliefs(study, rows, shown), max(due + 4, int(1.3 * due))
         else:
             now = now.seen(place, shown[-1])
@@ -91,5 +94,6 @@ def beliefs(study: Study, rows: list[int], shown: list[float]) -> Posterior:
 
 
 def read_off(found: Floats, n: int) -> Floats:
-    """A curve at the shares of GRID; a share is of n runs."""
-    return np.asarray(np.interp(GRID, np.arange(len(found)) / n, found))
+    """A curve at the shares of GRID, NaN beyond its end; a share is of n runs."""
+    at = np.flatnonzero(np.isfinite(found))
+    return np.asarray(np.interp(GRID, at / n, found[at], right=np.nan))

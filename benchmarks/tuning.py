@@ -15,10 +15,11 @@ RULES = Rules()
 
 @dataclass(frozen=True)
 class Tuned:
-    """Of the tasks of one study: regret (tasks,), the runs made as a share of measuring every method once,
-    and the share that one run of each task would be."""
+    """Of the tasks of one study, in order: regret and true log value of the choice (tasks,); the runs made as
+    a share of measuring every method once, and the share that one run of each task would be."""
 
     regret: Floats
+    log_value: Floats
     share: float
     least: float
 
@@ -27,7 +28,7 @@ def tuned(study: Study, remember: bool, seed: int, rules: Rules = RULES) -> Tune
     """Tune every task, in an order by chance; remember: what earlier tasks showed is known."""
     rng = np.random.default_rng(seed)
     known: list[Known] = []
-    regret, runs = [], 0
+    chosen, best, runs = np.zeros(study.tasks), np.zeros(study.tasks), 0
     for task in rng.permutation(study.tasks).tolist():
         rows = np.flatnonzero(study.where.task == task)
         some = [candidate(study, row) for row in rows.tolist()]
@@ -39,10 +40,10 @@ def tuned(study: Study, remember: bool, seed: int, rules: Rules = RULES) -> Tune
 
         verdict, done = tune(search(some, rules, known if remember else ()), run)
         assert verdict.winner is not None
-        regret.append(float(-np.expm1(study.truth[rows[verdict.winner]] - study.truth[rows].max())))
+        chosen[task], best[task] = study.truth[rows[verdict.winner]], study.truth[rows].max()
         runs += len(done.runs)
         known += [Known(some[i], float(np.log(ran.value))) for i, ran in done.runs if ran.value is not None]
-    return Tuned(np.array(regret), runs / len(study.where), study.tasks / len(study.where))
+    return Tuned(-np.expm1(chosen - best), chosen, runs / len(study.where), study.tasks / len(study.where))
 
 
 def candidate(study: Study, row: int) -> Candidate:

@@ -20,7 +20,7 @@ class Sizes:
     """Standard deviations in natural-log units: of levels, of the effects of methods, of one run; the share
     of an effect that varies with the task."""
 
-    level: float = 3.0
+    level: float = 5.0
     effect: float = 0.3
     noise: float = 0.03
     varying: float = 0.5
@@ -32,13 +32,17 @@ _GRID: dict[str, tuple[float, ...]] = {
     "noise": (0.01, 0.03, 0.08),
     "level": (0.3, 1.0, 3.0, 10.0),
 }
-_BELIEF = {"effect": (0.3, 0.7), "noise": (0.03, 0.7), "level": (3.0, 1.5), "varying": (0.5, 1.0)}
-"""Median and log-scale of the weak prior on each size."""
+_DOUBT = {"effect": 0.7, "noise": 0.7, "level": 1.5, "varying": 1.0}
+"""Log-scale of the weak prior on each size, about what is believed before any run."""
 _SLOPE = 0.3
 """How far, in standard deviations, the contrasts of a prior may be too strong or too weak."""
 _ALONE = 0.1
 """Share of an effect's variance that nothing else shares."""
-LEAST_NOISE = 1e-4
+LEAST_NOISE = 1e-3
+_TRUST = 2.0
+"""Runs that a predicted chance of working counts for."""
+_NARROW = 3.0
+"""How much less far a failure reaches than a time."""
 FEWEST = 4
 """Runs below which the sizes stay as believed."""
 
@@ -99,18 +103,26 @@ class Posterior:
 
 
 def posterior(
-    where: Places, prior: Floats, rows: Numbers, log_values: Floats, noise: float | None = None
+    where: Places,
+    prior: Floats,
+    rows: Numbers,
+    log_values: Floats,
+    believed: Sizes = Sizes(),
+    noise: float | None = None,
 ) -> Posterior:
     """Beliefs about every place after runs of `rows` (which may repeat) measured `log_values`.
 
     prior: natural logs (n,), NaN where nothing is said: such places stand at the mean of their task, or of
-    all. noise: the error of one run, settled with the other sizes where it is not given.
+    all. The mean of what it left of the runs is added to all of it. believed: the sizes before any run,
+    about which they are settled; noise: the error of one run, where it is known.
     """
     from scipy.linalg import cho_solve, solve_triangular
 
     kernel, every = Kernel(where, prior), np.arange(len(where))
     start = filled(prior, where.task)
-    sizes = settled(kernel, rows, log_values - start[rows], noise)
+    if len(rows):
+        start = start + float(np.mean(log_values - start[rows]))
+    sizes = settled(kernel, rows, log_values - start[rows], believed, noise)
     full = kernel.joined(kernel.parts(every, every), sizes)
     if not len(rows):
         return Posterior(start, full, sizes.noise, sizes)
@@ -131,26 +143,28 @@ def filled(prior: Floats, task: Numbers) -> Floats:
     return np.where(known, prior, middle[task])
 
 
-def settled(kernel: Kernel, rows: Numbers, left: Floats, noise: float | None = None) -> Sizes:
+def settled(
+    kernel: Kernel, rows: Numbers, left: Floats, believed: Sizes = Sizes(), noise: float | None = None
+) -> Sizes:
     """The sizes of the grid under which the residuals of the runs are likeliest, found one at a time."""
-    sizes = Sizes() if noise is None else Sizes(noise=max(noise, LEAST_NOISE))
+    sizes = believed if noise is None else replace(believed, noise=max(noise, LEAST_NOISE))
     if len(rows) < FEWEST:
         return sizes
     parts = kernel.parts(rows, rows)
-    best = _evidence(parts, sizes, left)
+    best = _evidence(parts, sizes, left, believed)
     for _ in range(2):
         before = sizes
         for name, options in _GRID.items():
             for value in options if name != "noise" or noise is None else ():
                 tried = replace(sizes, **{name: value})
-                if tried != sizes and (found := _evidence(parts, tried, left)) > best:
+                if tried != sizes and (found := _evidence(parts, tried, left, believed)) > best:
                     best, sizes = found, tried
         if sizes == before:
             break
     return sizes
 
 
-def _evidence(parts: dict[str, Floats], sizes: Sizes, left: Floats) -> float:
+def _evidence(parts: dict[str, Floats], sizes: Sizes, left: Floats, believed: Sizes) -> float:
     """Log marginal likelihood of residuals, and the log of the belief in the sizes."""
     from scipy.linalg import solve_triangular
 
@@ -158,7 +172,14 @@ def _evidence(parts: dict[str, Floats], sizes: Sizes, left: Floats) -> float:
     lower = np.linalg.cholesky(covariance)
     half = solve_triangular(lower, left, lower=True, check_finite=False)
     belief = sum(
-        ((np.log(getattr(sizes, name)) - np.log(middle)) / scale) ** 2
-        for name, (middle, scale) in _BELIEF.items()
+        (np.log(getattr(sizes, name) / getattr(believed, name)) / scale) ** 2
+        for name, scale in _DOUBT.items()
     )
     return float(-0.5 * half @ half - np.log(np.diag(lower)).sum() - 0.5 * belief)
+
+
+def chances(where: Places, p_ok: Floats, rows: Numbers, worked: Floats) -> Floats:
+    """Chance (n,) that each place runs: as predicted, moved by how like places fared (1 worked, 0 failed)."""
+    kinds = where.method[np.ix_(where.kind, where.kind[rows])] ** _NARROW
+    alike = kinds * where.work[np.ix_(where.setting, where.setting[rows])]
+    return np.asarray((_TRUST * p_ok + alike @ worked) / (_TRUST + alike.sum(axis=1)))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from metainf.learn.places import Numbers
 from metainf.learn.views import Floats
 
-NODES = 16
+NODES = 10
 _LEAST = 1e-12
 
 
@@ -57,16 +57,17 @@ def _normal() -> tuple[Floats, Floats]:
     return nodes, weights / weights.sum()
 
 
-def gained(beliefs: Beliefs) -> Floats:
+def gained(beliefs: Beliefs, of: Numbers | None = None) -> Floats:
     """Knowledge gradient: expected rise of the best believed value, summed over tasks (Frazier, Powell and
-    Dayanik 2009)."""
+    Dayanik 2009), of the places `of` (all by default)."""
     order = np.argsort(beliefs.task, kind="stable")
     starts = np.flatnonzero(np.diff(beliefs.task[order], prepend=-1))
     mean = np.where(beliefs.alive, beliefs.mean, -np.inf)[order]
-    moved = beliefs.moved()[:, order]
+    moved = beliefs.moved() if of is None else beliefs.moved()[of]
+    moved = moved[:, order]
     now = np.maximum.reduceat(mean, starts)
     open_ = np.isfinite(now)
-    worth = np.zeros(len(mean))
+    worth = np.zeros(len(moved))
     for node, weight in zip(*_normal(), strict=True):
         after = np.maximum.reduceat(mean + node * moved, starts, axis=1)
         worth += weight * (after[:, open_] - now[open_]).sum(axis=1)

@@ -10,15 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from metainf.domain import BadInput, Method, Setting
-from metainf.learn.local import posterior
-from metainf.learn.places import Numbers, Places, places
+from metainf.learn.local import chances, posterior
+from metainf.learn.places import Numbers, places
 from metainf.learn.views import Floats
 from metainf.measure.beliefs import Beliefs, Rule, at_stake, gained
 
-_TRUST = 2.0
-"""Runs that a predicted chance of working counts for."""
-_FIRST = 1e-3
-"""Weight of the settled regret beside the gain: it orders runs that change nothing alone."""
+SETTLING = 0.03
+"""Weight of the settled regret beside the gain: it orders runs that change no choice alone."""
+MOST = 48
+"""Places of which the knowledge gradient is worked out."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,13 @@ class Picture:
 
 
 def worth(beliefs: Beliefs) -> Floats:
-    """What `plan` and `tune` go by: the knowledge gradient, and a little for settling what is at stake."""
-    return gained(beliefs) + _FIRST * at_stake(beliefs)
+    """What `plan` and `tune` go by: the knowledge gradient of the places with most at stake, and a little
+    for what is at stake itself."""
+    stake = at_stake(beliefs)
+    found = SETTLING * stake
+    few = np.argsort(-stake, kind="stable")[:MOST]
+    found[few] += gained(beliefs, few)
+    return found
 
 
 def picture(candidates: Sequence[Candidate], known: Sequence[Known], noise: float | None = None) -> Picture:
@@ -96,7 +101,9 @@ def picture(candidates: Sequence[Candidate], known: Sequence[Known], noise: floa
     values: dict[int, tuple[float, ...]] = {}
     for place, value in good:
         values[place] = (*values.get(place, ()), value)
-    p_ok = chances(where, np.array([c.p_ok for c in every]), [(p, r.log_value is not None) for p, r in ran])
+    tried = np.array([place for place, _ in ran], dtype=np.intp)
+    worked = np.array([run.log_value is not None for _, run in ran], dtype=np.float64)
+    p_ok = chances(where, np.array([one.p_ok for one in every]), tried, worked)
     beliefs = Beliefs(now.mean, now.covariance, now.noise, where.task, alive, np.where(alive, p_ok, 0.0))
     own = np.array([first[_key(one)] for one in candidates], dtype=np.intp)
     failed = frozenset(place for place, run in ran if run.log_value is None)
@@ -116,19 +123,6 @@ def _check(candidates: Sequence[Candidate]) -> None:
             raise BadInput(f"expected seconds above 0 for each candidate, found {one.seconds:g} ({one.task})")
         if not 0 <= one.p_ok <= 1:
             raise BadInput(f"expected a chance p_ok from 0 to 1, found {one.p_ok:g} ({one.task})")
-
-
-def chances(where: Places, p_ok: Floats, ran: Sequence[tuple[int, bool]]) -> Floats:
-    """Chance (n,) that each place runs: as predicted, moved by how like places fared."""
-    if not ran:
-        return p_ok
-    rows = np.array([place for place, _ in ran], dtype=np.intp)
-    worked = np.array([ok for _, ok in ran], dtype=np.float64)
-    alike = (
-        where.method[np.ix_(where.kind, where.kind[rows])]
-        * where.work[np.ix_(where.setting, where.setting[rows])]
-    )
-    return np.asarray((_TRUST * p_ok + alike @ worked) / (_TRUST + alike.sum(axis=1)))
 
 
 def plan(

@@ -29,7 +29,7 @@ class Rules:
 
     limit_s: float = float("inf")
     quality: float | None = None
-    worth: float = 0.003
+    worth: float = 0.01
     repeats: int = 3
     share: float = 1.0
     noise: float | None = None
