@@ -75,7 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--store", required=True, help="records with the public history")
     parser.add_argument("--sources", nargs="*", default=list(SOURCES), help="which campaigns")
-    parser.add_argument("--seeds", type=int, default=4, help="samples of tasks and orders of each machine")
+    parser.add_argument("--seeds", type=int, default=3, help="samples of tasks and orders of each machine")
     parser.add_argument("--tasks", type=int, default=20, help="tasks of one sample, at most")
     parser.add_argument("--write", type=Path, help="the page to write; its figure goes into figures/ beside")
     options = parser.parse_args()
@@ -83,7 +83,7 @@ def main() -> None:
     history = table(records)
     every = [study for source in options.sources for study in studies(history, records, source)]
     curves, facts = measured(every, options.seeds, options.tasks)
-    search = searched(every, max(2, options.seeds // 3), options.tasks)
+    search = searched(every, max(1, options.seeds // 3), options.tasks)
     page = PAGE.format(
         seeds=options.seeds, tasks=options.tasks, goal=goal_rows(curves, facts), rules=rule_rows(curves),
         tune=tune_rows(search),

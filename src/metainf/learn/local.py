@@ -28,7 +28,7 @@ class Sizes:
 
 _GRID: dict[str, tuple[float, ...]] = {
     "effect": (0.05, 0.1, 0.2, 0.4, 0.8),
-    "varying": (0.2, 0.5, 0.8),
+    "varying": (0.5, 0.8),
     "noise": (0.01, 0.03, 0.08),
     "level": (0.3, 1.0, 3.0, 10.0),
 }
