@@ -1,0 +1,138 @@
+"""A predictor corrected by this machine's own runs.
+
+Each metric is learnt alone: a Gaussian process (`local`) over what the predictor left of the logs of the
+runs on the same device. Without such runs the predictor's word stands; where the predictor is silent, what
+the runs show is all there is. Fitted anew for each question, in milliseconds for some hundred runs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metainf.domain import Hardware, MetaInfError, Method, Model, Record, Setting, Workload
+from metainf.learn.forecast import Forecast
+from metainf.learn.local import Sizes, chances, posterior
+from metainf.learn.places import Places, places
+from metainf.learn.views import Floats
+
+Pairs = Sequence[tuple[Hardware, Method]]
+METRICS = (
+    "output_tokens_per_s", "total_tokens_per_s", "requests_per_s", "ttft_s", "tpot_s", "itl_s", "e2e_s",
+    "energy_j_per_token", "energy_j_per_request", "memory_gib", "images_per_s",
+)  # fmt: skip
+MOST = 800
+"""Own runs that are learnt from, the newest; more would cost time for little."""
+_LEAST_SCALE = 0.05
+_NONE = np.array([np.nan])
+
+
+class Predicts(Protocol):
+    """What is corrected."""
+
+    def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
+        """Forecasts of all pairs."""
+
+
+@dataclass(frozen=True)
+class _Question:
+    """Own runs and what is asked about, as places: the runs first. `pairs` of `total` are asked about."""
+
+    where: Places
+    runs: list[int]
+    pairs: NDArray[np.intp]
+    total: int
+
+
+class OwnRuns:
+    """`base` corrected by `records`; None predicts from the runs alone."""
+
+    def __init__(self, base: Predicts | None, records: Sequence[Record]) -> None:
+        self.base, self.records = base, list(records)[-MOST:]
+        self._said = self._of_records()
+
+    def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
+        """Forecasts of all pairs. Pairs on other devices are left as the base says.
+
+        Raises what the base raises for a question that it cannot answer.
+        """
+        said = self.base.forecast(model, workload, pairs) if self.base is not None else None
+        devices = np.array([hardware.device.name for hardware, _ in pairs])
+        median = {name: values.copy() for name, values in said.log_median.items()} if said else {}
+        scale = {name: values.copy() for name, values in said.log_scale.items()} if said else {}
+        p_ok = said.p_ok.copy() if said else np.ones(len(pairs))
+        for device in np.unique(devices).tolist():
+            rows = [i for i, one in enumerate(self.records) if one.setting.hardware.device.name == device]
+            if rows:
+                here = np.flatnonzero(devices == device)
+                asked = self._asked(rows, model, workload, pairs, here)
+                p_ok[here] = self._chances(asked, p_ok[here])
+                for metric in METRICS:
+                    self._correct(asked, metric, median, scale)
+        return Forecast(median, scale, p_ok, said.basis if said else {})
+
+    def _of_records(self) -> list[Forecast | None]:
+        """What the base says of each own run; None where it cannot."""
+        if self.base is None:
+            return [None] * len(self.records)
+        groups: dict[tuple[str, str], list[int]] = {}
+        for i, one in enumerate(self.records):
+            groups.setdefault((one.setting.model.id, one.setting.workload.id), []).append(i)
+        found: list[Forecast | None] = [None] * len(self.records)
+        for rows in groups.values():
+            first = self.records[rows[0]].setting
+            pairs = [(self.records[i].setting.hardware, self.records[i].method) for i in rows]
+            try:
+                said = self.base.forecast(first.model, first.workload, pairs)
+            except MetaInfError:
+                continue
+            for place, i in enumerate(rows):
+                found[i] = said.take([place])
+        return found
+
+    def _asked(
+        self, rows: list[int], model: Model, workload: Workload, pairs: Pairs, here: NDArray[np.intp]
+    ) -> _Question:
+        few = [pairs[i] for i in here.tolist()]
+        every = [self.records[i].setting for i in rows]
+        every += [Setting(model=model, workload=workload, hardware=hardware) for hardware, _ in few]
+        used = [self.records[i].method for i in rows] + [method for _, method in few]
+        tasks = [f"{setting.model.id} {setting.workload.id}" for setting in every]
+        return _Question(places(every, used, tasks), rows, here, len(pairs))
+
+    def _chances(self, asked: _Question, p_ok: Floats) -> Floats:
+        ran = np.arange(len(asked.runs))
+        worked = np.array([float(self.records[i].metrics is not None) for i in asked.runs])
+        said = [self._said[i] for i in asked.runs]
+        before = np.array([1.0 if one is None else float(one.p_ok[0]) for one in said])
+        return chances(asked.where, np.concatenate([before, p_ok]), ran, worked)[len(ran) :]
+
+    def _correct(
+        self, asked: _Question, metric: str, median: dict[str, Floats], scale: dict[str, Floats]
+    ) -> None:
+        """Lay one metric's correction on the medians and scales of the asked pairs, in place."""
+        shown = np.array([self._shown(i, metric) for i in asked.runs])
+        rows = np.flatnonzero(np.isfinite(shown))
+        if not len(rows):
+            return
+        if metric not in median:
+            median[metric], scale[metric] = np.full(asked.total, np.nan), np.full(asked.total, np.nan)
+        said = [self._said[i] for i in asked.runs]
+        before = [np.nan if one is None else float(one.log_median.get(metric, _NONE)[0]) for one in said]
+        prior = np.concatenate([before, median[metric][asked.pairs]])
+        wide = scale[metric][asked.pairs]
+        wide = wide[np.isfinite(wide)]
+        known = max(float(np.median(wide)), _LEAST_SCALE) if len(wide) else None
+        believed = Sizes() if known is None else Sizes(level=known, effect=0.5 * known)
+        found = posterior(asked.where, prior, rows, shown[rows], believed)
+        place = np.arange(len(asked.runs), len(asked.where))
+        median[metric][asked.pairs] = found.mean[place]
+        variance = np.maximum(np.diag(found.covariance)[place], 0.0) + found.noise**2
+        scale[metric][asked.pairs] = np.sqrt(variance)
+
+    def _shown(self, record: int, metric: str) -> float:
+        metrics = self.records[record].metrics
+        value = None if metrics is None else getattr(metrics, metric)
+        return float(np.log(value)) if value else float("nan")
