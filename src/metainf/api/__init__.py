@@ -22,6 +22,7 @@ from metainf.api.history import Imported, export, import_file, sources, store
 from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
 from metainf.api.measuring import Measurement, Measuring, Prepared, measure, prepare_measuring
 from metainf.api.pictures import pareto_plot
+from metainf.api.studying import Studied, prepare_study, study, study_grid, study_records
 
 __all__ = [
     "ENGINES",
@@ -30,6 +31,7 @@ __all__ = [
     "Measuring",
     "Prepared",
     "Question",
+    "Studied",
     "command_of",
     "describe",
     "detect",
@@ -49,6 +51,7 @@ __all__ = [
     "offers",
     "pareto_plot",
     "prepare_measuring",
+    "prepare_study",
     "price",
     "prices",
     "runnable",
@@ -56,6 +59,9 @@ __all__ = [
     "size",
     "sources",
     "store",
+    "study",
+    "study_grid",
+    "study_records",
     "techniques",
     "train",
     "workload",

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from metainf import __version__
-from metainf.cli import catalogue, choose, history, learning, measuring
+from metainf.cli import catalogue, choose, history, learning, measuring, studying
 
 app = typer.Typer(
     name="metainf",
@@ -36,3 +36,4 @@ catalogue.register(app)
 history.register(app)
 learning.register(app)
 measuring.register(app)
+studying.register(app)

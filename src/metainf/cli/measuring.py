@@ -100,7 +100,7 @@ def measure(
         model=model, workloads=workload or api.Measuring.workloads, engine=engine, methods=method or (),
         in_flight=batch or (), rate_per_s=amount(rate), requests=requests, repeats=repeats, seed=seed,
         url=url, api_key=api_key, hardware=hardware, device=device, port=port, campaign=campaign,
-        resume=resume, time_limit_s=seconds(_minutes(time_limit)),
+        resume=resume, time_limit_s=seconds(minutes(time_limit)),
         limits=(seconds(ttft), seconds(tpot), seconds(e2e)),
         offline=offline,
     )  # fmt: skip
@@ -112,7 +112,7 @@ def measure(
         for name, why in prepared.layout.refused:
             typer.echo(f"left out: {name}: {why}", err=True)
         try:
-            with _stopped_like_interrupted(), _progress(json) as tell:
+            with stopped_like_interrupted(), progress(json) as tell:
                 found = api.measure(prepared, opened, tell)
         except KeyboardInterrupt:
             typer.echo("stopped: finished runs are in the store; --resume goes on", err=True)
@@ -120,7 +120,7 @@ def measure(
     print_json(found.as_dict()) if json else _show(found)
 
 
-def _minutes(text: str | None) -> str | None:
+def minutes(text: str | None) -> str | None:
     """`10m` as people write ten minutes."""
     return f"{text}in" if text is not None and text.strip().endswith("m") else text
 
@@ -177,7 +177,7 @@ def _ratio(line: Any) -> str | None:
 
 
 @contextmanager
-def _stopped_like_interrupted() -> "Iterator[None]":
+def stopped_like_interrupted() -> "Iterator[None]":
     """SIGTERM (of a time limit, of a machine going down) ends like ^C: in order."""
     import signal
     import threading
@@ -193,7 +193,7 @@ def _stopped_like_interrupted() -> "Iterator[None]":
 
 
 @contextmanager
-def _progress(quiet: bool) -> "Iterator[Callable[[Any], None]]":
+def progress(quiet: bool) -> "Iterator[Callable[[Any], None]]":
     """A bar with the time that is left, on stderr where a person is looking."""
     import sys
 

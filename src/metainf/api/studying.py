@@ -1,0 +1,96 @@
+"""The study: every method on every workload, in the engines that are installed here."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from metainf.api.measuring import Measuring, Prepared, measure, prepare_measuring
+from metainf.domain import BadInput, MissingExtra, Record
+
+if TYPE_CHECKING:
+    from metainf.measure.study import Grid, Part
+    from metainf.measure.sweep import Progress
+    from metainf.store import Store
+
+WEIGHTS = "F16"
+Tell = Callable[[str, "Progress"], None]
+
+
+@dataclass
+class Studied:
+    """What a study made: the records of this call, and which engines were left out and why."""
+
+    records: list[Record] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
+    unmade: int = 0
+    resumed: int = 0
+
+
+def study_grid(**fields: object) -> "Grid":
+    """What to study, by the fields of `metainf.measure.study.Grid`; absent ones are all there is."""
+    from metainf.measure.study import Grid
+
+    return Grid(**{name: value for name, value in fields.items() if value})  # type: ignore[arg-type]
+
+
+def prepare_study(
+    grid: "Grid", store: "Store", model: str | None = None, repeats: int = 1
+) -> tuple[list[tuple["Part", Prepared]], dict[str, str]]:
+    """The sweeps laid out, without the runs that the store holds already; and the engines left out, with
+    the reason. Raises BadInput where no engine is left."""
+    from metainf.measure.study import parts
+
+    weights, found, left_out = model or _weights(), [], {}
+    for part in parts(grid):
+        asked = Measuring(
+            model=weights, engine=part.engine, workloads=part.workloads, methods=part.methods,
+            in_flight=(part.in_flight,), requests=part.requests, repeats=repeats, campaign=part.campaign,
+            resume=True,
+        )  # fmt: skip
+        try:
+            found.append((part, prepare_measuring(asked, store)))
+        except MissingExtra as error:
+            left_out[part.engine] = str(error)
+    if not found:
+        raise BadInput("; ".join(left_out.values()))
+    return found, left_out
+
+
+def study(
+    prepared: Sequence[tuple["Part", Prepared]],
+    store: "Store",
+    time_limit_s: float | None = None,
+    tell: Tell = lambda part, now: None,
+) -> Studied:
+    """Make the runs; each record is in the store before the next run. No run begins that would end after
+    the time limit."""
+    begun_s, result = time.monotonic(), Studied()
+    for part, sweep in prepared:
+        left_s = None if time_limit_s is None else time_limit_s - (time.monotonic() - begun_s)
+        order = replace(sweep.order, time_limit_s=left_s)
+        made = measure(
+            replace(sweep, order=order),
+            store,
+            lambda now, words=f"{part.engine}, {part.in_flight} in flight": tell(words, now),  # type: ignore[misc]
+        )
+        result.records += [record for _, record in made.swept.records[made.swept.resumed :]]
+        result.unmade += made.swept.unmade
+        result.resumed += made.swept.resumed
+    return result
+
+
+def study_records(store: "Store | None" = None) -> list[Record]:
+    """The records of a store's studies, or of the one that ships."""
+    from metainf.measure.study import of_study, shipped
+    from metainf.measure.trial import SOURCE
+    from metainf.store import Filter
+
+    return shipped() if store is None else of_study(list(store.query(Filter(source=SOURCE))))
+
+
+def _weights() -> str:
+    """The packaged model with 16-bit weights, made on first use."""
+    from metainf.measure.weights import bundled, in_format
+
+    return str(in_format(bundled(), WEIGHTS))

@@ -1,0 +1,99 @@
+"""The study: which runs it makes, and the records of it that ship. Pure but for reading those.
+
+After the paper's section 2.3 (Figure 2): methods × requests in flight × workloads, on every engine there is.
+The weights are 16-bit, so that quantization is a method beside the others; what would only repeat another run
+is left out (a batch of one is a batch of one, however it is made).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+
+from metainf.domain import BadInput, Record
+
+CAMPAIGN = "study"
+ENGINES = ("openvino", "llama.cpp")
+WORKLOADS = (
+    "short_chat",
+    "shared_prefix_warm",
+    "shared_prefix",
+    "long_prompt",
+    "long_generation",
+    "copy_edit",
+    "mixed",
+)
+METHODS = (
+    "baseline",
+    "static",
+    "continuous",
+    "chunked",
+    "prefix",
+    "lookup",
+    "q8_0",
+    "q4_0",
+    "all+q8_0",
+)
+IN_FLIGHT = (16, 1, 4, 64)
+ONLY_TOGETHER = ("static", "continuous")
+MANY, FOR_MANY = 64, ("short_chat", "shared_prefix_warm")
+FEWEST, USUAL = 4, 16
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What to study; the default is all of it. `requests` None: 4 to 16, or one for each in flight."""
+
+    engines: Sequence[str] = ENGINES
+    workloads: Sequence[str] = WORKLOADS
+    methods: Sequence[str] = METHODS
+    in_flight: Sequence[int] = IN_FLIGHT
+    requests: int | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One sweep of the study: every method on every workload of one engine at one load."""
+
+    engine: str
+    in_flight: int
+    workloads: tuple[str, ...]
+    methods: tuple[str, ...]
+    requests: int
+
+    @property
+    def campaign(self) -> str:
+        """Names the sweep in the store, so that a stopped one can go on."""
+        return f"{CAMPAIGN}-{self.engine}-{self.in_flight}"
+
+
+def parts(grid: Grid) -> list[Part]:
+    """The sweeps of a grid, engine by engine at each load. Raises BadInput for an empty or absurd one."""
+    if not all((grid.engines, grid.workloads, grid.methods, grid.in_flight)):
+        raise BadInput("expected an engine, a workload, a method and a load at least, found none of one")
+    if min(grid.in_flight) < 1:
+        raise BadInput(f"expected at least 1 request in flight, found {min(grid.in_flight)}")
+    found = []
+    for count in grid.in_flight:
+        all_methods = grid.methods if count > 1 else [m for m in grid.methods if m not in ONLY_TOGETHER]
+        wide = [name for name in grid.workloads if count < MANY or name in FOR_MANY]
+        requests = grid.requests or max(count, min(USUAL, FEWEST * count))
+        for engine in grid.engines:
+            if wide and all_methods:
+                found.append(Part(engine, count, tuple(wide), tuple(all_methods), requests))
+    return found
+
+
+def of_study(records: Sequence[Record]) -> list[Record]:
+    """Those of the records that a study made."""
+    return [r for r in records if (r.provenance.campaign or "").startswith(f"{CAMPAIGN}-")]
+
+
+def shipped() -> list[Record]:
+    """The study made for this release, on two cores of a server CPU; nothing where it is not packaged."""
+    from metainf.store.files import read_records
+
+    packaged = files("metainf.measure") / "data" / "study.parquet"
+    if not packaged.is_file():
+        return []
+    with as_file(packaged) as path:
+        return list(read_records(path))
