@@ -16,7 +16,6 @@ ENGINES = ("openvino", "llama.cpp")
 WORKLOADS = (
     "short_chat",
     "shared_prefix_warm",
-    "shared_prefix",
     "long_prompt",
     "long_generation",
     "copy_edit",
@@ -35,13 +34,13 @@ METHODS = (
 )
 IN_FLIGHT = (16, 1, 4, 64)
 ONLY_TOGETHER = ("static", "continuous")
-MANY, FOR_MANY = 64, ("short_chat", "shared_prefix_warm")
-FEWEST, USUAL = 4, 16
+MANY, FOR_MANY = 64, ("short_chat",)
+FEWEST, USUAL = 4, 8
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What to study; the default is all of it. `requests` None: 4 to 16, or one for each in flight."""
+    """What to study; the default is all of it. `requests` None: 4 to 8, or one for each in flight."""
 
     engines: Sequence[str] = ENGINES
     workloads: Sequence[str] = WORKLOADS
@@ -73,13 +72,13 @@ def parts(grid: Grid) -> list[Part]:
     if min(grid.in_flight) < 1:
         raise BadInput(f"expected at least 1 request in flight, found {min(grid.in_flight)}")
     found = []
-    for count in grid.in_flight:
-        all_methods = grid.methods if count > 1 else [m for m in grid.methods if m not in ONLY_TOGETHER]
-        wide = [name for name in grid.workloads if count < MANY or name in FOR_MANY]
-        requests = grid.requests or max(count, min(USUAL, FEWEST * count))
-        for engine in grid.engines:
-            if wide and all_methods:
-                found.append(Part(engine, count, tuple(wide), tuple(all_methods), requests))
+    for engine in grid.engines:
+        for count in grid.in_flight:
+            methods = [m for m in grid.methods if count > 1 or m not in ONLY_TOGETHER]
+            wide = [name for name in grid.workloads if count < MANY or name in FOR_MANY]
+            requests = grid.requests or max(count, min(USUAL, FEWEST * count))
+            if wide and methods:
+                found.append(Part(engine, count, tuple(wide), tuple(methods), requests))
     return found
 
 
