@@ -26,7 +26,6 @@ from metainf.domain import (
 )
 from metainf.engines.formats import format_bits
 from metainf.engines.serving import ServingEngine
-from metainf.measure.batches import sized
 
 CHUNK_TOKENS = 256
 PLAIN = "baseline"
@@ -111,7 +110,7 @@ def method_name(method: Method) -> str:
 
 
 def recipe_name(method: Method, engine: ServingEngine, in_flight: int | None = None) -> str:
-    """The recipe that gives this method back, such as `static-8` or `all+q8_0`; `method_name` where none does.
+    """The recipe that gives this method back, such as `static-8` or `all+q8_0`, else its `method_name`.
 
     Batches of as many requests as are `in_flight` are named without their size. The engine's version is not
     part of the name.

@@ -1,4 +1,4 @@
-"""What choosing well is worth in the study: who wins where, and what one method for everything costs. Pure."""
+"""What choosing well is worth in the study: who wins where, and what one method for all costs. Pure."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -57,13 +57,13 @@ def races(bench: Bench, gate: bool = True) -> list[Race]:
     return found
 
 
-def joint_races(together: Sequence[Bench]) -> list[Race]:
-    """Cells that were measured on at least two engines, with all methods of all of them as options."""
+def joint_races(together: Sequence[tuple[str, Bench]]) -> list[Race]:
+    """Cells that were measured on at least two of the named benches, with all their methods as options."""
     found: dict[str, list[Race]] = {}
-    for bench in together:
+    for name, bench in together:
         for race in races(bench):
-            rates = {f"{bench.engine}: {name}": rate for name, rate in race.rates.items()}
-            fallbacks = {f"{bench.engine}: {name}": rate for name, rate in race.fallbacks.items()}
+            rates = {f"{name}: {method}": rate for method, rate in race.rates.items()}
+            fallbacks = {f"{name}: {method}": rate for method, rate in race.fallbacks.items()}
             found.setdefault(race.name, []).append(Race(race.name, rates, fallbacks))
     return [_joined(each) for each in found.values() if len(each) > 1]
 

@@ -114,12 +114,14 @@ def _bar(bench: Bench, cell: Cell, under: str, bar: float, method: str = "contin
 
 def _all_wins_small(bench: Bench) -> Finding:
     claim = "everything together wins at small batches, single methods at large ones"
-    tallies = [found for level in bench.levels if (found := tally(bench, level)).cells]
+    tallies = [each for level in bench.levels if (each := tally(bench, level)).cells]
     most = max((each.cells for each in tallies), default=0)
     tallies = [each for each in tallies if 2 * each.cells >= most]
     if len(tallies) < 2:
-        found = f"{len(tallies)} loads with an admitted method that has everything on, two are needed"
-        return Finding(claim, bench, found, OPEN)
+        found = (
+            "an admitted method with everything on was measured at " + ("one load", "no load")[not tallies]
+        )
+        return Finding(claim, bench, f"{found}, and two are needed", OPEN)
     small, large = tallies[0], tallies[-1]
     measured = "; ".join(
         f"with {each.in_flight} in flight it clearly wins {each.won} of {each.cells} workloads and clearly "
@@ -141,6 +143,8 @@ def _up_to(bench: Bench, method: str, times: float, claim: str) -> Finding:
     measured = f"at most {in_words(best)}, on {cell.workload} with {cell.in_flight} in flight"
     if method == "prefix" and (alone := bench.ratio(cell, method, "continuous")) is not None:
         measured += f"; there {in_words(alone)} over the same batching without the cache"
+    if not bench.admitted(method):
+        measured += f"; {method} is not admitted here"
     return Finding(said, bench, measured, against(best, times))
 
 

@@ -18,14 +18,15 @@ from metainf.measure.study_traffic import STUDY
 from metainf.measure.summary import Line, summary
 from metainf.measure.trial import SOURCE
 
+Key = tuple[str, str, str, str]
 CAMPAIGN = "study-"
 ALL = "all"
 ASSUMED_SPREAD = 0.1
 """Standard deviation between repeats that is assumed where nothing was repeated."""
 LEAST_SPREAD = 0.01
 LEAST_AGREEMENT = 0.4
-"""Share of greedy answers that must equal the baseline's, from their beginning on. Rounding alone, where a step
-reads several tokens instead of one, was seen to lower it to 0.48."""
+"""Share of greedy answers that must equal the baseline's, from their beginning on. Rounding alone, where a
+step reads several tokens instead of one, was seen to lower it to 0.48."""
 _ORDER = (PLAIN, "static", "continuous", "chunked", "prefix", "lookup")
 
 
@@ -84,11 +85,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Bench:
-    """One engine with one model on one machine. `agreement` with the baseline's greedy answers by method
-    (None where none was compared); `least` is what a method must reach to be admitted."""
+    """One engine with one model (in the number format of its file) on one machine. `agreement` with the
+    baseline's greedy answers by method (None where none was compared); `least` is what a method must reach
+    to be admitted."""
 
     engine: str
     model: str
+    weights: str
     hardware: str
     cells: tuple[Cell, ...]
     spread: Spread
@@ -171,7 +174,7 @@ def benches(records: Iterable[Record], least_agreement: float = LEAST_AGREEMENT)
     """
     if not 0 <= least_agreement <= 1:
         raise BadInput(f"least agreement: expected a share from 0 to 1, found {least_agreement}")
-    groups: dict[tuple[str, str, str], list[Record]] = {}
+    groups: dict[Key, list[Record]] = {}
     for record in filter(in_grid, records):
         groups.setdefault(bench_of(record), []).append(record)
     if not groups:
@@ -183,16 +186,21 @@ def labels(held: Sequence[Bench]) -> list[str]:
     """A name for each bench: its engine, with model and machine where an engine has several."""
     engines = [bench.engine for bench in held]
     return [
-        b.engine if engines.count(b.engine) == 1 else f"{b.engine}, {b.model}, {b.hardware}" for b in held
+        bench.engine
+        if engines.count(bench.engine) == 1
+        else f"{bench.engine}, {bench.model} ({bench.weights}), {bench.hardware}"
+        for bench in held
     ]
 
 
-def bench_of(record: Record) -> tuple[str, str, str]:
-    """Engine, model and machine of a record."""
+def bench_of(record: Record) -> Key:
+    """Engine, model, format of its weights and machine of a record."""
     hardware = record.setting.hardware
     device = hardware.device.title or hardware.device.name
     count = f"{hardware.count} × " if (hardware.count or 1) > 1 else ""
-    return record.method.engine, record.setting.model.name, f"{count}{device}"
+    model = record.setting.model
+    weights = model.quantization or model.dtype or "weights as they are"
+    return record.method.engine, model.name, weights, f"{count}{device}"
 
 
 def name_of(record: Record) -> str:
@@ -215,7 +223,7 @@ def geometric_mean(ratios: Sequence[Ratio]) -> Ratio | None:
     return Ratio(math.exp(fmean(math.log(each.value) for each in ratios)), half)
 
 
-def _bench(key: tuple[str, str, str], records: Sequence[Record], least: float) -> Bench:
+def _bench(key: Key, records: Sequence[Record], least: float) -> Bench:
     named = [(name_of(record), record) for record in records]
     found: dict[tuple[str, int], dict[str, Line]] = {}
     for line in summary(named):

@@ -103,8 +103,8 @@ def _latencies(bench: Bench) -> str:
             rows.append((name if bench.admitted(name) else f"{name} {GATED}", *told))
     head = ("method", "TTFT p50 (ms)", "TTFT p99 (ms)", "TPOT p50 (ms)", "TPOT p99 (ms)")
     said = (
-        f"Latencies on `{cell.workload}` with {cell.in_flight} in flight: time to the first token (TTFT, with "
-        "the wait before a request was taken) and per token after it (TPOT).\n\n"
+        f"Latencies on `{cell.workload}` with {cell.in_flight} in flight: time to the first token (TTFT, "
+        "with the wait before a request was taken) and per token after it (TPOT).\n\n"
     )
     return said + table(head, rows)
 

@@ -24,7 +24,7 @@ def provenance(records: Sequence[Record], named: Sequence[tuple[str, Bench]]) ->
         f"* Machine: {_listed(_machine(record) for record in kept)}.",
         f"* Model: {_listed(_model(record) for record in kept)}.",
         f"* Engines: {_listed(_version(record) for record in kept if record.method.engine_version)}.",
-        f"* Made {_days(kept)} by {_listed(r.provenance.tool for r in kept)}.",
+        f"* Made {_days(kept)}; tool: {_listed(r.provenance.tool for r in kept)}.",
         *(f"* {name}: {_noise(bench)}" for name, bench in named),
         *_load([r.provenance.conditions for r in kept if r.provenance.conditions is not None]),
     ]
@@ -32,7 +32,7 @@ def provenance(records: Sequence[Record], named: Sequence[tuple[str, Bench]]) ->
 
 
 def _listed(found: Iterable[str | None]) -> str:
-    return "; ".join(sorted({text for text in found if text})) or "not recorded"
+    return "; ".join(sorted({text for text in found if text is not None})) or "not recorded"
 
 
 def _machine(record: Record) -> str:
@@ -43,7 +43,8 @@ def _machine(record: Record) -> str:
 
 def _model(record: Record) -> str:
     model = record.setting.model
-    return f"{model.name}, weights {model.quantization or model.dtype or 'as stated'} unless a method says otherwise"
+    weights = model.quantization or model.dtype
+    return f"{model.name}, {weights or 'its own'} weights where a method names no other"
 
 
 def _version(record: Record) -> str:
