@@ -115,10 +115,12 @@ class Bench:
         return any(value is not None for name, value in self.agreement.items() if name != PLAIN)
 
     def admitted(self, method: str) -> bool:
-        """Whether a method's answers are near enough to the baseline's. The baseline always is; without a
-        single comparison on the bench there is no gate."""
+        """Whether a method's answers are near enough to the baseline's. The baseline always is; there
+        is no gate at a threshold of 0, nor without a single comparison on the bench."""
+        if method == PLAIN or not self.judged or not self.least:
+            return True
         value = self.agreement.get(method)
-        return method == PLAIN or not self.judged or (value is not None and value >= self.least)
+        return value is not None and value >= self.least
 
     def options(self, cell: Cell, gate: bool = True) -> dict[str, float]:
         """Measured methods with their throughput; with the gate, only those that are admitted."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from metainf.domain import Record
 from metainf.learn.report import table
-from metainf.measure.study_choice import always, joint_races, races, single_best, wins
+from metainf.measure.study_choice import races, single_best, wins
 from metainf.measure.study_claims import (
     BAR_CONTINUOUS,
     BAR_IN_FLIGHT,
@@ -12,14 +12,16 @@ from metainf.measure.study_claims import (
     BAR_WORKLOAD,
     HOLDS,
     Bar,
+    Finding,
     continuous_bars,
     findings,
     in_words,
     prefix_bars,
 )
 from metainf.measure.study_grid import LEAST_AGREEMENT, Bench, benches, labels
-from metainf.measure.study_tables import GATED, engine_section, number, share, times
+from metainf.measure.study_tables import GATED, counted, engine_section, times
 from metainf.measure.study_told import provenance
+from metainf.measure.study_worth import worth
 
 THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 0.9)
 HEAD = """# The study: which method wins where
@@ -41,10 +43,6 @@ hand.
   engine has any. `{gated}` marks methods that are not admitted.
 * The best of several noisy numbers is a little too high, so what choosing is worth is a little too high too.
 """
-CHOOSING = """The fastest admitted method of each cell against one method for all cells: how many times as fast it is,
-as a geometric mean. A method that failed in a cell counts as the baseline there. Methods that were tried in more
-cells come first.
-"""
 
 
 def page(
@@ -61,13 +59,7 @@ def page(
     parts = [HEAD.format(least=least_agreement, gated=GATED), "## In short\n", _short(named)]
     parts += ["## What the paper says, and what is seen here\n", _claims(named)]
     parts += ["## What was asked for\n", _bars(named)]
-    parts += [
-        "## What choosing is worth\n",
-        CHOOSING,
-        *(_choice(name, bench) for name, bench in named),
-        _joint(named),
-    ]
-    parts += [_thresholds(records, named)]
+    parts += ["## What choosing is worth\n", worth(records, named)]
     parts += [engine_section(name, bench, (figures or {}).get(name)) for name, bench in named]
     parts += ["## How it was measured\n", provenance(records, named)]
     return "\n".join(part for part in parts if part)
@@ -80,8 +72,8 @@ def _short(named: Sequence[tuple[str, Bench]]) -> str:
         if not held:
             lines.append(f"* {name}: no cell has two admitted methods to choose from.")
             continue
-        said = f"* {name}: {_count(len(held), 'cell')}; "
-        said += f"{_count(len(won), 'method')} of {len(bench.methods)} the fastest admitted one somewhere"
+        said = f"* {name}: {counted(len(held), 'cell')}; "
+        said += f"{counted(len(won), 'method')} of {len(bench.methods)} the fastest admitted one somewhere"
         best = single_best(held)
         if best is not None:
             said += (
@@ -89,22 +81,31 @@ def _short(named: Sequence[tuple[str, Bench]]) -> str:
                 "single choice (geometric mean)"
             )
         lines.append(f"{said}.")
+    for made in _by_claim(named):
+        verdicts: dict[str, list[str]] = {}
+        for name, found in made:
+            verdicts.setdefault(found.verdict, []).append(name)
+        said = "; ".join(f"{verdict} ({', '.join(names)})" for verdict, names in verdicts.items())
+        lines.append(f"* The paper: {made[0][1].claim}: {said}.")
     return "\n".join(lines) + "\n"
+
+
+def _by_claim(named: Sequence[tuple[str, Bench]]) -> list[tuple[tuple[str, Finding], ...]]:
+    """For each claim what was found on every bench."""
+    return list(zip(*([(name, each) for each in findings(bench)] for name, bench in named), strict=True))
 
 
 def _claims(named: Sequence[tuple[str, Bench]]) -> str:
     rows = [
         (found.claim, name, found.measured, f"**{found.verdict}**")
-        for found_of in zip(
-            *([(name, each) for each in findings(bench)] for name, bench in named), strict=True
-        )
-        for name, found in found_of
+        for made in _by_claim(named)
+        for name, found in made
     ]
     intro = (
         "The paper's numbers (its section 2.3 and Figure 2) are of Llama 3.1 8B and others on L4 GPUs with "
         "outputs of at most 10 tokens. Its *all* is continuous batching, prefix caching and chunked prefill; "
-        "here it also guesses tokens by lookup where the engine can, is compared with the other methods where "
-        "both are admitted, and "
+        "here it also guesses tokens by lookup where the engine can, is compared with the other methods "
+        "where both are admitted, and "
         f"{_variants(named)}. Chunks and the prefix cache run on top of continuous batching.\n\n"
     )
     return intro + table(("the paper", "engine", "measured here", "verdict"), rows)
@@ -133,7 +134,7 @@ def _bars(named: Sequence[tuple[str, Bench]]) -> str:
     ):
         rows = [row for name, bars in made for row in _bar_rows(name, bars)]
         count = sum(each.verdict == HOLDS for _, bars in made for each in bars)
-        reached = f"Clearly reached in {count} of {_count(len(rows), 'cell')}" if rows else "Not measured"
+        reached = f"Clearly reached in {count} of {counted(len(rows), 'cell')}" if rows else "Not measured"
         parts.append(f"**{title}.** {reached}.\n")
         if rows:
             parts.append(table(("engine", "workload", "in flight", "measured", f"reaches {bar:g}×"), rows))
@@ -152,101 +153,3 @@ def _bar_rows(name: str, bars: Sequence[Bar]) -> list[tuple[str, ...]]:
         )
         for bar in bars
     ]
-
-
-def _choice(name: str, bench: Bench) -> str:
-    held = races(bench)
-    if not held:
-        return ""
-    won = {each.option: each for each in wins(bench)}
-    rows = [
-        (
-            each.option,
-            f"{won[each.option].wins} ({won[each.option].clear})" if each.option in won else "0",
-            times(each.loss),
-            f"{each.cells} of {len(held)}",
-            str(each.failed),
-        )
-        for each in always(held)
-    ]
-    head = (
-        "always",
-        "fastest in (clearly)",
-        "best of each cell is",
-        "tried in cells",
-        "failed in",
-    )
-    return f"### {name}\n\n{table(head, rows)}\n{_ungated(bench)}"
-
-
-def _ungated(bench: Bench) -> str:
-    """What the gate costs: the fastest without it."""
-    rows = []
-    for cell in bench.cells:
-        gated, free = bench.best(cell), bench.best(cell, gate=False)
-        if gated is not None and free is not None and gated != free:
-            more = cell.rates[free] / cell.rates[gated]
-            rows.append(
-                (cell.workload, str(cell.in_flight), gated, free, times(more), share(bench.agreement[free]))
-            )
-    if not bench.judged:
-        return "No answers were compared on this engine, so nothing is held back for its quality.\n"
-    if not rows:
-        return "Without the quality gate the fastest method of every cell is the same.\n"
-    head = ("workload", "in flight", "fastest admitted", "fastest of all", "faster by", "its agreement")
-    return (
-        f"Without the quality gate the fastest differs in {_count(len(rows), 'cell')}:\n\n{table(head, rows)}"
-    )
-
-
-def _joint(named: Sequence[tuple[str, Bench]]) -> str:
-    """Engine and method chosen together, where engines ran the same model on the same machine."""
-    parts = []
-    groups: dict[tuple[str, str], list[tuple[str, Bench]]] = {}
-    for name, bench in named:
-        groups.setdefault((bench.model, bench.hardware), []).append((name, bench))
-    for (model, hardware), together in groups.items():
-        shared = joint_races(together)
-        if not shared:
-            continue
-        rows = [
-            (
-                each.option,
-                str(each.wins),
-                times(each.loss),
-                f"{each.cells} of {len(shared)}",
-                str(each.failed),
-            )
-            for each in always(shared)
-        ]
-        head = ("always", "fastest in", "best of each cell is", "tried in cells", "failed in")
-        engines = ", ".join(name for name, _ in together)
-        said = (
-            "Cells that were measured on more than one of them; agreement is with each engine's own baseline."
-        )
-        parts.append(f"### Engine and method together: {engines} ({model}, {hardware})\n\n{said}\n\n")
-        parts.append(table(head, rows))
-    return "".join(parts)
-
-
-def _thresholds(records: Sequence[Record], named: Sequence[tuple[str, Bench]]) -> str:
-    """How the answer depends on the quality gate."""
-    rows = []
-    for least in THRESHOLDS:
-        for (name, _), bench in zip(named, benches(records, least), strict=True):
-            best = single_best(races(bench))
-            out = [f"`{method}`" for method in bench.methods if not bench.admitted(method)]
-            loss = None if best is None else times(best.loss)
-            rows.append((number(least), name, ", ".join(out) or "none", best and f"`{best.option}`", loss))
-    head = (
-        "least agreement",
-        "engine",
-        "not admitted",
-        "best single choice",
-        "best of each cell is",
-    )
-    return f"### How much hangs on the quality gate\n\n{table(head, rows)}"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -39,6 +39,11 @@ def share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.0f} %"
 
 
+def counted(count: int, what: str) -> str:
+    """2 cells, 1 cell."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def _grid(bench: Bench) -> str:
     others = [name for name in bench.methods if name != PLAIN]
     marks = [name if bench.admitted(name) else f"{name} {GATED}" for name in others]
