@@ -122,6 +122,10 @@ class Bench:
         value = self.agreement.get(method)
         return value is not None and value >= self.least
 
+    def held_back(self, method: str) -> bool:
+        """Whether a method has numbers and is not admitted."""
+        return not self.admitted(method) and any(method in cell.rates for cell in self.cells)
+
     def options(self, cell: Cell, gate: bool = True) -> dict[str, float]:
         """Measured methods with their throughput; with the gate, only those that are admitted."""
         return {name: rate for name, rate in cell.rates.items() if not gate or self.admitted(name)}

@@ -46,7 +46,7 @@ def counted(count: int, what: str) -> str:
 
 def _grid(bench: Bench) -> str:
     others = [name for name in bench.methods if name != PLAIN]
-    marks = [name if bench.admitted(name) else f"{name} {GATED}" for name in others]
+    marks = [f"{name} {GATED}" if bench.held_back(name) else name for name in others]
     rows = []
     for cell in bench.cells:
         level = bench.level_with_best(cell)
@@ -105,7 +105,7 @@ def _latencies(bench: Bench) -> str:
         if line is not None:
             numbers = (line.ttft_p50_s, line.ttft_p99_s, line.tpot_p50_s, line.tpot_p99_s)
             told = [number(None if value is None else 1e3 * value) for value in numbers]
-            rows.append((name if bench.admitted(name) else f"{name} {GATED}", *told))
+            rows.append((f"{name} {GATED}" if bench.held_back(name) else name, *told))
     head = ("method", "TTFT p50 (ms)", "TTFT p99 (ms)", "TPOT p50 (ms)", "TPOT p99 (ms)")
     said = (
         f"Latencies on `{cell.workload}` with {cell.in_flight} in flight: time to the first token (TTFT, "
@@ -139,13 +139,19 @@ def _counts(bench: Bench) -> str:
                 f"{share(hits)} ({hit_on})" if hits else share(hits),
                 f"{share(taken)} ({taken_on})" if taken else share(taken),
                 share(bench.agreement.get(name)),
-                "yes" if bench.admitted(name) else "no",
+                _admission(bench, name),
             )
         )
     head = ("method", "peak memory (GiB)", "prefix tokens found", "drafts accepted", "agreement", "admitted")
     return "Memory and the engine's own counts: the largest over the cells, and where.\n\n" + table(
         head, rows
     )
+
+
+def _admission(bench: Bench, name: str) -> str:
+    if not any(name in cell.rates for cell in bench.cells):
+        return "has no numbers"
+    return "yes" if bench.admitted(name) else "no"
 
 
 def _largest(bench: Bench, name: str, key: str) -> tuple[float | None, str]:

@@ -101,7 +101,7 @@ def _thresholds(records: Sequence[Record], named: Sequence[tuple[str, Bench]]) -
     for least in THRESHOLDS:
         for (name, _), bench in zip(named, benches(records, least), strict=True):
             best = single_best(races(bench))
-            out = [f"`{method}`" for method in bench.methods if not bench.admitted(method)]
+            out = [f"`{method}`" for method in bench.methods if bench.held_back(method)]
             loss = None if best is None else times(best.loss)
             told = "all but the baseline" if len(out) == len(bench.methods) - 1 else ", ".join(out)
             rows.append((number(least), name, told or "none", best and f"`{best.option}`", loss))
