@@ -8,7 +8,7 @@ import pytest
 from measure_study_grids import grid, record
 
 from metainf import api
-from metainf.domain import BadInput, Record, Workload
+from metainf.domain import BadInput, Lengths, Record, Setting, Workload
 from metainf.measure.study_choice import always, joint_races, races, single_best, wins
 from metainf.measure.study_claims import (
     FAILS,
@@ -233,6 +233,23 @@ def test_chunked_prefill_helps_or_not(chunked: float, spread: float, verdict: st
     }
     found = findings(bench(grid(cells, spread=spread)))[3]
     assert found.verdict == verdict, found.measured
+
+
+def test_chunks_are_judged_where_prompts_are_longer_than_a_chunk() -> None:
+    records = [
+        each.model_copy(update={"setting": with_prompts(each, 300.0 if name == "mixed" else 30.0)})
+        for name, chunked in (("mixed", 110), ("short_chat", 50))
+        for each in grid({(name, 4): {"baseline": 50, "continuous": 100, "chunked": chunked, "prefix": 300}})
+    ]
+    found = findings(bench(records))[3]
+    assert found.verdict == HOLDS
+    assert "1.10×" in found.measured and "1 cell with prompts of more than 256 tokens" in found.measured
+
+
+def with_prompts(told: Record, tokens: float) -> Setting:
+    """A record's setting with prompts of so many tokens."""
+    lengths = {"input_tokens": Lengths(mean=tokens, max=tokens)}
+    return told.setting.model_copy(update={"workload": told.setting.workload.model_copy(update=lengths)})
 
 
 def test_claims_without_their_cells_cannot_be_told() -> None:

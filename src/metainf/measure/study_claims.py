@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from metainf.measure.recipes import PLAIN
+from metainf.measure.recipes import CHUNK_TOKENS, PLAIN
 from metainf.measure.study_grid import Bench, Cell, Ratio, geometric_mean, is_all
 
 Verdict = Literal["holds here", "does not hold here", "cannot be told"]
@@ -17,6 +17,7 @@ FAILS: Verdict = "does not hold here"
 OPEN: Verdict = "cannot be told"
 CONTINUOUS_TIMES, PREFIX_TIMES = 13.0, 20.0
 NOTICEABLE = 1.02
+NO_CHUNKS = f"no cell with prompts of more than {CHUNK_TOKENS} tokens"
 BAR_CONTINUOUS, BAR_IN_FLIGHT = 4.0, 16
 BAR_PREFIX, BAR_WORKLOAD = 2.0, "shared_prefix_warm"
 
@@ -149,14 +150,22 @@ def _up_to(bench: Bench, method: str, times: float, claim: str) -> Finding:
 
 
 def _chunks_help(bench: Bench) -> Finding:
-    """Noticeable, and less than batching and prefix caching gain in the same cells."""
+    """Where prompts are longer than a chunk: noticeable, and less than batching and prefix caching gain."""
     claim = "chunked prefill helps noticeably, less than batching and prefix caching"
     pairs = (("chunked", "continuous"), ("continuous", PLAIN), ("prefix", "continuous"))
-    cells = [cell for cell in bench.cells if bench.ratio(cell, "chunked", "continuous") is not None]
+    cells = [
+        cell
+        for cell in bench.cells
+        if bench.ratio(cell, "chunked", "continuous") is not None
+        and (cell.longest_prompt is None or cell.longest_prompt > CHUNK_TOKENS)
+    ]
     mean, *rivals = (_mean(bench, cells, *pair) for pair in pairs)
     if mean is None:
-        return Finding(claim, bench, "no cell has both chunked and continuous", OPEN)
-    measured = f"{in_words(mean)} over the same batching in whole prompts, mean of {len(cells)} cells"
+        return Finding(claim, bench, f"{NO_CHUNKS} has both chunked and continuous", OPEN)
+    count = "1 cell" if len(cells) == 1 else f"{len(cells)} cells"
+    measured = f"{in_words(mean)} over the same batching in whole prompts, mean of {count}"
+    if all(cell.longest_prompt is not None for cell in cells):
+        measured += f" with prompts of more than {CHUNK_TOKENS} tokens"
     named = zip(("batching", "the prefix cache"), rivals, strict=True)
     beside = [f"{name} {in_words(ratio)}" for name, ratio in named if ratio is not None]
     if beside:

@@ -65,11 +65,12 @@ class Spread:
 @dataclass(frozen=True)
 class Cell:
     """One workload at one load; `lines` by method. A method that was not run is absent, one that failed
-    has no throughput."""
+    has no throughput. `longest_prompt` is in tokens, None where no run counted them."""
 
     workload: str
     in_flight: int
     lines: Mapping[str, Line]
+    longest_prompt: float | None = None
 
     def rate(self, method: str) -> float | None:
         """Output tokens per second, median of repeats."""
@@ -236,7 +237,8 @@ def _bench(key: Key, records: Sequence[Record], least: float) -> Bench:
         found.setdefault((line.workload, int(line.in_flight or 0)), {})[line.method] = line
     order = {name: place for place, name in enumerate(STUDY)}
     places = sorted(found, key=lambda cell: (order.get(cell[0], len(order)), cell))
-    cells = tuple(Cell(*place, lines=found[place]) for place in places)
+    longest = _longest(records)
+    cells = tuple(Cell(*place, lines=found[place], longest_prompt=longest.get(place)) for place in places)
     values: dict[str, list[float]] = {}
     for name, record in named:
         seen = values.setdefault(name, [])
@@ -245,6 +247,16 @@ def _bench(key: Key, records: Sequence[Record], least: float) -> Bench:
             seen.append(metrics.quality)
     agreement = {name: median(seen) if seen else None for name, seen in values.items()}
     return Bench(*key, cells, _spread(named), agreement, least)
+
+
+def _longest(records: Sequence[Record]) -> dict[tuple[str, int], float]:
+    """Tokens of the longest prompt by cell, as far as runs that were measured counted them."""
+    found: dict[tuple[str, int], float] = {}
+    for work in (record.setting.workload for record in records if record.metrics is not None):
+        if work.input_tokens is not None and work.input_tokens.max is not None:
+            place = work.name or "", int(work.concurrency or 0)
+            found[place] = max(found.get(place, 0.0), work.input_tokens.max)
+    return found
 
 
 def _spread(named: Sequence[tuple[str, Record]]) -> Spread:
