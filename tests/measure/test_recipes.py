@@ -17,7 +17,7 @@ from metainf.domain import (
 )
 from metainf.engines import engine
 from metainf.measure.batches import launched, one_sequence, sized
-from metainf.measure.recipes import is_plain, method_name, methods_of, recipe
+from metainf.measure.recipes import is_plain, method_name, methods_of, recipe, recipe_name
 from metainf.measure.serving import serving_engine
 
 LLAMA = serving_engine(engine("llama.cpp"))
@@ -107,3 +107,30 @@ def test_batches_as_an_engine_is_started_for_them() -> None:
     alone = one_sequence(none)
     assert alone is not None and alone.get(Batching) == Batching(mode="continuous", max_sequences=1)
     assert one_sequence(static) is None
+
+
+@pytest.mark.parametrize("name", ["llama.cpp", "openvino", "vllm"])
+@pytest.mark.parametrize(
+    "text",
+    ["baseline", "static", "static-8", "continuous", "continuous-3", "chunked", "chunked-64", "prefix",
+     "lookup", "kv-q8_0", "draft:small.gguf", "static-4+prefix", "prefix+lookup", "all", "all+kv-q8_0",
+     "chunked+prefix"],
+)  # fmt: skip
+def test_names_give_methods_back(text: str, name: str) -> None:
+    one = serving_engine(engine(name))
+    method = recipe(text, one)
+    versioned = method.model_copy(update={"engine_version": "1"})
+    assert recipe_name(versioned, one) == text
+    assert recipe_name(sized(method, 16), one, in_flight=16) == text
+
+
+@pytest.mark.parametrize("text", ["q8_0", "q4_0", "all+q8_0", "static+q8_0", "dtype-bf16", "flash"])
+def test_names_of_formats_give_methods_back(text: str) -> None:
+    assert recipe_name(sized(recipe(text, LLAMA), 4), LLAMA, in_flight=4) == text
+
+
+def test_methods_that_no_recipe_gives_are_named_by_their_parts() -> None:
+    unsaid = Method(engine="llama.cpp", techniques=(Batching(),))
+    tokens = Method(engine="llama.cpp", techniques=(Batching(max_tokens=9), OFF))
+    for method in (unsaid, tokens, Method(engine="llama.cpp")):
+        assert recipe_name(method, LLAMA) == method_name(method)

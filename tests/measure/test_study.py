@@ -4,7 +4,8 @@ import pytest
 
 from metainf.domain import BadInput
 from metainf.measure.recipes import NAMES
-from metainf.measure.study import IN_FLIGHT, METHODS, WORKLOADS, Grid, of_study, parts, shipped
+from metainf.measure.study import IN_FLIGHT, METHODS, WORKLOADS, Grid, parts, shipped
+from metainf.measure.study_grid import of_study
 from metainf.measure.study_traffic import STUDY
 
 

@@ -21,8 +21,9 @@ from metainf.api.choosing import ENGINES, Question, command_of, select, size
 from metainf.api.history import Imported, export, import_file, sources, store
 from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
 from metainf.api.measuring import Measurement, Measuring, Prepared, measure, prepare_measuring
-from metainf.api.pictures import pareto_plot
-from metainf.api.studying import Studied, prepare_study, study, study_grid, study_records
+from metainf.api.pictures import pareto_plot, study_plots
+from metainf.api.study_page import study_page, write_study
+from metainf.api.studying import Studied, prepare_study, study, study_grid, study_records, study_winners
 
 __all__ = [
     "ENGINES",
@@ -61,10 +62,14 @@ __all__ = [
     "store",
     "study",
     "study_grid",
+    "study_page",
+    "study_plots",
     "study_records",
+    "study_winners",
     "techniques",
     "train",
     "workload",
     "workloads",
     "write_report",
+    "write_study",
 ]

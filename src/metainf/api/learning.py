@@ -105,7 +105,7 @@ def write_report(result: dict[str, Any], path: Path, plots: Path | None = None) 
     from metainf.learn.report import page
 
     drawn = {} if plots is None else draw_figures(result, plots)
-    shown = {title: _beside(figure, path.parent) for title, figure in drawn.items()}
+    shown = {title: beside(figure, path.parent) for title, figure in drawn.items()}
     path.write_text(page(result, shown), encoding="utf-8")
 
 
@@ -116,7 +116,8 @@ def draw_figures(result: dict[str, Any], folder: Path) -> dict[str, Path]:
     return draw(result, folder)
 
 
-def _beside(path: Path, folder: Path) -> str:
+def beside(path: Path, folder: Path) -> str:
+    """A file's path as a page in the folder writes it."""
     import os.path
 
     return Path(os.path.relpath(path, folder)).as_posix()

@@ -1,12 +1,19 @@
 """Where a picture goes, checked before the work, and the library that draws it."""
 
+import re
+from collections.abc import Iterable
+from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from metainf.domain import BadInput, Candidate, MissingExtra, Selection
+from metainf.domain import BadInput, Candidate, MissingExtra, Record, Selection
+
+if TYPE_CHECKING:
+    from metainf.measure.study_grid import Bench
 
 ENDINGS = (".png", ".svg", ".pdf")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", "-.", ":")
 
 
 def check_picture(path: Path) -> None:
@@ -97,3 +104,76 @@ def _point(candidate: Candidate) -> tuple[tuple[float, float, float], tuple[floa
     per = 3600e-6 / (candidate.usd_per_hour or 1.0)
     x = (time.value * 1e3, time.low * 1e3, time.high * 1e3)
     return x, (rate.value * per, rate.low * per, rate.high * per)
+
+
+def study_plots(records: Iterable[Record], folder: Path) -> dict[str, Path]:
+    """Pictures of a study, `study-ENGINE.svg` for each engine: one panel for each workload, output tokens per
+    second by requests in flight, one line for each method. Returns their paths by label.
+
+    The folder is made. Raises BadInput where the records hold no such grid, MissingExtra where the drawing
+    library is not installed.
+    """
+    from metainf.measure.study_grid import benches, labels
+
+    held = benches(records)
+    pyplot = drawing()
+    folder.mkdir(parents=True, exist_ok=True)
+    made = {}
+    with pyplot.rc_context({"svg.fonttype": "none", "font.size": 8}):
+        for label, bench in zip(labels(held), held, strict=True):
+            path = folder / f"study-{re.sub(r'[^a-z0-9.]+', '-', label.lower()).strip('-')}.svg"
+            keep(_study_figure(pyplot, bench), path)
+            made[label] = path
+    return made
+
+
+def _study_figure(pyplot: Any, bench: "Bench") -> Any:
+    workloads = list(dict.fromkeys(cell.workload for cell in bench.cells))
+    wide = min(4, len(workloads))
+    high = -(-len(workloads) // wide)
+    figure, axes = pyplot.subplots(
+        high, wide, figsize=(2.9 * wide, 2.5 * high + 0.6), layout="constrained", squeeze=False
+    )
+    for axis, workload in zip_longest(axes.ravel(), workloads):
+        axis.set_visible(workload is not None)
+        if workload is not None:
+            _study_panel(axis, bench, workload)
+    drawn = {line.get_label(): line for axis in axes.ravel() for line in axis.get_lines()}
+    shown = [name for name in bench.methods if name in drawn]
+    if shown:
+        handles = [drawn[name] for name in shown]
+        figure.legend(
+            handles, shown, loc="outside lower center", ncols=min(len(shown), 2 * wide), handlelength=4
+        )
+    figure.supylabel("output tokens per second")
+    return figure
+
+
+def _study_panel(axis: Any, bench: "Bench", workload: str) -> None:
+    """One line for each method, with a shade, a mark and a dash of its own so that it reads in grey too."""
+    cells = sorted((cell for cell in bench.cells if cell.workload == workload), key=lambda c: c.in_flight)
+    shades = drawing().get_cmap("cividis")
+    for place, name in enumerate(bench.methods):
+        drawn = [(cell.in_flight, cell.lines[name]) for cell in cells if cell.rate(name) is not None]
+        if not drawn:
+            continue
+        count = len(bench.methods)
+        rank = place // 2 + (place % 2) * -(-count // 2)
+        shade = shades(0.85 * rank / max(1, count - 1))
+        x = [in_flight for in_flight, _ in drawn]
+        axis.vlines(
+            x, [line.low for _, line in drawn], [line.high for _, line in drawn], shade, linewidth=0.8
+        )
+        axis.plot(
+            x, [line.output_tokens_per_s for _, line in drawn], MARKS[place % len(MARKS)], label=name,
+            linestyle=DASHES[place % len(DASHES)], color=shade, linewidth=1, markersize=3.5,
+        )  # fmt: skip
+    levels = sorted({cell.in_flight for cell in cells})
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xticks(levels, [str(level) for level in levels])
+    axis.minorticks_off()
+    axis.yaxis.set_minor_locator(drawing().matplotlib.ticker.LogLocator(subs="auto"))
+    axis.yaxis.set_major_formatter(drawing().matplotlib.ticker.FormatStrFormatter("%g"))
+    axis.set(title=workload, xlabel="requests in flight")
+    axis.grid(alpha=0.25, linewidth=0.5)

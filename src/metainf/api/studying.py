@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metainf.api.measuring import Measuring, Prepared, measure, prepare_measuring
 from metainf.domain import BadInput, MissingExtra, Record
@@ -82,11 +82,30 @@ def study(
 
 def study_records(store: "Store | None" = None) -> list[Record]:
     """The records of a store's studies, or of the one that ships."""
-    from metainf.measure.study import of_study, shipped
+    from metainf.measure.study import shipped
+    from metainf.measure.study_grid import of_study
     from metainf.measure.trial import SOURCE
     from metainf.store import Filter
 
-    return shipped() if store is None else of_study(list(store.query(Filter(source=SOURCE))))
+    return shipped() if store is None else of_study(store.query(Filter(source=SOURCE)))
+
+
+def study_winners(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Of each engine, workload and load: the fastest method that keeps the answers, its tokens/s, and how
+    many times those of the baseline that is."""
+    from metainf.measure.recipes import PLAIN
+    from metainf.measure.study_grid import benches, labels
+
+    held = benches(records)
+    rows = []
+    for name, bench in zip(labels(held), held, strict=True):
+        for cell in bench.cells:
+            best = bench.best(cell)
+            ratio = bench.ratio(cell, best, PLAIN) if best is not None else None
+            row: dict[str, Any] = {"engine": name, "workload": cell.workload, "in_flight": cell.in_flight}
+            row |= {"best": best, "output_tokens_per_s": None if best is None else cell.rate(best)}
+            rows.append(row | {"over_baseline": None if ratio is None else ratio.value})
+    return rows
 
 
 def _weights() -> str:

@@ -85,14 +85,15 @@ def study_show(
         with api.store(store, create=False) as opened:
             records = api.study_records(opened)
     if report is not None:
-        report.write_text(api.study_page(records), encoding="utf-8")
-    if plots is not None:
+        api.write_study(records, report, plots)
+    elif plots is not None:
         api.study_plots(records, plots)
-    lines = api.study_lines(records)
+    rows = api.study_winners(records)
     if json:
-        print_json(lines)
+        print_json(rows)
         return
-    table(("engine", "workload", "in flight", "fastest", "tokens/s", "× baseline"), lines)
+    head = ("engine", "workload", "in flight", "best", "tokens/s", "× baseline")
+    table(head, [tuple(row.values()) for row in rows])
 
 
 def _show_parts(prepared: Any, json: bool) -> None:

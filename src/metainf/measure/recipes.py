@@ -51,6 +51,7 @@ NAMES = {
 """Words of a recipe, with what they mean."""
 ALIASES = {"none": PLAIN, "ngram": "lookup", "prompt-lookup": "lookup", "prefix-cache": "prefix"}
 ALL = ("continuous", "chunked", "prefix", "lookup")
+LEAST_OF_ALL = 3
 COUNTED = re.compile(r"(static|continuous|chunked)(?:-(\d+))?")
 
 
@@ -106,6 +107,64 @@ def method_name(method: Method) -> str:
         inner = " ".join(str(v) for k, v in said.items() if k not in ("bits", "activation_bits"))
         words.append(inner if kind == "batching" and inner else f"{kind} {inner}".strip())
     return " + ".join(words) or method.engine
+
+
+def recipe_name(method: Method, engine: ServingEngine, in_flight: int | None = None) -> str:
+    """The recipe that gives this method back, such as `static-8` or `all+q8_0`, else its `method_name`.
+
+    Batches of as many requests as are `in_flight` are named without their size. The engine's version is not
+    part of the name.
+    """
+    asked = method.model_copy(update={"engine_version": None})
+    batching = method.get(Batching)
+    if batching is not None and batching.mode != "none" and batching.max_sequences == in_flight:
+        others = tuple(t for t in asked.techniques if t is not batching)
+        bare = batching.model_copy(update={"max_sequences": None})
+        asked = Method(engine=method.engine, techniques=(*others, bare))
+    words = [word for technique in asked.techniques if (word := _word(technique))]
+    words.sort(key=_rank)
+    parts = _all(engine)
+    held = {word.partition("-")[0] for word in words} | {"continuous"}
+    whole = [word for word in words if word not in parts]
+    if len(parts) >= LEAST_OF_ALL and held >= set(parts):
+        words = ["all", *whole]
+    elif len(words) > 1 and "continuous" in words:
+        words.remove("continuous")
+    text = "+".join(words)
+    try:
+        same = bool(text) and recipe(text, engine) == asked
+    except (BadInput, UnknownName):
+        same = False
+    return text if same else method_name(method)
+
+
+def _word(technique: Technique) -> str | None:
+    """The word of a recipe for one technique; None where silence says it."""
+    found: str | None = None
+    if isinstance(technique, Batching):
+        count = "" if technique.max_sequences is None else f"-{technique.max_sequences}"
+        found = PLAIN if technique.mode == "none" else f"{technique.mode}{count}"
+    elif isinstance(technique, ChunkedPrefill):
+        found = "chunked" if technique.tokens == CHUNK_TOKENS else f"chunked-{technique.tokens}"
+    elif isinstance(technique, PrefixCache):
+        found = "prefix" if technique.enabled else None
+    elif isinstance(technique, Speculative):
+        found = "lookup" if technique.draft_model is None else f"draft:{technique.draft_model}"
+    elif isinstance(technique, WeightQuantization):
+        found = technique.format
+    elif isinstance(technique, KvQuantization):
+        found = f"kv-{technique.format}"
+    elif isinstance(technique, Precision):
+        found = f"dtype-{technique.dtype}"
+    elif isinstance(technique, AttentionBackend):
+        found = technique.name
+    return found
+
+
+def _rank(word: str) -> int:
+    """Where a word stands in a recipe: batching, chunks, prefix cache, guessing, formats."""
+    first = (PLAIN, "static", "continuous", "chunked", "prefix", "lookup", "draft:")
+    return next((place for place, start in enumerate(first) if word.startswith(start)), len(first))
 
 
 def _technique(word: str) -> Technique:

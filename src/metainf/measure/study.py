@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from importlib.resources import as_file, files
 
 from metainf.domain import BadInput, Record
+from metainf.measure.study_grid import CAMPAIGN
 
-CAMPAIGN = "study"
 ENGINES = ("openvino", "llama.cpp")
 WORKLOADS = (
     "short_chat",
@@ -62,7 +62,7 @@ class Part:
     @property
     def campaign(self) -> str:
         """Names the sweep in the store, so that a stopped one can go on."""
-        return f"{CAMPAIGN}-{self.engine}-{self.in_flight}"
+        return f"{CAMPAIGN}{self.engine}-{self.in_flight}"
 
 
 def parts(grid: Grid) -> list[Part]:
@@ -80,11 +80,6 @@ def parts(grid: Grid) -> list[Part]:
             if wide and methods:
                 found.append(Part(engine, count, tuple(wide), tuple(methods), requests))
     return found
-
-
-def of_study(records: Sequence[Record]) -> list[Record]:
-    """Those of the records that a study made."""
-    return [r for r in records if (r.provenance.campaign or "").startswith(f"{CAMPAIGN}-")]
 
 
 def shipped() -> list[Record]:

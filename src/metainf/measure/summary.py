@@ -14,7 +14,7 @@ class Line:
 
     `ratio` is its throughput over that of the first method on the same workload, None of the first itself;
     `clear` tells whether their repeats do not overlap (None with a single repeat). `failed` is the first
-    failure's reason, and the numbers are those of the repeats that did not fail.
+    failure's reason, `failures` counts them, and the numbers are those of the repeats that did not fail.
     """
 
     method: str
@@ -35,10 +35,16 @@ class Line:
     quality: float | None
     failed: str | None = None
     detail: str | None = None
+    failures: int = 0
+    ttft_p50_s: float | None = None
+    ttft_p99_s: float | None = None
+    tpot_p50_s: float | None = None
+    tpot_p99_s: float | None = None
 
 
 SHOWN = (
     "ttft_s", "tpot_s", "e2e_s", "memory_gib", "prefix_hit_share", "accepted_share", "quality",
+    "ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s",
 )  # fmt: skip
 
 
@@ -93,6 +99,7 @@ def _line(name: str, runs: Sequence[Record], speeds: list[float], first: list[fl
         clear=not overlap if repeated else None,
         failed=None if failure is None else failure.reason,
         detail=None if failure is None else failure.detail,
+        failures=sum(isinstance(r.outcome, Failed) for r in runs),
         **{key: _median(runs, key) for key in SHOWN},
     )
 
