@@ -18,11 +18,14 @@ from metainf.api.catalogue import (
     workloads,
 )
 from metainf.api.choosing import ENGINES, Question, command_of, select, size
+from metainf.api.contenders import Tuning
 from metainf.api.history import Imported, export, import_file, sources, store
 from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
 from metainf.api.measuring import Measurement, Measuring, Prepared, measure, prepare_measuring
 from metainf.api.pictures import pareto_plot
 from metainf.api.studying import Studied, prepare_study, study, study_grid, study_records
+from metainf.api.tuned import Tuned, Winner
+from metainf.api.tuning import Prospect, prepare_tuning, tune
 
 __all__ = [
     "ENGINES",
@@ -30,8 +33,12 @@ __all__ = [
     "Measurement",
     "Measuring",
     "Prepared",
+    "Prospect",
     "Question",
     "Studied",
+    "Tuned",
+    "Tuning",
+    "Winner",
     "command_of",
     "describe",
     "detect",
@@ -52,6 +59,7 @@ __all__ = [
     "pareto_plot",
     "prepare_measuring",
     "prepare_study",
+    "prepare_tuning",
     "price",
     "prices",
     "runnable",
@@ -64,6 +72,7 @@ __all__ = [
     "study_records",
     "techniques",
     "train",
+    "tune",
     "workload",
     "workloads",
     "write_report",
