@@ -117,7 +117,6 @@ def _part(asked: Tuning, name: str, store: "Store | None", campaign: str) -> Pre
             model=asked.model, workloads=(asked.workload,), engine=name, methods=[PLAIN, *texts],
             in_flight=load.in_flight, rate_per_s=load.rate_per_s, requests=load.requests, repeats=1,
             seed=asked.seed, device=asked.device, campaign=campaign, offline=asked.offline,
-            run_limit_s=max(1.0, asked.time_limit_s),
         ),
         store,
     )  # fmt: skip

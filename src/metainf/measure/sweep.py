@@ -180,16 +180,16 @@ class State:
         A method answers the reference prompts once in a sweep: greedy answers do not depend on the traffic.
         `rules` instead of the order's.
         """
-        begun_s, traffic = time.monotonic(), planned.run.traffic
+        begun_s, traffic, rules = time.monotonic(), planned.run.traffic, rules or self.order.rules
         asked = traffic.reference
         if asked and asked not in self._plain and not is_plain(planned.run.method):
-            self._plain[asked] = self._asked_again(asked, serve)
+            self._plain[asked] = self._asked_again(asked, serve, rules.patience.run_s)
         made = run_trial(
             planned.run,
             lambda: serve(planned),
             Answers(self._plain.get(asked), self._own.get((planned.name, asked))),
             self._lengths.get(_task(traffic.name, concurrency(traffic.pacing), len(traffic.requests))),
-            rules or self.order.rules,
+            rules,
         )
         if made.answers:
             self._own.setdefault((planned.name, asked), made.answers)
@@ -225,7 +225,7 @@ class State:
         if record.metrics is not None:
             self._lengths[_task(work.name, work.concurrency, work.num_requests)] = work
 
-    def _asked_again(self, asked: Prompts, serve: Serve) -> tuple[str, ...] | None:
+    def _asked_again(self, asked: Prompts, serve: Serve, within_s: float) -> tuple[str, ...] | None:
         """Answers of a plain method that was measured before this sweep went on (its record stays), or that
         is not to be measured at all."""
         plain = next((each for each in self.layout.plain if each.run.traffic.reference == asked), None)
@@ -236,7 +236,7 @@ class State:
             return None
         try:
             with serve(plain) as served:
-                return reference_answers(served, plain.run.traffic, self.order.rules.patience.run_s)
+                return reference_answers(served, plain.run.traffic, within_s)
         except (EngineEnded, NotReady, Garbage, TooSlow, Unanswered):
             return None
 

@@ -15,7 +15,7 @@ from metainf.domain import BadInput
 from metainf.learn.places import Numbers
 from metainf.learn.views import Floats
 from metainf.measure.beliefs import Beliefs
-from metainf.measure.plan import Candidate, Known, picture, worth
+from metainf.measure.plan import Candidate, Known, known_to, picture, worth
 
 Flags = NDArray[np.bool_]
 DRAWS = 4000
@@ -236,4 +236,4 @@ def _why(at: _Standing, place: int) -> str:
     if best == place:
         return "believed best, not yet run"
     gap, error = np.expm1(own.mean[place] - own.mean[best]), np.sqrt(max(own.covariance[place, place], 0.0))
-    return f"{gap:+.0%} against the leader, known to ± {np.expm1(1.645 * error):.0%}"
+    return f"{gap:+.0%} against the leader, {known_to(error)}"

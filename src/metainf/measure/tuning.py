@@ -66,8 +66,9 @@ def tuned(contest: Contest, store: Store | None, engine_of: EngineOf, tell: Tell
     """Make the runs that the search asks for. ^C ends it in order: what was run is stored, and the verdict is
     on that."""
     result = Tuned(contest.search, stopped(contest.search, "nothing was run"))
-    first = contest.parts[0].order
-    with Seats(engine_of, first.rules, first.port) as seats:
+    first, limit_s = contest.parts[0].order, contest.search.rules.limit_s
+    patience = replace(first.rules.patience, ready_s=min(first.rules.patience.ready_s, limit_s))
+    with Seats(engine_of, replace(first.rules, patience=patience), first.port) as seats:
         floor = _Floor(contest, result, store, seats)
         try:
             while isinstance(found := step(result.search), Try):
