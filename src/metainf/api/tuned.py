@@ -87,7 +87,9 @@ class Tuned:
         values = [ran.value for ran in some if ran.value is not None]
         wrong = next((ran.error for ran in some if ran.error is not None), None)
         if wrong is None and not all(self.made.search.meets(ran) for ran in some):
-            wrong = "below the least quality" if some[0].quality is not None else "its quality was not measured"
+            wrong = (
+                "below the least quality" if some[0].quality is not None else "its quality was not measured"
+            )
         return {
             "method": self.contest.planned[place].name,
             "engine": self.contest.planned[place].run.method.engine,
