@@ -247,7 +247,9 @@ def _one_by_one(traffic: Traffic, requests: tuple[Request, ...]) -> Traffic:
 
 def _drive(served: Served, traffic: Traffic, within_s: float) -> list[Timing]:
     """Timings of whole answers to all requests. Raises EngineEnded, TooSlow, Unanswered."""
-    timings = asyncio.run(_watched(drive(traffic, served.endpoint, within_s), served, within_s))
+    timings = asyncio.run(
+        _watched(drive(traffic, served.endpoint, within_s + DEATH_PATIENCE_S), served, within_s)
+    )
     errors = [timing.error for timing in timings if timing.error is not None]
     if errors:
         _wait_for_death(served)
