@@ -84,9 +84,9 @@ def test_what_makes_no_sense_is_refused(command: str, error: type, words: str) -
     ("command", "words"),
     [
         ("tune --engine llama.cpp --method baselin", "did you mean baseline"),
-        ("tune --time-limit 0s --engine llama.cpp --method baseline", "time limit"),
+        ("tune --time-limit 0s --engine llama.cpp --method baseline", "a duration such as"),
         ("tune --share 0 --engine llama.cpp --method baseline", "share"),
-        ("measure --plan 0", "0 is not in the range"),
+        ("measure --plan 0", "greater than or equal to 1"),
     ],
 )
 def test_more_that_makes_no_sense(command: str, words: str) -> None:
