@@ -22,6 +22,8 @@ needs_llama = pytest.mark.skipif(
 )
 FEW = "--engine llama.cpp --method baseline --method prefix --method lookup --batch 2 --requests 3"
 
+TWO = "--engine llama.cpp --method baseline --method prefix --batch 2 --requests 2"
+
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -139,9 +141,9 @@ def test_the_plan_is_the_few_that_tell_most(store: Path) -> None:
 @needs_llama
 def test_llama_cpp_itself(store: Path) -> None:
     """Real weights in a real engine: the winner was measured here, and its proof is in the store."""
-    told = json.loads(run(f"tune --json --time-limit 10m --repeats 1 --least-quality 0.2 {FEW}"))
+    told = json.loads(run(f"tune --json --time-limit 10m --repeats 1 --least-quality 0.2 {TWO}"))
     winner = told["winner"]
-    assert winner["name"] in ("baseline", "prefix", "lookup") and winner["engine"] == "llama.cpp"
+    assert winner["name"] in ("baseline", "prefix") and winner["engine"] == "llama.cpp"
     assert (
         winner["value"] > 0 and winner["quality"] >= 0.2 and winner["command"].startswith("llama-server -m ")
     )
@@ -151,5 +153,5 @@ def test_llama_cpp_itself(store: Path) -> None:
     assert winner["name"] in measured and "baseline" in measured
     with open_store(store) as opened:
         assert opened.count() == opened.check() == len(told["records"]) >= 1
-    known = json.loads(run(f"tune --dry-run --json {FEW}"))
+    known = json.loads(run(f"tune --dry-run --json {TWO}"))
     assert all(row["expected"] > 0 for row in known["candidates"]), "what was run is known the next time"
