@@ -18,12 +18,15 @@ from metainf.api.catalogue import (
     workloads,
 )
 from metainf.api.choosing import ENGINES, Question, command_of, select, size
+from metainf.api.contenders import Tuning
 from metainf.api.history import Imported, export, import_file, sources, store
 from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
 from metainf.api.measuring import Measurement, Measuring, Prepared, measure, prepare_measuring
 from metainf.api.pictures import pareto_plot, study_plots
 from metainf.api.study_page import study_page, write_study
 from metainf.api.studying import Studied, prepare_study, study, study_grid, study_records, study_winners
+from metainf.api.tuned import Tuned, Winner
+from metainf.api.tuning import Prospect, prepare_tuning, tune
 
 __all__ = [
     "ENGINES",
@@ -31,8 +34,12 @@ __all__ = [
     "Measurement",
     "Measuring",
     "Prepared",
+    "Prospect",
     "Question",
     "Studied",
+    "Tuned",
+    "Tuning",
+    "Winner",
     "command_of",
     "describe",
     "detect",
@@ -53,6 +60,7 @@ __all__ = [
     "pareto_plot",
     "prepare_measuring",
     "prepare_study",
+    "prepare_tuning",
     "price",
     "prices",
     "runnable",
@@ -68,6 +76,7 @@ __all__ = [
     "study_winners",
     "techniques",
     "train",
+    "tune",
     "workload",
     "workloads",
     "write_report",

@@ -1,12 +1,13 @@
 """Measure: from what was asked to runs on this machine, and what they showed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from metainf.api.planning import picked
 from metainf.domain import BadInput, Hardware, Method, Model, NotSupported
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ class Measuring:
 
     `methods` are recipes (`static-8`, `prefix+lookup`), methods as JSON, or `@file`. `in_flight` gives one
     traffic each; `rate_per_s` arrivals by chance instead. `url` is a server that runs already; `hardware`
-    is what it runs on where that is not this machine. `device` picks this machine's cpu or gpu.
+    is what it runs on where that is not this machine. `device` picks this machine's cpu or gpu. `plan`: only
+    so many of the runs (each with its repeats), those that would most likely change a choice.
     """
 
     model: str | None = None
@@ -53,17 +55,19 @@ class Measuring:
     time_limit_s: float | None = None
     run_limit_s: float = 900.0
     limits: tuple[float | None, float | None, float | None] = (None, None, None)
+    plan: int | None = None
     offline: bool = False
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """An order laid out: what would run, and how long it may take."""
+    """An order laid out: what would run, and how long it may take; of a plan also why (by `Planned.pair`)."""
 
     order: "Order"
     layout: "Layout"
     engine_of: "Callable[[str], ServingEngine]"
     running: "Served | None" = None
+    why: "Mapping[tuple[str, str], str]" = field(default_factory=dict)
 
     def rows(self) -> list[dict[str, Any]]:
         """One for each run that is to be made."""
@@ -78,6 +82,7 @@ class Prepared:
                 "repeat": each.run.trial + 1,
                 "expected_s": round(each.expected_s, 1),
                 "command": each.run.command,
+                **({"why": self.why[each.pair]} if each.pair in self.why else {}),
             }
             for each in self.layout.runs
         ]
@@ -137,12 +142,18 @@ def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepare
         port=asked.port,
         room_gib=None if running else _free_gib(),
         launches=running is None,
+        asks_plain=asked.plan is not None,
     )
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     layout = prepare(order, store, engine_of, stamp, asked.resume)
     if running is None:
         _programs_are_here(layout)
-    return Prepared(order, layout, engine_of, running)
+    if asked.plan is None:
+        return Prepared(order, layout, engine_of, running)
+    if asked.plan < 1:
+        raise BadInput(f"expected at least 1 run to plan, found {asked.plan}")
+    layout, why = picked(layout, asked.plan, store, asked.time_limit_s)
+    return Prepared(order, layout, engine_of, running, why)
 
 
 def measure(prepared: Prepared, store: "Store | None", tell: "Tell | None" = None) -> Measurement:

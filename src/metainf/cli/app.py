@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from metainf import __version__
-from metainf.cli import catalogue, choose, history, learning, measuring, studying
+from metainf.cli import catalogue, choose, history, learning, measuring, studying, tuning
 
 app = typer.Typer(
     name="metainf",
@@ -37,3 +37,4 @@ history.register(app)
 learning.register(app)
 measuring.register(app)
 studying.register(app)
+tuning.register(app)

@@ -66,7 +66,9 @@ def measure(
     ] = None,
     rate: Annotated[str | None, typer.Option(help="Requests per second, instead of --batch.")] = None,
     requests: Annotated[int | None, typer.Option(help="Requests of a run; 16 or twice --batch.")] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each method, interleaved.")] = 2,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="Runs of each method, interleaved; 2, or 1 with --plan.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed asks the same.")] = 0,
     url: Annotated[str | None, typer.Option(help="A server that runs already, OpenAI-compatible.")] = None,
     api_key: Annotated[str | None, typer.Option(envvar="METAINF_API_KEY", help="Its key.")] = None,
@@ -83,6 +85,10 @@ def measure(
     time_limit: Annotated[
         str | None, typer.Option(help="Begin no run that would end after this, such as 10min.")
     ] = None,
+    plan: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only so many of the runs: those most likely to change a choice."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and the time; start none.")
     ] = False,
@@ -98,7 +104,8 @@ def measure(
 
     asked = api.Measuring(
         model=model, workloads=workload or api.Measuring.workloads, engine=engine, methods=method or (),
-        in_flight=batch or (), rate_per_s=amount(rate), requests=requests, repeats=repeats, seed=seed,
+        in_flight=batch or (), rate_per_s=amount(rate), requests=requests,
+        repeats=repeats or (2 if plan is None else 1), seed=seed, plan=plan,
         url=url, api_key=api_key, hardware=hardware, device=device, port=port, campaign=campaign,
         resume=resume, time_limit_s=seconds(minutes(time_limit)),
         limits=(seconds(ttft), seconds(tpot), seconds(e2e)),
@@ -132,7 +139,8 @@ def _show_plan(prepared: "Prepared", json: bool) -> None:
         plan = {"campaign": layout.campaign, "expected_s": total_s, "done": len(layout.done)}
         print_json({**plan, "runs": rows, "refused": dict(layout.refused)})
         return
-    head = ("method", "workload", "in_flight", "requests", "repeat", "expected_s")
+    head: tuple[str, ...] = ("method", "workload", "in_flight", "requests", "repeat", "expected_s")
+    head += ("why",) if prepared.why else ()
     table(head, [[row[key] for key in head] for row in rows])
     for name, why in layout.refused:
         typer.echo(f"left out: {name}: {why}")

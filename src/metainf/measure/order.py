@@ -32,6 +32,7 @@ class Order:
     """Methods (each with a name to show) × traffics × repeats of one subject.
 
     `room_gib` is the memory that is free now (None: unknown). `launches` False: the server runs already.
+    `asks_plain`: the unaccelerated method is asked for its answers even where it is not among the runs.
     """
 
     subject: Subject
@@ -44,6 +45,7 @@ class Order:
     port: int | None = None
     room_gib: float | None = None
     launches: bool = True
+    asks_plain: bool = False
 
     @property
     def mark(self) -> str:

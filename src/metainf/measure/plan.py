@@ -17,6 +17,8 @@ from metainf.measure.beliefs import Beliefs, Rule, at_stake, gained
 
 SETTLING = 0.03
 """Weight of the settled regret beside the gain: it orders runs that change no choice alone."""
+UNKNOWN = 1.5
+"""Standard deviation of a log value from which on nothing is known of it."""
 MOST = 48
 """Places of which the knowledge gradient is worked out."""
 
@@ -172,10 +174,15 @@ def told(seen: Picture, beliefs: Beliefs, place: int) -> str:
     moved = beliefs.moved()[place]
     share = np.abs(moved - moved[beliefs.chosen()]) > 0.01
     tasks = len(np.unique(beliefs.task[share]))
-    spread = f"known to ± {np.expm1(1.645 * error):.0%}"
+    spread = known_to(error)
     if place == best:
         lead = f"the present choice of {task}, {spread}"
     else:
         gap = np.expm1(beliefs.mean[place] - beliefs.mean[best])
         lead = f"{gap:+.0%} against the present choice of {task}, {spread}"
     return lead + (f"; it also tells of {tasks - 1} other tasks" if tasks > 1 else "")
+
+
+def known_to(error: float) -> str:
+    """A standard deviation (natural log) in words."""
+    return "its level not known" if error > UNKNOWN else f"known to ± {np.expm1(1.645 * error):.0%}"

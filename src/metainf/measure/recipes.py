@@ -49,6 +49,13 @@ NAMES = {
     "all": "continuous batching, chunks, prefix cache and lookup together",
 }
 """Words of a recipe, with what they mean."""
+SENSIBLE = (
+    PLAIN, "continuous", "static", "chunked", "prefix", "lookup", "prefix+lookup", "chunked+prefix", "all",
+    "baseline+prefix", "baseline+lookup", "static+prefix", "static+lookup", "flash",
+)  # fmt: skip
+"""What may well be best on some load."""
+SENSIBLE_WEIGHTS, WITH_WEIGHTS = ("q8_0", "q4_0"), ("", "+static", "+prefix", "+lookup", "+prefix+lookup")
+SENSIBLE_CACHES = ("q8_0", "u8", "fp8")
 ALIASES = {"none": PLAIN, "ngram": "lookup", "prompt-lookup": "lookup", "prefix-cache": "prefix"}
 ALL = ("continuous", "chunked", "prefix", "lookup")
 LEAST_OF_ALL = 3
@@ -86,6 +93,21 @@ def recipe(text: str, engine: ServingEngine) -> Method:
         if kind not in found and isinstance(still, engine.offers):
             found[kind] = still
     return Method(engine=engine.name, techniques=tuple(found.values()))
+
+
+def sensible(engine: ServingEngine, weights: bool) -> list[str]:
+    """Recipes worth a try with an engine, the unaccelerated first; with `weights` also other formats of
+    GGUF weights."""
+    found = list(SENSIBLE)
+    if weights:
+        found += [name + more for name in SENSIBLE_WEIGHTS for more in WITH_WEIGHTS]
+    found += [f"kv-{name}" for name in SENSIBLE_CACHES if name in engine.words.caches][:1]
+    unique: dict[str, str] = {}
+    for text in found:
+        method = recipe(text, engine)
+        if all(isinstance(technique, engine.offers) for technique in method.techniques):
+            unique.setdefault(method.id, text)
+    return list(unique.values())
 
 
 def is_plain(method: Method) -> bool:

@@ -131,7 +131,7 @@ def sweep(
     ^C and errors that concern the question leave the finished runs in the store and no process behind.
     """
     result = Swept(layout.campaign, list(layout.done), list(layout.refused), resumed=len(layout.done))
-    state = _State(order, layout)
+    state = State(order, layout)
     with Seats(engine_of, order.rules, order.port) as seats:
 
         def serve(planned: Planned) -> AbstractContextManager[Served]:
@@ -159,7 +159,7 @@ def sweep(
     return result
 
 
-class _State:
+class State:
     """What a sweep learns as it goes: answers of the plain method, lengths, failures, how fast it is."""
 
     def __init__(self, order: Order, layout: Layout) -> None:
@@ -174,21 +174,22 @@ class _State:
         for _, record in layout.done:
             self._learn(record)
 
-    def make(self, planned: Planned, serve: Serve) -> Record:
+    def make(self, planned: Planned, serve: Serve, rules: Rules | None = None) -> Record:
         """Make one run; where it needs the plain method's answers and they are not known, ask for them.
 
         A method answers the reference prompts once in a sweep: greedy answers do not depend on the traffic.
+        `rules` instead of the order's.
         """
-        begun_s, traffic = time.monotonic(), planned.run.traffic
+        begun_s, traffic, rules = time.monotonic(), planned.run.traffic, rules or self.order.rules
         asked = traffic.reference
         if asked and asked not in self._plain and not is_plain(planned.run.method):
-            self._plain[asked] = self._asked_again(asked, serve)
+            self._plain[asked] = self._asked_again(asked, serve, rules.patience.run_s)
         made = run_trial(
             planned.run,
             lambda: serve(planned),
             Answers(self._plain.get(asked), self._own.get((planned.name, asked))),
             self._lengths.get(_task(traffic.name, concurrency(traffic.pacing), len(traffic.requests))),
-            self.order.rules,
+            rules,
         )
         if made.answers:
             self._own.setdefault((planned.name, asked), made.answers)
@@ -224,16 +225,18 @@ class _State:
         if record.metrics is not None:
             self._lengths[_task(work.name, work.concurrency, work.num_requests)] = work
 
-    def _asked_again(self, asked: Prompts, serve: Serve) -> tuple[str, ...] | None:
-        """Answers of a plain method that was measured before this sweep went on; its record stays."""
+    def _asked_again(self, asked: Prompts, serve: Serve, within_s: float) -> tuple[str, ...] | None:
+        """Answers of a plain method that was measured before this sweep went on (its record stays), or that
+        is not to be measured at all."""
         plain = next((each for each in self.layout.plain if each.run.traffic.reference == asked), None)
-        if plain is None or not any(
-            record.method.engine == plain.run.method.engine for _, record in self.layout.done
+        if plain is None or not (
+            self.order.asks_plain
+            or any(record.method.engine == plain.run.method.engine for _, record in self.layout.done)
         ):
             return None
         try:
             with serve(plain) as served:
-                return reference_answers(served, plain.run.traffic, self.order.rules.patience.run_s)
+                return reference_answers(served, plain.run.traffic, within_s)
         except (EngineEnded, NotReady, Garbage, TooSlow, Unanswered):
             return None
 

@@ -47,6 +47,7 @@ SOURCE = "metainf"
 WARM_REQUESTS, WARM_TOKENS = 4, 4
 DEATH_POLL_S = 0.25
 DEATH_PATIENCE_S = 2.0
+LEAST_PATIENCE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -148,17 +149,21 @@ def run_trial(
 def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
     """The run on a ready server. Raises the exceptions above."""
     traffic = paced(run.traffic, run.method)
-    patience = rules.patience.run_s
-    _drive(served, _warm_up(traffic), patience)
+    until_s = time.monotonic() + rules.patience.run_s
+
+    def left_s() -> float:
+        return max(LEAST_PATIENCE_S, until_s - time.monotonic())
+
+    _drive(served, _warm_up(traffic), left_s())
     if traffic.warming:
-        _drive(served, _one_by_one(traffic, traffic.warming), patience)
+        _drive(served, _one_by_one(traffic, traffic.warming), left_s())
     before = served.metrics()
     with watching(served.pid) as seen:
-        timings = _drive(served, replace(traffic, warming=()), patience)
+        timings = _drive(served, replace(traffic, warming=()), left_s())
     evidence = served.evidence(before)
     answers = tuple(known.own or ())
     if traffic.reference and not answers:
-        answers = reference_answers(served, traffic, patience)
+        answers = reference_answers(served, traffic, left_s())
     asked = asked_workload(run.traffic, timings)
     method = run.method
     if evidence is not None and evidence.version and method.engine_version is None:
@@ -242,7 +247,9 @@ def _one_by_one(traffic: Traffic, requests: tuple[Request, ...]) -> Traffic:
 
 def _drive(served: Served, traffic: Traffic, within_s: float) -> list[Timing]:
     """Timings of whole answers to all requests. Raises EngineEnded, TooSlow, Unanswered."""
-    timings = asyncio.run(_watched(drive(traffic, served.endpoint, within_s), served, within_s))
+    timings = asyncio.run(
+        _watched(drive(traffic, served.endpoint, within_s + DEATH_PATIENCE_S), served, within_s)
+    )
     errors = [timing.error for timing in timings if timing.error is not None]
     if errors:
         _wait_for_death(served)
@@ -262,7 +269,7 @@ async def _watched(work: Coroutine[Any, Any, T], served: Served, within_s: float
             if served.process is not None:
                 served.process.check()
             if time.monotonic() >= until:
-                raise TooSlow(f"the requests were not answered within {within_s:g} s")
+                raise TooSlow(f"the requests were not answered within {within_s:.3g} s")
         return task.result()
     finally:
         task.cancel()

@@ -15,9 +15,11 @@ from metainf.domain import BadInput
 from metainf.learn.places import Numbers
 from metainf.learn.views import Floats
 from metainf.measure.beliefs import Beliefs
-from metainf.measure.plan import Candidate, Known, picture, worth
+from metainf.measure.plan import Candidate, Known, known_to, picture, worth
 
 Flags = NDArray[np.bool_]
+DRAWS = 4000
+"""Of a loss."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Verdict:
     """How a search ended. winner: number of the candidate, None where none worked and met the floor.
 
     value: the mean of its runs; runs: how many it had; ahead: the chance that the strongest other candidate
-    is not better by more than the worth of the rules; gain: expected rise (natural log) by one more run.
+    is not better by more than the worth of the rules; gain: expected rise (natural log) by one more run;
+    loss: what the best of all candidates is expected to be above the winner (natural log).
     """
 
     winner: int | None
@@ -69,6 +72,7 @@ class Verdict:
     ahead: float
     gain: float
     why: str
+    loss: float = float("inf")
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,27 @@ def tune(now: Search, run: Callable[[Candidate, float], Ran]) -> tuple[Verdict, 
     return found, now
 
 
+def stopped(now: Search, why: str) -> Verdict:
+    """The verdict on a search that is ended from outside."""
+    return _verdict(now, _standing(now), why)
+
+
+def believed(now: Search) -> Floats:
+    """The log value that is believed of each candidate."""
+    return _standing(now).beliefs.mean
+
+
+def foreseen(now: Search) -> list[Try]:
+    """The runs that a search would make if each gave just what is expected of it and was as good as the plain
+    method."""
+    expected, steps = believed(now), []
+    while isinstance(found := step(now), Try):
+        steps.append(found)
+        value = float(np.exp(expected[found.place]))
+        now = now.after(found.place, Ran(value, now.candidates[found.place].seconds, 1.0))
+    return steps
+
+
 @dataclass(frozen=True)
 class _Standing:
     """What is believed of the candidates, how often each was run, which may win (alive) and which were run
@@ -189,7 +214,18 @@ def _verdict(now: Search, at: _Standing, why: str) -> Verdict:
     lead = ndtr((own.mean[winner] - own.mean + now.rules.worth) / apart)
     rivals = at.alive & (np.arange(len(lead)) != winner)
     ahead = float(np.min(lead[rivals], initial=1.0))
-    return Verdict(winner, float(np.mean(values)), len(values), ahead, gain, why)
+    return Verdict(winner, float(np.mean(values)), len(values), ahead, gain, why, _loss(own, winner))
+
+
+def _loss(beliefs: Beliefs, winner: int) -> float:
+    """Expected log value of the best that may be chosen, above the winner's. By a fixed sample."""
+    alive = np.flatnonzero(beliefs.alive)
+    covariance = beliefs.covariance[np.ix_(alive, alive)]
+    drawn = np.random.default_rng(0).multivariate_normal(
+        beliefs.mean[alive], covariance, DRAWS, check_valid="ignore", method="eigh"
+    )
+    mine = int(np.flatnonzero(alive == winner)[0])
+    return float(np.mean(drawn.max(axis=1) - drawn[:, mine]))
 
 
 def _why(at: _Standing, place: int) -> str:
@@ -200,4 +236,4 @@ def _why(at: _Standing, place: int) -> str:
     if best == place:
         return "believed best, not yet run"
     gap, error = np.expm1(own.mean[place] - own.mean[best]), np.sqrt(max(own.covariance[place, place], 0.0))
-    return f"{gap:+.0%} against the leader, known to ± {np.expm1(1.645 * error):.0%}"
+    return f"{gap:+.0%} against the leader, {known_to(error)}"

@@ -36,7 +36,8 @@ class Behaviour:
     """How the fake behaves. Times in seconds; `fail` begins with the request after `fail_after` good ones.
 
     `slots` requests are answered at a time, the others wait; None is no bound. A prompt word that is in no
-    cached beginning costs `prefill_s`. `slow_start_s` keeps /health at 503; `stubborn` ignores SIGTERM.
+    cached beginning costs `prefill_s`. `slow_start_s` keeps /health at 503; `stubborn` ignores SIGTERM;
+    another `babble` gives other words.
     """
 
     ttft_s: float = 0.0
@@ -48,6 +49,7 @@ class Behaviour:
     fail: Fail | None = None
     fail_after: int = 0
     stubborn: bool = False
+    babble: int = 0
 
 
 class ModelServer:
@@ -137,7 +139,7 @@ class ModelServer:
         prompt = _prompt(body)
         fresh = self._account(prompt)
         await asyncio.sleep(self.behaviour.ttft_s + self.behaviour.prefill_s * fresh)
-        words = _words(prompt, int(body.get("max_tokens") or 16))
+        words = _words(prompt, int(body.get("max_tokens") or 16), self.behaviour.babble)
         usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(words)}
         usage["total_tokens"] = sum(usage.values())
         if not body.get("stream"):
@@ -239,9 +241,9 @@ def _prompt(body: dict[str, Any]) -> str:
     return str(body.get("prompt", ""))
 
 
-def _words(prompt: str, count: int) -> list[str]:
-    """`count` words that depend on the prompt alone."""
-    start = zlib.crc32(prompt.encode())
+def _words(prompt: str, count: int, babble: int) -> list[str]:
+    """`count` words that depend on the prompt and the babble alone."""
+    start = zlib.crc32(prompt.encode()) + babble
     return [WORDS[(start + i * (1 + start % 7)) % len(WORDS)] for i in range(max(count, 1))]
 
 
@@ -256,6 +258,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--slow-start-s", type=float, default=0.0)
     parser.add_argument("--fail", choices=[*get_args(Fail), "exit"], help="exit ends before it listens")
     parser.add_argument("--fail-after", type=int, default=0)
+    parser.add_argument("--babble", type=int, default=0, help="a number; another one, other words")
     parser.add_argument("--stubborn", action="store_true", help="ignore SIGTERM")
     return parser.parse_args(arguments)
 

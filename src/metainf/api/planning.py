@@ -1,0 +1,81 @@
+"""What is known before a run is made: the predictor's word, and earlier runs on this machine."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from metainf.api.choosing import load_predictor
+from metainf.api.predictable import why_not
+from metainf.domain import Method, NotSupported, Record, Setting
+
+if TYPE_CHECKING:
+    from metainf.measure.earlier import Aim, Prior
+    from metainf.measure.order import Layout, Planned
+    from metainf.measure.plan import Candidate
+    from metainf.store import Store
+
+
+def prior_of(aim: "Aim", predictor: Path | None = None) -> "Prior":
+    """The forecasts of a predictor (the shipped one by default) for engines that its history knows; of others
+    nothing is said."""
+    trained = load_predictor(predictor)
+    known = trained.engines()
+
+    def prior(setting: Setting, methods: Sequence[Method]) -> list[tuple[float | None, float]]:
+        said: list[tuple[float | None, float]] = [(None, 1.0)] * len(methods)
+        rows = [place for place, method in enumerate(methods) if method.engine in known]
+        if not rows or why_not(setting.hardware) is not None:
+            return said
+        pairs = [(setting.hardware, methods[place]) for place in rows]
+        try:
+            forecast = trained.forecast(setting.model, setting.workload, pairs)
+        except NotSupported:
+            return said
+        median = forecast.log_median.get(aim.metric)
+        for i, place in enumerate(rows):
+            value = float("nan") if median is None else float(median[i])
+            sign = 1.0 if aim.more else -1.0
+            chance = min(1.0, max(0.0, float(forecast.p_ok[i])))
+            said[place] = (None if value != value else sign * value, chance)
+        return said
+
+    return prior
+
+
+def earlier_runs(store: "Store | None", candidates: "Sequence[Candidate]") -> list[Record]:
+    """What was measured before on the candidates' devices, oldest first."""
+    from metainf.measure.trial import SOURCE
+    from metainf.store import Filter
+
+    if store is None:
+        return []
+    devices = sorted({one.setting.hardware.device.name for one in candidates})
+    return [record for name in devices for record in store.query(Filter(source=SOURCE, device=name))]
+
+
+def picked(
+    layout: "Layout", most: int, store: "Store | None", budget_s: float | None
+) -> "tuple[Layout, dict[tuple[str, str], str]]":
+    """The layout with only those runs (each with its repeats) whose results would most likely change a
+    choice by throughput, in the order of their worth; and why, by `Planned.pair`."""
+    from metainf.measure.earlier import aim_of, candidates_of, known_of
+    from metainf.measure.plan import plan
+
+    repeats: dict[tuple[str, str], list[Planned]] = {}
+    for each in layout.runs:
+        repeats.setdefault(each.pair, []).append(each)
+    if not repeats:
+        return layout, {}
+    aim = aim_of("throughput")
+    prior = prior_of(aim)
+    firsts = [runs[0] for runs in repeats.values()]
+    candidates = [
+        replace(one, seconds=sum(each.expected_s for each in runs))
+        for one, runs in zip(candidates_of(firsts, prior), repeats.values(), strict=True)
+    ]
+    earlier = earlier_runs(store, candidates)
+    known = known_of(earlier, candidates, aim, prior, forgive=False)
+    picks = plan(candidates, known, float("inf") if budget_s is None else budget_s, most)
+    why = {firsts[pick.place].pair: pick.why for pick in picks}
+    return replace(layout, runs=tuple(run for pair in why for run in repeats[pair])), why
