@@ -73,6 +73,12 @@ def model_of_gguf(path: Path) -> Model:
     return Model.of({k: v for k, v in facts.items() if v is not None})
 
 
+def number_format(head: GgufHead) -> str:
+    """The number format of most of a file's weights, such as Q4_1: what it states, else what it holds."""
+    kind = head.metadata.get("general.file_type")
+    return FILE_TYPES.get(kind, head.main_type) if isinstance(kind, int) else head.main_type
+
+
 def _whole(head: GgufHead, key: str) -> int | None:
     """A positive whole number; a list counts where all its entries are equal."""
     value = head.metadata.get(key)

@@ -198,7 +198,7 @@ class OpenVino(ServingEngine):
             speculative=_ALGORITHMS.get(speculative or ""),
             drafted_tokens=page.gained("drafted_tokens"),
             accepted_tokens=page.gained("accepted_tokens"),
-            weight_format=_found(r"Loading and unpacking model from: .*[.-](\w+)\.gguf", reading.log),
+            weight_format=page.fact("weight_format"),
             kv_format=_found(r"KV_CACHE_PRECISION: (\w+)", log),
             precision=_DTYPES.get(_found(r"INFERENCE_PRECISION_HINT: (\w+)", log) or ""),
         )

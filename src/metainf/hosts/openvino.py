@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metainf.catalog.gguf import read_gguf
+from metainf.catalog.gguf_model import number_format
 from metainf.domain import BadInput, MissingExtra
 from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import Vocabulary
@@ -36,7 +38,7 @@ class OpenVino:
             words.model, self.tokenizer, scheduler, words.device, **_properties(words, genai)
         )
         self.counters = Counters("openvino")
-        self.counters.facts = _facts(words, genai, scheduler)
+        self.counters.facts = _facts(words, genai, scheduler) | _weights(words)
         self.step_tokens: int = scheduler.max_num_batched_tokens
         self.sequences: int = scheduler.max_num_seqs
         self.vocabulary = Vocabulary(self.tokenizer.get_vocab(), self._ids, self.tokenizer.decode)
@@ -207,6 +209,12 @@ def _facts(words: Words, genai: Any, scheduler: Any) -> dict[str, str]:
         "speculative": speculative,
         "num_assistant_tokens": str(words.num_assistant_tokens if speculative != "none" else 0),
     }
+
+
+def _weights(words: Words) -> dict[str, str]:
+    """The number format that a GGUF file's head tells, from which the pipeline was made; nothing of IR."""
+    path = Path(words.model)
+    return {"weight_format": number_format(read_gguf(path))} if path.suffix == ".gguf" else {}
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from metainf.catalog.gguf import read_gguf
-from metainf.catalog.gguf_model import FILE_TYPES
+from metainf.catalog.gguf_model import number_format
 from metainf.domain import (
     BadInput,
     Method,
@@ -57,9 +57,7 @@ def cache_folder() -> Path:
 
 def format_of(path: Path) -> str:
     """The number format of most of a GGUF file's weights, such as Q4_1. BadInput for a broken file."""
-    head = read_gguf(path)
-    kind = head.metadata.get("general.file_type")
-    return FILE_TYPES.get(kind, head.main_type) if isinstance(kind, int) else head.main_type
+    return number_format(read_gguf(path))
 
 
 def in_format(path: Path, wanted: str, cache: Path | None = None, progress: Progress | None = None) -> Path:
