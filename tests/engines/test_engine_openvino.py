@@ -137,7 +137,8 @@ def test_its_speed_is_not_predicted_without_a_run_of_it() -> None:
 
 INFO = (
     'openvino:info{version="2026.4.1",max_num_seqs="8",max_num_batched_tokens="128",speculative="prompt_lookup",'
-    'dynamic_split_fuse="true",enable_prefix_caching="true",cache_tokens="64",batching="continuous",weight_format="Q4_1"} 1\n'
+    'dynamic_split_fuse="true",enable_prefix_caching="true",cache_tokens="64",batching="continuous",'
+    'weight_format="Q4_1"} 1\n'
 )
 BEFORE = INFO + (
     'openvino:steps_of_size_total{requests="1"} 50\nopenvino:steps_of_size_total{requests="9"} 2\n'

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from metainf.catalog.gguf import read_gguf
-from metainf.catalog.gguf_model import number_format
+from metainf.catalog.gguf_model import FILE_TYPES, number_format
 from metainf.domain import (
     BadInput,
     Method,
