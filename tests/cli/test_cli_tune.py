@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from importlib.util import find_spec
+from inspect import signature
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,12 @@ def test_llama_cpp_itself(store: Path) -> None:
         assert opened.count() == opened.check() == len(told["records"]) >= 1
     known = json.loads(run(f"tune --dry-run --json {TWO}"))
     assert all(row["expected"] > 0 for row in known["candidates"]), "what was run is known the next time"
+
+
+def test_the_floor_of_quality_is_that_of_the_study() -> None:
+    from metainf.api import Tuning
+    from metainf.cli.tuning import tune
+    from metainf.measure.asked import LEAST_AGREEMENT
+
+    assert signature(tune).parameters["least_quality"].default == LEAST_AGREEMENT
+    assert Tuning.least_quality == LEAST_AGREEMENT

@@ -15,7 +15,7 @@ def study_page(
     answers that a method must have in common with the baseline to be recommended; 0 lifts that gate, None is
     the study's own. Raises BadInput where no record is of a named workload at a number of requests in flight.
     """
-    from metainf.measure.study_grid import LEAST_AGREEMENT
+    from metainf.measure.asked import LEAST_AGREEMENT
     from metainf.measure.study_report import page
 
     least = LEAST_AGREEMENT if least_agreement is None else least_agreement

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from metainf.domain import Record
 from metainf.learn.report import table
+from metainf.measure.asked import LEAST_AGREEMENT
 from metainf.measure.study_choice import races, single_best, wins
 from metainf.measure.study_claims import (
     BAR_CONTINUOUS,
@@ -18,7 +19,7 @@ from metainf.measure.study_claims import (
     in_words,
     prefix_bars,
 )
-from metainf.measure.study_grid import LEAST_AGREEMENT, Bench, benches, labels
+from metainf.measure.study_grid import Bench, benches, labels
 from metainf.measure.study_tables import GATED, counted, engine_section, times
 from metainf.measure.study_told import provenance
 from metainf.measure.study_worth import worth
