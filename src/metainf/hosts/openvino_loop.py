@@ -197,4 +197,5 @@ class Loop:
             finished = "length" if len(live.output) >= live.config.max_new_tokens else "stop"
             if self.prefixes is not None:
                 self.prefixes.computed([*live.tokens, *live.output[:-1]])
-        return Piece(text, len(live.tokens), len(live.output), live.cached, finished)
+        cached = None if self.counters.sums["prefix_disagreements"] else live.cached  # refuted: not told
+        return Piece(text, len(live.tokens), len(live.output), cached, finished)

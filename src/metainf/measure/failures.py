@@ -20,7 +20,7 @@ REFUSED = re.compile(
     r"not implemented|notimplementederror|not compatible|incompatible with",
     re.IGNORECASE,
 )
-TOO_LONG = re.compile(r"\b4\d\d\b|too long|context (?:size|length|window)", re.IGNORECASE)
+TOO_LONG = re.compile(r"\bHTTP (?:400|404|413|422)\b|too long|context (?:size|length|window)", re.IGNORECASE)
 
 
 def ended(status: int, why: str, log: str, oom_kills: int | None) -> Failed:
@@ -38,7 +38,7 @@ def ended(status: int, why: str, log: str, oom_kills: int | None) -> Failed:
 def unanswered(errors: list[str], asked: int, log: str) -> Failed:
     """Of a run in which requests failed although the engine lived on."""
     why = f"{len(errors)} of {asked} requests failed; the first: {errors[0]}"
-    refused = all(TOO_LONG.search(error) and not re.search(r"\b(408|429)\b", error) for error in errors)
+    refused = all(TOO_LONG.search(error) for error in errors)
     return told("unsupported" if refused else "crashed", why, log)
 
 

@@ -61,14 +61,15 @@ class Observation:
 
 @contextmanager
 def watching(pid: int | None) -> Iterator[Observation]:
-    """Watch the processes below `pid` (None: none of ours runs the engine) until the block ends."""
+    """Watch the processes below `pid` until the block ends. None: the engine was not started here and may be
+    elsewhere, so neither memory nor GPUs of this machine are told."""
     try:
         import psutil
     except ImportError:
         raise MissingExtra("measuring", "measure") from None
     seen, stop = Observation(load_before=os.getloadavg()[0]), threading.Event()
     tree = Tree(psutil, pid)
-    before, gpus = _Start(psutil, tree), Gpus.found()
+    before, gpus = _Start(psutil, tree), Gpus(None, []) if pid is None else Gpus.found()
     package_j, gpu_j = rapl_j(), gpus.energy_j()
     thread = threading.Thread(target=_sample, args=(tree, gpus, seen, stop), daemon=True)
     thread.start()
@@ -213,7 +214,7 @@ class Gpus:
 
     @classmethod
     def found(cls) -> "Gpus":
-        """Those of this machine that a driver tells of and that this process may use."""
+        """All of this machine that a driver tells of, also those that the engine does not use."""
         try:
             import pynvml
         except ImportError:

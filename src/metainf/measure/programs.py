@@ -81,7 +81,7 @@ def _found(words: Sequence[str], machine: Machine) -> Sequence[str]:
     found = machine.which(program)
     if found is None:
         raise NotSupported(f"expected a program at {program!r} (from the environment), found none there")
-    return (found, *words[1:])
+    return (os.path.abspath(found), *words[1:])  # it starts in a folder of its own
 
 
 def _need_library(host: str, machine: Machine) -> None:

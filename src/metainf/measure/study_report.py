@@ -24,11 +24,10 @@ from metainf.measure.study_tables import GATED, counted, engine_section, times
 from metainf.measure.study_told import provenance
 from metainf.measure.study_worth import worth
 
-THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 0.9)
 HEAD = """# The study: which method wins where
 
-This page is written by `metainf study --report` from the study's records; none of its numbers is typed by
-hand.
+This page is written by `metainf study show --report` from the study's records; none of its numbers is typed
+by hand.
 
 ## How to read it
 

@@ -194,7 +194,7 @@ class State:
         if made.answers:
             self._own.setdefault((planned.name, asked), made.answers)
         if is_plain(planned.run.method) and made.answers:
-            self._plain.setdefault(asked, made.answers)
+            self._plain[asked] = self._plain.get(asked) or made.answers
         self._learn(made.record)
         if is_hopeless(made.record):
             self.hopeless.add(planned.pair)

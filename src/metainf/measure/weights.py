@@ -110,10 +110,17 @@ def located(
     elif quantized is None and precision is not None and precision.dtype.lower() in _PRECISIONS:
         source = in_format(path, _PRECISIONS[precision.dtype.lower()], cache, progress)
     if drafted is not None and (layers := draft_layers(drafted.draft_model)) is not None:
-        made = drafted.model_copy(update={"draft_model": str(draft_of(path, layers, cache, progress))})
-        others = tuple(item for item in method.techniques if item is not drafted)
-        method = method.model_copy(update={"techniques": (*others, made)})
+        method = _with_draft(method, drafted, draft_of(path, layers, cache, progress))
+    elif drafted is not None and (own := Path(drafted.draft_model or "").expanduser()).is_file():
+        method = _with_draft(method, drafted, own.resolve())
     return model.model_copy(update={"source": str(source)}), method
+
+
+def _with_draft(method: Method, drafted: Speculative, path: Path) -> Method:
+    """With the draft's whole path: an engine starts in a folder of its own."""
+    made = drafted.model_copy(update={"draft_model": str(path)})
+    others = tuple(item for item in method.techniques if item is not drafted)
+    return method.model_copy(update={"techniques": (*others, made)})
 
 
 def draft_layers(name: str | None) -> int | None:
