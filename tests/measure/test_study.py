@@ -22,7 +22,9 @@ def test_every_engine_meets_every_load() -> None:
 def test_one_request_is_not_batched_in_two_ways() -> None:
     alone, together = parts(Grid(engines=("a",), in_flight=(1, 2)))
     assert set(METHODS) - set(alone.methods) == {"static", "continuous"}
-    assert together.methods == METHODS
+    assert together.methods == METHODS and together.requests > together.in_flight
+    (burst,) = parts(Grid(engines=("a",), in_flight=(16,)))
+    assert burst.requests == 16 and set(METHODS) - set(burst.methods) == {"static"}
 
 
 def test_the_widest_load_runs_the_cheap_workloads() -> None:

@@ -2,7 +2,8 @@
 
 After the paper's section 2.3 (Figure 2): methods × requests in flight × workloads, on every engine there is.
 The weights are 16-bit, so that quantization is a method beside the others; what would only repeat another run
-is left out (a batch of one is a batch of one, however it is made).
+is left out (a batch of one is a batch of one, however it is made; where all requests leave at once there is one
+batch and nothing to join it).
 """
 
 from collections.abc import Sequence
@@ -32,8 +33,11 @@ METHODS = (
     "q4_0",
     "all+q8_0",
 )
-IN_FLIGHT = (16, 1, 4, 64)
+IN_FLIGHT = (1, 4, 16, 64)
 ONLY_TOGETHER = ("static", "continuous")
+"""What one request at a time makes one and the same."""
+ONLY_IN_TURNS = ("static",)
+"""What is continuous batching where all requests are sent at once."""
 MANY, FOR_MANY = 64, ("short_chat",)
 FEWEST, USUAL = 4, 8
 
@@ -74,9 +78,10 @@ def parts(grid: Grid) -> list[Part]:
     found = []
     for engine in grid.engines:
         for count in grid.in_flight:
-            methods = [m for m in grid.methods if count > 1 or m not in ONLY_TOGETHER]
             wide = [name for name in grid.workloads if count < MANY or name in FOR_MANY]
             requests = grid.requests or max(count, min(USUAL, FEWEST * count))
+            alike = ONLY_TOGETHER if count == 1 else ONLY_IN_TURNS if requests <= count else ()
+            methods = [method for method in grid.methods if method not in alike]
             if wide and methods:
                 found.append(Part(engine, count, tuple(wide), tuple(methods), requests))
     return found
