@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from metainf.api.measuring import Measuring, Prepared, measure, prepare_measuring
-from metainf.domain import BadInput, MissingExtra, Record
+from metainf.domain import BadInput, MissingExtra, NotSupported, Record
 
 if TYPE_CHECKING:
     from metainf.measure.study import Grid, Part
@@ -50,7 +50,7 @@ def prepare_study(
         )  # fmt: skip
         try:
             found.append((part, prepare_measuring(asked, store)))
-        except MissingExtra as error:
+        except (MissingExtra, NotSupported) as error:
             left_out[part.engine] = str(error)
     if not found:
         raise BadInput("; ".join(left_out.values()))
@@ -81,13 +81,19 @@ def study(
 
 
 def study_records(store: "Store | None" = None) -> list[Record]:
-    """The records of a store's studies, or of the one that ships."""
+    """The records of a store's studies, or of the one that ships. BadInput where there are none."""
     from metainf.measure.study import shipped
     from metainf.measure.study_grid import of_study
     from metainf.measure.trial import SOURCE
     from metainf.store import Filter
 
-    return shipped() if store is None else of_study(store.query(Filter(source=SOURCE)))
+    found = shipped() if store is None else of_study(store.query(Filter(source=SOURCE)))
+    if not found:
+        where = "in this package" if store is None else "in this store"
+        raise BadInput(
+            f"expected a study {where}, found none: make one (metainf study run) and name its --store"
+        )
+    return found
 
 
 def study_winners(records: Sequence[Record]) -> list[dict[str, Any]]:

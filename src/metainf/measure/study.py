@@ -2,8 +2,8 @@
 
 After the paper's section 2.3 (Figure 2): methods × requests in flight × workloads, on every engine there is.
 The weights are 16-bit, so that quantization is a method beside the others; what would only repeat another run
-is left out (a batch of one is a batch of one, however it is made; where all requests leave at once there is one
-batch and nothing to join it).
+is left out (a batch of one is a batch of one, however it is made; where all requests leave at once, there is
+one batch and nothing to join it).
 """
 
 from collections.abc import Sequence

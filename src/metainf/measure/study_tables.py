@@ -109,7 +109,8 @@ def _latencies(bench: Bench) -> str:
     head = ("method", "TTFT p50 (ms)", "TTFT p99 (ms)", "TPOT p50 (ms)", "TPOT p99 (ms)")
     said = (
         f"Latencies on `{cell.workload}` with {cell.in_flight} in flight: time to the first token (TTFT, "
-        "with the wait before a request was taken) and per token after it (TPOT).\n\n"
+        "with the wait before a request was taken) and per token after it (TPOT). In a run of fewer than a "
+        "hundred requests p99 is about the slowest.\n\n"
     )
     return said + table(head, rows)
 
