@@ -8,6 +8,7 @@ from metainf.domain import (
     BadInput,
     Batching,
     ChunkedPrefill,
+    Compile,
     KvQuantization,
     Method,
     PrefixCache,
@@ -134,3 +135,12 @@ def test_methods_that_no_recipe_gives_are_named_by_their_parts() -> None:
     tokens = Method(engine="llama.cpp", techniques=(Batching(max_tokens=9), OFF))
     for method in (unsaid, tokens, Method(engine="llama.cpp")):
         assert recipe_name(method, LLAMA) == method_name(method)
+
+
+def test_an_uncompiled_engine_is_as_plain_as_another() -> None:
+    vllm = serving_engine(engine("vllm"))
+    plain = recipe("baseline+eager", vllm)
+    assert plain.get(Compile) == Compile(enabled=False)
+    assert is_plain(plain) and recipe_name(plain, vllm) == "baseline"
+    assert recipe_name(recipe("prefix+eager", vllm), vllm) == "prefix"
+    assert not is_plain(Method(engine="vllm", techniques=(Batching(mode="none"), Compile())))

@@ -15,6 +15,7 @@ from metainf.domain import (
     BadInput,
     Batching,
     ChunkedPrefill,
+    Compile,
     KvQuantization,
     Method,
     Precision,
@@ -46,6 +47,7 @@ NAMES = {
     "kv-FORMAT": "the key-value cache in another format, such as kv-q8_0",
     "dtype-NAME": f"arithmetic in another format: {', '.join(PRECISIONS)}",
     "flash": "flash attention",
+    "eager": "nothing is compiled: no speed, but starts in seconds where compiling takes minutes",
     "all": "continuous batching, chunks, prefix cache and lookup together",
 }
 """Words of a recipe, with what they mean."""
@@ -113,7 +115,7 @@ def sensible(engine: ServingEngine, weights: bool) -> list[str]:
 def is_plain(method: Method) -> bool:
     """Whether nothing accelerates: one at a time, no guessing, weights and cache as they are."""
     batching, prefix = method.get(Batching), method.get(PrefixCache)
-    others = [t for t in method.techniques if not isinstance(t, (Batching, PrefixCache))]
+    others = [t for t in _told(method) if not isinstance(t, (Batching, PrefixCache))]
     off = prefix is None or not prefix.enabled
     return batching is not None and batching.mode == "none" and off and not others
 
@@ -135,9 +137,9 @@ def recipe_name(method: Method, engine: ServingEngine, in_flight: int | None = N
     """The recipe that gives this method back, such as `static-8` or `all+q8_0`, else its `method_name`.
 
     Batches of as many requests as are `in_flight` are named without their size. The engine's version is not
-    part of the name.
+    part of the name, nor is that nothing was compiled.
     """
-    asked = method.model_copy(update={"engine_version": None})
+    asked = Method(engine=method.engine, techniques=_told(method))
     batching = method.get(Batching)
     if batching is not None and batching.mode != "none" and batching.max_sequences == in_flight:
         others = tuple(t for t in asked.techniques if t is not batching)
@@ -158,6 +160,11 @@ def recipe_name(method: Method, engine: ServingEngine, in_flight: int | None = N
     except (BadInput, UnknownName):
         same = False
     return text if same else method_name(method)
+
+
+def _told(method: Method) -> tuple[Technique, ...]:
+    """The techniques but for compiling that is switched off."""
+    return tuple(t for t in method.techniques if not (isinstance(t, Compile) and not t.enabled))
 
 
 def _word(technique: Technique) -> str | None:
@@ -201,6 +208,8 @@ def _technique(word: str) -> Technique:
         return Speculative(algorithm="ngram")
     if name == "flash":
         return AttentionBackend(name="flash")
+    if name == "eager":
+        return Compile(enabled=False)
     if name == "draft":
         raise BadInput("draft: expected the small model's name or file, such as draft:small.gguf, found none")
     if name.startswith("draft:"):
@@ -221,6 +230,7 @@ def _technique(word: str) -> Technique:
         "draft:",
         "kv-q8_0",
         "flash",
+        "eager",
     )
     raise UnknownName("method", word, (*known, "all", *ALIASES, *FORMATS))
 
