@@ -70,6 +70,13 @@ def page(found: dict[str, dict[str, Any]]) -> str:
         "Known pairs are those of an earlier question with another load: what follows from hardware, method "
         "or model alone is kept in memory, and nothing else is.",
         "",
+        "What bounds a selection: two learners of a Gaussian process and boosted trees, the terms of the "
+        "roofline, energy, failures and limits are each some dozens of NumPy calls on arrays of about a "
+        "thousand rows, and most of their time is the calls themselves. Tried and kept, all with results "
+        "equal to the last bit: one forecast for pairs that differ in caps and caches alone, a memory of "
+        "what the pairs alone decide, several features of a tree in one look-up, excluded candidates told "
+        "in groups. Less would take compiled code, or one learner instead of two.",
+        "",
         f"Times of selections and processes are medians of {found['select']['repeats']} or more runs after "
         "one that is not counted; the others were run once. Processes start with compiled bytecode and a "
         "warm file cache. Bench records and rows are made up, as each benchmark's head says. Adding the "
