@@ -177,6 +177,31 @@ def test_the_reason_of_an_end(status: int, log: str, kills: int | None, reason: 
     assert failures.ended(status, "it ended", log, kills).reason == reason
 
 
+def test_a_reason_is_looked_for_in_the_last_lines_only() -> None:
+    """What an engine says while it starts is not why it ends an hour later."""
+    start = "WARNING: pin memory is not supported here\nnote: out of memory is handled by swapping\n"
+    later = "".join(f"request {i} done\n" for i in range(60))
+    assert failures.ended(1, "it ended", start + later, 0).reason == "crashed"
+    assert failures.ended(1, "it ended", later + start, 0).reason == "out_of_memory"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("cannot load /home/x/models/y.gguf: no such file", "cannot load y.gguf: no such file"),
+        ("--model=/mnt/x/y.gguf,'/home/a b/z.gguf'", "--model=y.gguf,'z.gguf'"),
+        ('File "/usr/lib/python3.11/asyncio/run.py", line 3', 'File "run.py", line 3'),
+        ("file:///home/x/y.gguf and ~/x/y.bin", "y.gguf and y.bin"),
+        ("in /home/x it is full", "in ~ it is full"),
+        (r"cannot read C:\Users\x\y.gguf", "cannot read y.gguf"),
+        ("GET http://me:secret@10.0.0.1:80/v1/models", "GET http://10.0.0.1:80/v1/models"),
+        ("POST /v1/completions HTTP/1.1, 5 tokens/s", "POST /v1/completions HTTP/1.1, 5 tokens/s"),
+    ],
+)
+def test_folders_and_passwords_stay_out_of_records(said: str, kept: str) -> None:
+    assert failures.told("crashed", said, f"first\n\n{said}").detail == f"{kept}\nfirst\n{kept}"
+
+
 def test_a_long_last_word_fits_a_record() -> None:
     found = failures.told("crashed", "why", "\n".join(["x" * 900] * 50) + "\nthe end")
     assert found.detail is not None and len(found.detail) <= 4000 and found.detail.endswith("the end")

@@ -26,7 +26,6 @@ GUARD = Path(__file__).with_name("guard.py")
 HOST = "127.0.0.1"
 PORT_TRIES = 4
 LOG_BYTES = 1 << 18
-TAIL_LINES = 20
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
 TAKEN = ("address already in use", "errno 98", "couldn't bind", "failed to bind", "eaddrinuse")
 
@@ -215,11 +214,6 @@ def read_ends(path: Path, most_bytes: int) -> str:
         return ""
     skipped = f"\n... {size - 2 * (most_bytes // 2):,} bytes left out ...\n"
     return head.decode("utf-8", "replace") + skipped + tail.decode("utf-8", "replace")
-
-
-def last_lines(log: str, lines: int = TAIL_LINES) -> str:
-    """The end of a log, without empty lines."""
-    return "\n".join([line for line in log.splitlines() if line.strip()][-lines:])
 
 
 def _end(guard: subprocess.Popen[bytes], grace_s: float) -> None:

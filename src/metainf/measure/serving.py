@@ -15,6 +15,7 @@ from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.serving import ServingEngine
 from metainf.measure.asked import bound_of
 from metainf.measure.batches import launched, one_sequence
+from metainf.measure.discretion import discreet
 from metainf.measure.process import Command, EngineProcess
 from metainf.measure.programs import runnable
 from metainf.measure.words import Endpoint, Traffic
@@ -155,4 +156,4 @@ def fetch(endpoint: Endpoint, path: str) -> str | None:
 
 def shown(words: Sequence[str]) -> str:
     """A command line for a record: files by their last name, as folders are nobody's business."""
-    return shlex.join([word.rpartition("/")[2] if word.startswith("/") else word for word in words])
+    return shlex.join([discreet(word) for word in words])
