@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from measure_fakes import SUBJECT, FakeEngine, order, traffic
 
-from metainf.domain import BadInput, Failed, Record
+from metainf.domain import BadInput, Failed, Record, Speculative
 from metainf.measure.asking import Load, traffics_of
 from metainf.measure.order import lay_out
 from metainf.measure.summary import noise, summary
@@ -30,6 +30,15 @@ def test_methods_take_turns_and_the_plain_one_is_first() -> None:
     ]
     assert len({each.run.key for each in runs}) == len(runs)
     assert all(each.expected_s > 0 for each in runs)
+
+
+def test_records_know_a_draft_by_its_name_and_its_engine_by_its_path() -> None:
+    engine = FakeEngine()
+    for typed, kept in (("/home/x/small.gguf", "small.gguf"), ("owner/small", "owner/small")):
+        (planned,) = lay_out(order(engine, f"draft:{typed}"), lambda _: engine, "c").runs
+        told, launched = planned.run.method.get(Speculative), planned.run.launched.get(Speculative)
+        assert told is not None and launched is not None
+        assert (told.draft_model, launched.draft_model) == (kept, typed)
 
 
 def test_an_engine_is_shared_only_where_no_prefix_is_kept() -> None:

@@ -219,6 +219,7 @@ def test_a_trace_keeps_its_times(tmp_path: Path) -> None:
     faster = of_trace(path, rng(), Replay(requests=3, speed_up=10, token_scale=0.5, max_output_tokens=3))
     assert [request.at_s for request in faster.requests] == pytest.approx([0, 0.075, 0.1], abs=1e-5)
     assert {(about_tokens(r.prompt), r.output_tokens) for r in faster.requests} == {(50, 3)}
+    assert workload_of(found).content is None, "records keep no text of a trace"
     closed = of_trace(path, rng(), Replay(pacing=ClosedLoop(2)))
     assert closed.pacing == ClosedLoop(2) and closed.requests[0].at_s is None
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from measure_fakes import SUBJECT, FakeEngine, order, traffic
 
+from metainf.catalog.detect import cpu_name
 from metainf.domain import BadInput, Failed, Measured, MissingExtra, NotSupported, Record
 from metainf.engines.evidence import Evidence
 from metainf.measure import failures
@@ -53,7 +54,8 @@ def test_a_good_run_is_recorded_with_its_circumstances() -> None:
     )
     assert told.command == "python -m metainf.testing.model_server --itl-ms 5 --slots 3"
     assert told.tool and told.tool.startswith("metainf ") and told.date and told.date.endswith("Z")
-    assert told.conditions is not None and told.conditions.cores and told.conditions.duration_s
+    assert told.conditions is not None and told.conditions.host == cpu_name()
+    assert told.conditions.cores and told.conditions.duration_s
     assert len(found.answers) == 1 and len(found.answers[0].split()) == 6
 
 

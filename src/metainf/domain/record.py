@@ -71,7 +71,8 @@ Outcome = Annotated[Measured | Failed, Field(discriminator="kind")]
 
 
 class Conditions(Frozen):
-    """What the machine was like during a run of our own: `other_load` is the load average of one minute
+    """What the machine was like during a run of our own: `host` is what its processor calls itself;
+    `other_load` is the load average of one minute
     before the run started; `other_cpu_share` the share of all cores that other processes used during it;
     `energy` what the energy figures are of (whole devices, with everything else that ran on them)."""
 

@@ -9,7 +9,6 @@ a question that makes no sense (BadInput, MissingExtra) and ^C raise.
 import asyncio
 import hashlib
 import os
-import platform
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
@@ -18,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from metainf import __version__
+from metainf.catalog.detect import cpu_name
 from metainf.domain import (
     Conditions,
     Failed,
@@ -122,7 +122,7 @@ def run_trial(
     workload that an earlier run of this traffic showed, for a record that fails before it can count."""
     rules = rules or Rules()
     killed, log = oom_kills(), ""
-    conditions = Conditions(host=host(), cores=os.cpu_count(), other_load=os.getloadavg()[0])
+    conditions = Conditions(host=cpu_name(), cores=os.cpu_count(), other_load=os.getloadavg()[0])
     served: Served | None = None
     try:
         with serve() as served:
@@ -169,7 +169,7 @@ def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
     if evidence is not None and evidence.version and method.engine_version is None:
         method = method.model_copy(update={"engine_version": evidence.version})
     on_gpu = run.subject.hardware.device.kind == "gpu"
-    conditions = seen.conditions(host(), on_gpu)
+    conditions = seen.conditions(cpu_name(), on_gpu)
     wrong = contradictions(run.launched, evidence) if evidence is not None else ()
     if wrong:
         why = f"the engine's own words contradict the method: {'; '.join(wrong)}"
@@ -282,8 +282,3 @@ def _wait_for_death(served: Served) -> None:
     while served.process is not None and time.monotonic() < until:
         served.process.check()
         time.sleep(DEATH_POLL_S / 5)
-
-
-def host() -> str:
-    """A word that tells machines apart and names none."""
-    return f"host-{hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()}"

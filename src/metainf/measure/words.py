@@ -38,7 +38,8 @@ Pacing = OpenLoop | ClosedLoop | Waves
 @dataclass(frozen=True)
 class Traffic:
     """The requests of one run. `warming` are sent one by one before the clock starts (a warm prefix cache
-    has seen the shared prefixes); `reference` prompts are asked greedily for the quality figure."""
+    has seen the shared prefixes); `reference` prompts are asked greedily for the quality figure. Of `private`
+    traffic (a trace, which may hold what people wrote) records keep the lengths and no text."""
 
     name: str
     requests: tuple[Request, ...]
@@ -46,6 +47,7 @@ class Traffic:
     warming: tuple[Request, ...] = ()
     reference: tuple[Request, ...] = ()
     seed: int | None = None
+    private: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
