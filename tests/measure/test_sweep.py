@@ -34,7 +34,7 @@ def test_methods_take_turns_and_the_plain_one_is_first() -> None:
 
 def test_records_know_a_draft_by_its_name_and_its_engine_by_its_path() -> None:
     engine = FakeEngine()
-    for typed, kept in (("/home/x/small.gguf", "small.gguf"), ("owner/small", "owner/small")):
+    for typed, kept in (("/srv/x/small.gguf", "small.gguf"), ("owner/small", "owner/small")):
         (planned,) = lay_out(order(engine, f"draft:{typed}"), lambda _: engine, "c").runs
         told, launched = planned.run.method.get(Speculative), planned.run.launched.get(Speculative)
         assert told is not None and launched is not None
