@@ -3,6 +3,7 @@
 import http.client
 import json
 import shlex
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from metainf.measure.words import Endpoint, Traffic
 
 CHARACTERS_PER_TOKEN = 2.5
 SPARE_TOKENS = 64
+LEAST_S = 1.0
 ANSWER_S = 10.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Past any proxy of the environment, like the client and the engine's health."""
@@ -33,11 +35,18 @@ class Garbage(MetaInfError):
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds to wait: for an engine to be ready, for a whole run, and between SIGTERM and SIGKILL."""
+    """Seconds to wait: for an engine to be ready, for a whole run, and between SIGTERM and SIGKILL. `ends_s`
+    is the time (of `time.monotonic`) by which all of it must be over, None where nothing bounds it."""
 
     ready_s: float = 300.0
     run_s: float = 900.0
     grace_s: float = 5.0
+    ends_s: float | None = None
+
+    def within(self, wanted_s: float) -> float:
+        """Of so many seconds those that are left now; always one, in which to see that it is late."""
+        left_s = wanted_s if self.ends_s is None else self.ends_s - time.monotonic()
+        return min(wanted_s, max(LEAST_S, left_s))
 
 
 Locate = Callable[[Model, Method], tuple[Model, Method]]
@@ -119,7 +128,8 @@ def started(engine: ServingEngine, launch: Launch, patience: Patience, port: int
     """The engine as a process, ready to answer; ended on leaving. Raises as `EngineProcess`, and Garbage."""
     command = Command(
         argv=runnable(launch.argv), address=engine.address, health=engine.health, env=launch.env,
-        files=launch.files, port=port, ready_within_s=patience.ready_s, grace_s=patience.grace_s,
+        files=launch.files, port=port, ready_within_s=patience.within(patience.ready_s),
+        grace_s=patience.grace_s,
     )  # fmt: skip
     with EngineProcess(command) as process:
         endpoint = Endpoint(process.base_url, model_at(Endpoint(process.base_url, "")))

@@ -149,7 +149,7 @@ def run_trial(
 def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
     """The run on a ready server. Raises the exceptions above."""
     traffic = paced(run.traffic, run.method)
-    until_s = time.monotonic() + rules.patience.run_s
+    until_s = time.monotonic() + rules.patience.within(rules.patience.run_s)
 
     def left_s() -> float:
         return max(LEAST_PATIENCE_S, until_s - time.monotonic())
