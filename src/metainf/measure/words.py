@@ -52,7 +52,8 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Timing:
-    """One answer. Seconds since the start of the run; `chunk_s` holds when each piece of text arrived.
+    """One answer. Seconds since the start of the run; `sent_s` is when a request of an open loop was due,
+    `chunk_s` holds when each piece of text arrived.
 
     A good answer ended with its last piece. Token counts are the server's own, as far as it gives them:
     `cached_tokens` of the prompt came from its prefix cache, `accepted_tokens` of `drafted_tokens` were kept
