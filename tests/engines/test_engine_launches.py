@@ -135,7 +135,7 @@ def test_llama_cpp_command_in_full() -> None:
     [((), 4), ((Batching(),), 4), ((Batching(max_sequences=6),), 6), ((Batching(mode="none"),), 1)],
 )
 def test_llama_cpp_has_a_context_for_all_its_slots(batching: tuple[Batching, ...], requests: int) -> None:
-    """Without -np llama-server opens four slots, as for an open loop, where nobody knows how many it needs."""
+    """Without -np llama-server opens four slots, as in an open loop, whose need nobody knows."""
     argv = start("llama.cpp", *batching).argv
     assert argv[argv.index("-c") + 1] == str(2560 * requests)
     assert ("-np" in argv) is (batching != () and batching != (Batching(),))

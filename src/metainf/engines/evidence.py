@@ -39,11 +39,18 @@ _CONTAINERS = {"compressed_tensors": ("int8", "w8a8", "fp8", "nvfp4"), "w8a8_int
 
 @dataclass(frozen=True)
 class Reading:
-    """Texts from a running engine: its log, and its metrics before and after the timed requests."""
+    """Texts from a running engine: its log, and its metrics before and after the timed requests. `recent` is
+    what it logged since `before`, None where that is not known."""
 
     log: str = ""
     before: str = ""
     after: str = ""
+    recent: str | None = None
+
+    @property
+    def events(self) -> str:
+        """The log in which to look for what happened; settings are told at the start of all of it."""
+        return self.log if self.recent is None else self.recent
 
 
 @dataclass(frozen=True)

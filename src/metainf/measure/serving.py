@@ -68,6 +68,14 @@ class Subject:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """Where an engine stood at one moment: its metrics, and how much it had logged."""
+
+    metrics: str
+    log_bytes: int
+
+
+@dataclass(frozen=True)
 class Served:
     """A server that answers. `process` is None for one that was not started here."""
 
@@ -87,11 +95,17 @@ class Served:
         path = None if self.engine is None else self.engine.metrics
         return "" if path is None else fetch(self.endpoint, path) or ""
 
-    def evidence(self, before: str) -> Evidence | None:
-        """What the engine says that it did since `before` (its metrics then); None of an unknown one."""
+    def mark(self) -> Mark:
+        """Where it stands now."""
+        return Mark(self.metrics(), 0 if self.process is None else self.process.log_bytes())
+
+    def evidence(self, before: Mark) -> Evidence | None:
+        """What the engine says that it did since `before`; None of an unknown one."""
         if self.engine is None:
             return None
-        return self.engine.evidence(Reading(log=self.log(), before=before, after=self.metrics()))
+        after = self.metrics()
+        recent = None if self.process is None else self.process.log(since=before.log_bytes)
+        return self.engine.evidence(Reading(self.log(), before.metrics, after, recent))
 
 
 def serving_engine(found: Engine) -> ServingEngine:

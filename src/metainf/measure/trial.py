@@ -157,7 +157,7 @@ def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
     _drive(served, _warm_up(traffic), left_s())
     if traffic.warming:
         _drive(served, _one_by_one(traffic, traffic.warming), left_s())
-    before = served.metrics()
+    before = served.mark()
     with watching(served.pid) as seen:
         timings = _drive(served, replace(traffic, warming=()), left_s())
     evidence = served.evidence(before)
