@@ -61,6 +61,7 @@ class Evidence:
     `peak_running`, `mean_running`  requests in the engine at once
     `step_tokens`    most tokens of one prefill step; `context_tokens` is all that the engine can hold
     `prompt_tokens`  of the timed requests, those found in the cache (`prefix_hit_tokens`) included
+    `draft_steps`    steps that verified drafts, counted once for each request in them
     `speculative`    our name of the algorithm; `none` where the engine says that it runs none
     """
 
@@ -76,6 +77,7 @@ class Evidence:
     prompt_tokens: float | None = None
     prefix_hit_tokens: float | None = None
     speculative: str | None = None
+    draft_steps: float | None = None
     drafted_tokens: float | None = None
     accepted_tokens: float | None = None
     weight_format: str | None = None
@@ -98,6 +100,13 @@ class Evidence:
         if not self.drafted_tokens or self.accepted_tokens is None:
             return None
         return self.accepted_tokens / self.drafted_tokens
+
+    @property
+    def tokens_per_step(self) -> float | None:
+        """Tokens that a request gained by a step which verified drafts, that of the step itself included."""
+        if not self.draft_steps or self.accepted_tokens is None:
+            return None
+        return 1 + self.accepted_tokens / self.draft_steps
 
 
 def contradictions(method: Method, evidence: Evidence) -> tuple[str, ...]:

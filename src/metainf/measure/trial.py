@@ -201,6 +201,7 @@ def _completed(
     if evidence is not None:
         hits = evidence.hit_rate
         found["prefix_hit_share"] = metrics.prefix_hit_share if hits is None else min(1.0, hits)
+        found["accepted_tokens"] = evidence.tokens_per_step
         found["accepted_share"] = None if evidence.acceptance is None else min(1.0, evidence.acceptance)
     joules, seconds = seen.energy_j(on_gpu), seen.duration_s
     if joules and seconds:

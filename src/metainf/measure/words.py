@@ -56,8 +56,8 @@ class Timing:
     `chunk_s` holds when each piece of text arrived.
 
     A good answer ended with its last piece. Token counts are the server's own, as far as it gives them:
-    `cached_tokens` of the prompt came from its prefix cache, `accepted_tokens` of `drafted_tokens` were kept
-    by speculation. `error` tells why an answer is missing or cut; such an answer counts in no latency.
+    `cached_tokens` of the prompt came from its prefix cache. `error` tells why an answer is missing or cut;
+    such an answer counts in no latency.
     """
 
     sent_s: float
@@ -68,8 +68,6 @@ class Timing:
     text: str = ""
     error: str | None = None
     cached_tokens: int | None = None
-    drafted_tokens: int | None = None
-    accepted_tokens: int | None = None
 
 
 @dataclass(frozen=True)
