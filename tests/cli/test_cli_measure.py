@@ -35,11 +35,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    """The fake server inside a thread."""
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The fake server inside a thread; it behaves as the test's parameter says."""
     from metainf.testing.model_server import Behaviour, ModelServer
 
-    server, loop, ready = ModelServer(Behaviour(itl_s=0.002)), asyncio.new_event_loop(), threading.Event()
+    behaviour = Behaviour(**{"itl_s": 0.002} | getattr(request, "param", {}))
+    server, loop, ready = ModelServer(behaviour), asyncio.new_event_loop(), threading.Event()
 
     def serve() -> None:
         loop.run_until_complete(server.start())
@@ -102,6 +103,34 @@ def test_a_server_by_url(url: str, store: Path) -> None:
     assert "short_chat" in table and "2 records stored" in table
     with open_store(store) as opened:
         assert opened.count() == 3
+
+
+@pytest.mark.parametrize("url", [{"prefix_cache": True}], indirect=True)
+def test_a_server_that_keeps_prefixes_finds_none_of_an_earlier_run(url: str) -> None:
+    """Repeats, other numbers in flight and a second sweep ask for what the server has not seen."""
+    command = f"--url {url} --model SmolLM2-135M-Instruct --batch 1 --batch 2 --requests 4 --json"
+    for campaign in ("first", "second"):
+        records = json.loads(run(f"{command} --campaign {campaign}"))["records"]
+        assert len(records) == 4
+        assert [r["outcome"]["metrics"]["prefix_hit_share"] for r in records] == [0] * 4
+    shared = run(f"--url {url} --model SmolLM2-135M-Instruct -w shared_prefix -b 1 --requests 4 --json")
+    hits = [r["outcome"]["metrics"]["prefix_hit_share"] for r in json.loads(shared)["records"]]
+    assert len(hits) == 2 and all(0.5 < share < 0.8 for share in hits), "what they share, and no more"
+
+
+@pytest.mark.parametrize("url", [{"fail": "error_inside"}], indirect=True)
+def test_where_every_run_fails_so_does_the_command(url: str) -> None:
+    command = ["measure", "--url", url, "--model", "SmolLM2-135M-Instruct", "--requests", "4"]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 1 and "no run gave numbers" in ran.stderr
+    assert "the worker died" in ran.stdout and "2 records stored" in ran.stdout
+
+
+@pytest.mark.parametrize("url", [{"fail": "bad_request"}], indirect=True)
+def test_runs_that_would_fail_again_are_told(url: str) -> None:
+    command = ["measure", "--url", url, "--model", "SmolLM2-135M-Instruct", "--repeats", "3"]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 1 and "2 runs were skipped" in ran.stdout
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,12 @@ class Measurement:
     lines: "list[Line]"
     noise: float | None
 
+    @property
+    def worked(self) -> bool:
+        """Whether any run gave numbers; True where none was to be made."""
+        records = [record for _, record in self.swept.records]
+        return not records or any(record.metrics is not None for record in records)
+
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
         swept = self.swept
