@@ -140,6 +140,17 @@ def test_a_server_that_is_none() -> None:
         model_at(Endpoint("http://127.0.0.1:9", ""))
 
 
+def test_the_record_of_a_server_that_is_none_has_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(endpoint: Endpoint) -> str:
+        raise Garbage("expected a name of a model, found nothing")
+
+    monkeypatch.setattr("metainf.measure.serving.model_at", nothing)
+    engine = FakeEngine()
+    found = failure(made(engine, order(engine, "continuous")).record)
+    assert found.reason == "crashed" and "found nothing" in (found.detail or "")
+    assert "fake model server" in (found.detail or "")
+
+
 def test_batching_paces_the_requests() -> None:
     asked, engine = traffic(in_flight=8), FakeEngine()
     assert paced(asked, recipe("baseline", engine)).pacing == ClosedLoop(1)

@@ -163,7 +163,7 @@ def test_answers_to_compare_with_are_asked_for_once_more(
     def hiccup(*given: Any) -> tuple[str, ...]:
         left[0] -= 1
         if left[0] >= 0:
-            raise Unanswered(["the worker died"], 1)
+            raise Unanswered({"the worker died": 1}, 1)
         return asks(*given)
 
     monkeypatch.setattr(sweeping, "reference_answers", hiccup)

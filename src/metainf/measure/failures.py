@@ -1,6 +1,7 @@
 """What became of a run that gave no numbers: the reason, and the engine's last words. Pure."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from metainf.domain import Failed
@@ -40,9 +41,9 @@ def ended(status: int, why: str, log: str, oom_kills: int | None) -> Failed:
     return told(reason, why, log)
 
 
-def unanswered(errors: list[str], asked: int, log: str) -> Failed:
-    """Of a run in which requests failed although the engine lived on."""
-    why = f"{len(errors)} of {asked} requests failed; the first: {errors[0]}"
+def unanswered(errors: Mapping[str, int], asked: int, log: str) -> Failed:
+    """Of a run in which requests failed although the engine lived on; how often each error occurred."""
+    why = f"{sum(errors.values())} of {asked} requests failed; the first: {next(iter(errors))}"
     refused = all(TOO_LONG.search(error) for error in errors)
     return told("unsupported" if refused else "crashed", why, log)
 

@@ -30,7 +30,12 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Garbage(MetaInfError):
-    """A server answered, but not as an OpenAI-compatible one does."""
+    """A server answered, but not as an OpenAI-compatible one does. `log` is what it wrote, where it was
+    started here."""
+
+    def __init__(self, message: str, log: str = "") -> None:
+        self.log = log
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,10 @@ def started(engine: ServingEngine, launch: Launch, patience: Patience, port: int
         grace_s=patience.grace_s,
     )  # fmt: skip
     with EngineProcess(command) as process:
-        endpoint = Endpoint(process.base_url, model_at(Endpoint(process.base_url, "")))
+        try:
+            endpoint = Endpoint(process.base_url, model_at(Endpoint(process.base_url, "")))
+        except Garbage as error:
+            raise Garbage(str(error), process.log()) from None
         yield Served(endpoint, engine, process)
 
 

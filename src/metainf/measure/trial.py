@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -36,8 +36,9 @@ from metainf.measure.drive import drive
 from metainf.measure.monitor import Observation, oom_kills, watching
 from metainf.measure.process import EngineEnded, NotReady
 from metainf.measure.recipes import is_plain
+from metainf.measure.salt import salted
 from metainf.measure.serving import Garbage, Patience, Served, Subject
-from metainf.measure.timing import duration_of, metrics_of
+from metainf.measure.timing import duration_of, errors_of, metrics_of
 from metainf.measure.words import ClosedLoop, Limits, Request, Timing, Traffic
 
 T = TypeVar("T")
@@ -106,9 +107,9 @@ class TooSlow(Exception):
 class Unanswered(Exception):
     """Requests failed though the engine lived on."""
 
-    def __init__(self, errors: list[str], asked: int) -> None:
+    def __init__(self, errors: Mapping[str, int], asked: int) -> None:
         self.errors, self.asked = errors, asked
-        super().__init__(errors[0])
+        super().__init__(next(iter(errors)))
 
 
 def run_trial(
@@ -140,7 +141,7 @@ def run_trial(
     except TooSlow as error:
         outcome = failures.told("timed_out", str(error), log)
     except Garbage as error:
-        outcome = failures.told("crashed", str(error), log)
+        outcome = failures.told("crashed", str(error), error.log or log)
     except Unanswered as error:
         outcome = failures.unanswered(error.errors, error.asked, log)
     return Made(_record(run, run.method, lengths or asked_workload(run.traffic), outcome, conditions, rules))
@@ -149,6 +150,8 @@ def run_trial(
 def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
     """The run on a ready server. Raises the exceptions above."""
     traffic = paced(run.traffic, run.method)
+    if served.process is None:  # it has seen earlier runs, and may keep their prompts
+        traffic = salted(traffic, f"{run.campaign} {run.key}")
     until_s = time.monotonic() + rules.patience.within(rules.patience.run_s)
 
     def left_s() -> float:
@@ -251,8 +254,7 @@ def _drive(served: Served, traffic: Traffic, within_s: float) -> list[Timing]:
     timings = asyncio.run(
         _watched(drive(traffic, served.endpoint, within_s + DEATH_PATIENCE_S), served, within_s)
     )
-    errors = [timing.error for timing in timings if timing.error is not None]
-    if errors:
+    if errors := errors_of(timings):
         _wait_for_death(served)
         raise Unanswered(errors, len(timings))
     return timings
