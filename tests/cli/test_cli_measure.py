@@ -166,6 +166,17 @@ def test_the_plan_costs_nothing(store: Path) -> None:
 
 
 @needs_llama
+@pytest.mark.skipif(find_spec("gguf") is None, reason="gguf is not installed")
+def test_the_plan_writes_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setattr("metainf.measure.weights.cache_folder", lambda: cache)
+    told = json.loads(run("--dry-run --json --method q8_0 --method draft:first-2-layers"))
+    assert any("-Q8_0-" in run["command"] for run in told["runs"])
+    assert any("-first-2-layers-" in run["command"] for run in told["runs"])
+    assert not cache.exists()
+
+
+@needs_llama
 def test_llama_cpp_itself(store: Path) -> None:
     """Real weights in a real engine: two methods, records that say what ran."""
     told = json.loads(run("--method baseline --method prefix --batch 2 --requests 3 --repeats 1 --json"))

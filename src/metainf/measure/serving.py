@@ -57,19 +57,29 @@ class Patience:
 Locate = Callable[[Model, Method], tuple[Model, Method]]
 
 
+Writing = Callable[[int, int], None]
+"""Hears of tensors written, and of how many in all."""
+
+
 def _where_it_is(model: Model, method: Method) -> tuple[Model, Method]:
     return model, method
+
+
+def _nothing_to_write(model: Model, method: Method, writing: Writing | None) -> object:
+    return None
 
 
 @dataclass(frozen=True)
 class Subject:
     """What is measured, and on what. `locate` gives the model with the place of its weights as its source,
-    which records do not tell, for it differs from machine to machine; `weights_gib` is their size."""
+    which records do not tell, for it differs from machine to machine, and writes none; `write` writes those
+    that a method needs and are not there. `weights_gib` is their size."""
 
     model: Model
     hardware: Hardware
     locate: Locate = _where_it_is
     weights_gib: float | None = None
+    write: Callable[[Model, Method, Writing | None], object] = _nothing_to_write
 
 
 @dataclass(frozen=True)

@@ -3,17 +3,18 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
 from metainf.domain import Record, Workload
 from metainf.engines.serving import ServingEngine
 from metainf.measure.asked import concurrency
+from metainf.measure.monitor import BUSY_SHARE
 from metainf.measure.order import Layout, Order, Planned, is_hopeless, lay_out
 from metainf.measure.process import EngineEnded, NotReady
 from metainf.measure.recipes import is_plain
-from metainf.measure.serving import LEAST_S, Garbage, Patience, Served, started
+from metainf.measure.serving import LEAST_S, Garbage, Patience, Served, Writing, started
 from metainf.measure.trial import SOURCE, Answers, Rules, TooSlow, Unanswered, reference_answers, run_trial
 from metainf.measure.words import Request
 from metainf.store import Filter, Store
@@ -21,7 +22,6 @@ from metainf.store import Filter, Store
 EngineOf = Callable[[str], ServingEngine]
 Serve = Callable[[Planned], AbstractContextManager[Served]]
 Prompts = tuple[Request, ...]
-BUSY_SHARE = 0.2
 TRIES = 2
 """To ask the unaccelerated method for its answers."""
 
@@ -54,13 +54,15 @@ class Swept:
 
 
 class Seats:
-    """The one engine that runs. It stays for the next run of the same launch where both may share it."""
+    """The one engine that runs. It stays for the next run of the same launch where both may share it.
+    `writing` hears of weights that are written for it."""
 
     def __init__(self, engine_of: EngineOf, rules: Rules, port: int | None) -> None:
         self._engine_of, self._rules, self._port = engine_of, rules, port
         self._stack = ExitStack()
         self._served: Served | None = None
         self._command = ""
+        self.writing: Writing | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -84,7 +86,9 @@ class Seats:
             or served.process.poll() is not None
         ):
             self.clear()
-            engine = self._engine_of(planned.run.method.engine)
+            run = planned.run
+            run.subject.write(run.subject.model, run.launched, self.writing)
+            engine = self._engine_of(run.method.engine)
             served = self._stack.enter_context(
                 started(engine, planned.launch, patience or self._rules.patience, self._port)
             )
@@ -148,7 +152,9 @@ def sweep(
                 result.unmade = len(layout.runs) - place
                 break
             words = f"{planned.name} on {planned.run.traffic.name}, repeat {planned.run.trial + 1}"
-            tell(Progress(place, len(layout.runs), words, state.left_s(place)))
+            now = Progress(place, len(layout.runs), words, state.left_s(place))
+            tell(now)
+            seats.writing = _told(tell, now)
             record = state.make(planned, serve)
             if store is not None:
                 store.add([record])
@@ -157,6 +163,13 @@ def sweep(
     result.warnings = warnings([record for _, record in result.records[result.resumed :]])
     result.warnings += state.doubts()
     return result
+
+
+def _told(tell: Tell, now: Progress) -> Writing:
+    """Tells of weights that are written before a run."""
+    return lambda done, total: tell(
+        replace(now, words=f"{now.words}: writing its weights, {done} of {total} tensors")
+    )
 
 
 class State:

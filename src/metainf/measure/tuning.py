@@ -68,6 +68,9 @@ def tuned(contest: Contest, store: Store | None, engine_of: EngineOf, tell: Tell
     first = contest.parts[0].order
     with Seats(engine_of, first.rules, first.port) as seats:
         floor = _Floor(contest, result, store, seats)
+        seats.writing = lambda done, total: tell(
+            floor.standing(f"writing the weights of a method, {done} of {total} tensors")
+        )
         try:
             while isinstance(found := step(result.search), Try):
                 tell(floor.standing(f"{_name(contest, found.place)}: {found.why}"))
