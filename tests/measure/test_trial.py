@@ -15,7 +15,7 @@ from metainf.measure.asked import agreement, as_asked, asked_workload, paced
 from metainf.measure.monitor import Gpus, Observation, oom_kills, rapl_j, watching
 from metainf.measure.order import Order, lay_out
 from metainf.measure.recipes import recipe
-from metainf.measure.serving import Garbage, Patience, Subject, model_at
+from metainf.measure.serving import Garbage, Patience, Subject, model_at, shown
 from metainf.measure.sweep import Seats
 from metainf.measure.trial import Answers, Made, Rules, run_trial
 from metainf.measure.words import ClosedLoop, Endpoint, OpenLoop, Request, Timing, Traffic, Waves
@@ -213,6 +213,11 @@ def test_a_reason_is_looked_for_in_the_last_lines_only() -> None:
 )
 def test_folders_and_passwords_stay_out_of_records(said: str, kept: str) -> None:
     assert failures.told("crashed", said, f"first\n\n{said}").detail == f"{kept}\nfirst\n{kept}"
+
+
+def test_folders_stay_out_of_the_command_of_a_record() -> None:
+    words = ["/opt/a b/llama-server", "-m", "/srv/my models/y.gguf", "--mmproj=/srv/x/z.gguf", "-c", "8"]
+    assert shown(words) == "llama-server -m y.gguf --mmproj=z.gguf -c 8"
 
 
 def test_a_long_last_word_fits_a_record() -> None:

@@ -198,4 +198,4 @@ def fetch(endpoint: Endpoint, path: str) -> str | None:
 
 def shown(words: Sequence[str]) -> str:
     """A command line for a record: files by their last name, as folders are nobody's business."""
-    return shlex.join([discreet(word) for word in words])
+    return shlex.join([w.rpartition("/")[2] if w.startswith("/") else discreet(w) for w in words])
