@@ -35,11 +35,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def url() -> Iterator[str]:
-    """The fake server inside a thread."""
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The fake server inside a thread; it behaves as the test's parameter says."""
     from metainf.testing.model_server import Behaviour, ModelServer
 
-    server, loop, ready = ModelServer(Behaviour(itl_s=0.002)), asyncio.new_event_loop(), threading.Event()
+    behaviour = Behaviour(**{"itl_s": 0.002} | getattr(request, "param", {}))
+    server, loop, ready = ModelServer(behaviour), asyncio.new_event_loop(), threading.Event()
 
     def serve() -> None:
         loop.run_until_complete(server.start())
@@ -104,6 +105,34 @@ def test_a_server_by_url(url: str, store: Path) -> None:
         assert opened.count() == 3
 
 
+@pytest.mark.parametrize("url", [{"prefix_cache": True}], indirect=True)
+def test_a_server_that_keeps_prefixes_finds_none_of_an_earlier_run(url: str) -> None:
+    """Repeats, other numbers in flight and a second sweep ask for what the server has not seen."""
+    command = f"--url {url} --model SmolLM2-135M-Instruct --batch 1 --batch 2 --requests 4 --json"
+    for campaign in ("first", "second"):
+        records = json.loads(run(f"{command} --campaign {campaign}"))["records"]
+        assert len(records) == 4
+        assert [r["outcome"]["metrics"]["prefix_hit_share"] for r in records] == [0] * 4
+    shared = run(f"--url {url} --model SmolLM2-135M-Instruct -w shared_prefix -b 1 --requests 4 --json")
+    hits = [r["outcome"]["metrics"]["prefix_hit_share"] for r in json.loads(shared)["records"]]
+    assert len(hits) == 2 and all(0.5 < share < 0.8 for share in hits), "what they share, and no more"
+
+
+@pytest.mark.parametrize("url", [{"fail": "error_inside"}], indirect=True)
+def test_where_every_run_fails_so_does_the_command(url: str) -> None:
+    command = ["measure", "--url", url, "--model", "SmolLM2-135M-Instruct", "--requests", "4"]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 1 and "no run gave numbers" in ran.stderr
+    assert "the worker died" in ran.stdout and "2 records stored" in ran.stdout
+
+
+@pytest.mark.parametrize("url", [{"fail": "bad_request"}], indirect=True)
+def test_runs_that_would_fail_again_are_told(url: str) -> None:
+    command = ["measure", "--url", url, "--model", "SmolLM2-135M-Instruct", "--repeats", "3"]
+    ran = CliRunner().invoke(app, command)
+    assert ran.exit_code == 1 and "2 runs were skipped" in ran.stdout
+
+
 @pytest.mark.parametrize(
     ("command", "error", "words"),
     [
@@ -134,6 +163,17 @@ def test_the_plan_costs_nothing(store: Path) -> None:
     assert "8 runs, about" in run("--dry-run --method baseline --method prefix --batch 2 --batch 4")
     with open_store(store) as opened:
         assert opened.count() == 0
+
+
+@needs_llama
+@pytest.mark.skipif(find_spec("gguf") is None, reason="gguf is not installed")
+def test_the_plan_writes_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "cache"
+    monkeypatch.setattr("metainf.measure.weights.cache_folder", lambda: cache)
+    told = json.loads(run("--dry-run --json --method q8_0 --method draft:first-2-layers"))
+    assert any("-Q8_0-" in run["command"] for run in told["runs"])
+    assert any("-first-2-layers-" in run["command"] for run in told["runs"])
+    assert not cache.exists()
 
 
 @needs_llama

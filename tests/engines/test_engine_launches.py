@@ -130,6 +130,17 @@ def test_llama_cpp_command_in_full() -> None:
     assert any("llama-quantize" in note for note in launch.notes)
 
 
+@pytest.mark.parametrize(
+    ("batching", "requests"),
+    [((), 4), ((Batching(),), 4), ((Batching(max_sequences=6),), 6), ((Batching(mode="none"),), 1)],
+)
+def test_llama_cpp_has_a_context_for_all_its_slots(batching: tuple[Batching, ...], requests: int) -> None:
+    """Without -np llama-server opens four slots, as in an open loop, whose need nobody knows."""
+    argv = start("llama.cpp", *batching).argv
+    assert argv[argv.index("-c") + 1] == str(2560 * requests)
+    assert ("-np" in argv) is (batching != () and batching != (Batching(),))
+
+
 def test_llama_cpp_takes_a_file_as_it_is() -> None:
     file = DENSE_8B.model_copy(update={"source": "/models/a.gguf"})
     assert start("llama.cpp", model=file).argv[:3] == ("llama-server", "-m", "/models/a.gguf")

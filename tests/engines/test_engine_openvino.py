@@ -142,14 +142,14 @@ INFO = (
 )
 BEFORE = INFO + (
     'openvino:steps_of_size_total{requests="1"} 50\nopenvino:steps_of_size_total{requests="9"} 2\n'
-    "openvino:prompt_tokens_total 100\nopenvino:prefix_hit_tokens_total 0\nopenvino:drafted_tokens_total 5\n"
+    "openvino:prompt_tokens_total 100\nopenvino:prefix_hit_tokens_total 0\nopenvino:draft_steps_total 5\n"
     "openvino:accepted_tokens_total 1\nopenvino:prefix_disagreements_total 0\n"
 )
 AFTER = INFO + (
     'openvino:steps_of_size_total{requests="1"} 60\nopenvino:steps_of_size_total{requests="4"} 30\n'
     'openvino:steps_of_size_total{requests="9"} 2\n'
     "openvino:prompt_tokens_total 300\nopenvino:prefix_hit_tokens_total 96\n"
-    "openvino:drafted_tokens_total 25\n"
+    "openvino:draft_steps_total 10\n"
     "openvino:accepted_tokens_total 11\nopenvino:prefix_disagreements_total 0\n"
 )
 LOG = """\
@@ -167,7 +167,8 @@ def test_evidence_counts_the_timed_requests_only() -> None:
     assert (seen.version, seen.max_sequences, seen.peak_running, seen.step_tokens) == ("2026.4.1", 8, 4, 128)
     assert seen.mean_running == pytest.approx((10 * 1 + 30 * 4) / 40)
     assert (seen.prompt_tokens, seen.prefix_hit_tokens) == (200, 96)
-    assert (seen.speculative, seen.drafted_tokens, seen.accepted_tokens) == ("ngram", 20, 10)
+    assert (seen.speculative, seen.draft_steps, seen.accepted_tokens) == ("ngram", 5, 10)
+    assert seen.tokens_per_step == 3 and seen.acceptance is None, "drafts that hold blanks have no share"
     assert (seen.weight_format, seen.kv_format, seen.precision) == ("Q4_1", "u8", "fp32")
     assert (seen.chunked_prefill, seen.prefix_cache, seen.continuous) == (True, True, True)
 

@@ -40,6 +40,28 @@ def asking(*techniques: Technique, name: str = "vllm") -> Method:
     return Method(engine=name, techniques=techniques)
 
 
+LLAMA_BUSY = """\
+slot launch_slot_: id  0 | task 1 | processing task
+slot operator(): id  0 | task 1 | new prompt
+slot launch_slot_: id  1 | task 2 | processing task
+slot operator(): id  1 | task 2 | new prompt
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "log"),
+    [("vllm", text("vllm.log")), ("sglang", text("sglang.log")), ("llama.cpp", "n_slots = 4\n" + LLAMA_BUSY)],
+)
+def test_what_happened_before_the_timed_requests_proves_nothing(name: str, log: str) -> None:
+    """A warm-up, or an earlier run on the same engine, had many at once; the settings hold all the same."""
+    found = engine(name)
+    assert isinstance(found, ServingEngine)
+    whole, timed = found.evidence(Reading(log)), found.evidence(Reading(log, recent="nothing of note\n"))
+    assert (whole.peak_running or 0) > 1 and timed.peak_running is None and timed.continuous is None
+    assert timed.max_sequences == whole.max_sequences is not None
+    assert timed.version == whole.version
+
+
 def test_vllm_says_all_of_it() -> None:
     seen = said("vllm", text("vllm.log"), text("vllm_before.txt"), text("vllm_after.txt"))
     assert seen == Evidence(

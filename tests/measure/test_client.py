@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 pytest.importorskip("aiohttp", reason="the extra `measure` is not installed")
 
 from metainf.measure.answer import Answer, read_answer, refusal
-from metainf.measure.client import Client
+from metainf.measure.client import HUNG_UP, Client
 from metainf.measure.words import Endpoint, Request, Timing
 from metainf.testing.model_server import Behaviour, ModelServer
 
@@ -118,6 +118,20 @@ def test_a_refusal_for_another_reason_drops_nothing() -> None:
     found, server, client = asked(Behaviour(fail="bad_request"), count=2)
     assert all(timing.error for timing in found)
     assert client.dropped == frozenset() and len(server.seen) == 4
+
+
+def test_the_wait_for_a_hang_up_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A used connection breaks after three seconds of waiting; the answer to the second sending is quick."""
+    tries = [(Timing(0.0, 3.0, error="the connection broke"), HUNG_UP), (Timing(3.0, 3.5, (3.2, 3.5)), 200)]
+
+    async def once(*_: object) -> tuple[Timing, int]:
+        return tries.pop(0)
+
+    client = Client(Endpoint("http://127.0.0.1:9", "x"))
+    monkeypatch.setattr(client, "_once", once)
+    timing = asyncio.run(client.ask(Request("a", 2)))
+    assert timing.error is None and (timing.sent_s, timing.chunk_s) == (0.0, (3.2, 3.5))
+    assert not client.reuses
 
 
 def test_a_server_that_hangs_up_after_each_answer_is_asked_anew() -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 pytest.importorskip("aiohttp", reason="the extra `measure` is not installed")
 
 from metainf.domain import BadInput, MissingExtra
+from metainf.measure.client import Client
 from metainf.measure.drive import Clock, drive, pace
 from metainf.measure.timing import errors_of, metrics_of
 from metainf.measure.traffic import of_study
@@ -98,6 +99,17 @@ def test_an_open_loop_waits_for_nobody(arrivals: list[tuple[float, int]]) -> Non
     for timing, (at, n), i in zip(found, arrivals, range(len(found)), strict=True):
         assert timing.text == str(i)
         assert timing.sent_s == pytest.approx(at) and timing.ended_s == pytest.approx(at + n)
+
+
+def test_a_request_that_leaves_late_counts_from_when_it_was_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def late(client: Client, request: Request, since: float) -> Timing:
+        return Timing(1.0, 2.0, (1.5, 2.0))
+
+    monkeypatch.setattr(Client, "ask", late)
+    for pacing, sent in ((OpenLoop(), [0.25, 1.0]), (ClosedLoop(2), [1.0, 1.0])):
+        traffic = Traffic("x", (Request("a", 2, 0.25), Request("b", 2, 1.25)), pacing)
+        found = asyncio.run(drive(traffic, Endpoint("http://127.0.0.1:9", "x")))
+        assert [timing.sent_s for timing in found] == sent
 
 
 @pytest.mark.parametrize(

@@ -200,9 +200,9 @@ def test_prompt_lookup_drafts_and_accepts_on_a_copy(lookup: Host) -> None:
     lookup.mark()
     lookup.complete(STORY * 3 + "The harbour master counts", 32, ignore_eos=True)
     copied = lookup.evidence()
-    assert copied.speculative == "ngram" and (copied.drafted_tokens or 0) % 4 == 0
-    assert 10 < (copied.accepted_tokens or 0) <= (copied.drafted_tokens or 0)
-    assert copied.drafted_tokens == 4 * (31 - (copied.accepted_tokens or 0))
+    assert copied.speculative == "ngram" and (copied.tokens_per_step or 0) > 1 and copied.acceptance is None
+    assert 10 < (copied.accepted_tokens or 0) <= 4 * (copied.draft_steps or 0)
+    assert copied.draft_steps == 31 - (copied.accepted_tokens or 0)
 
 
 def test_a_static_batch_is_joined_by_nobody(lookup: Host) -> None:

@@ -18,7 +18,6 @@ from metainf.measure.process import (
     NotReady,
     answers,
     free_port,
-    last_lines,
     read_ends,
 )
 from metainf.measure.programs import Machine, runnable
@@ -168,7 +167,11 @@ def test_a_long_log_keeps_its_ends(tmp_path: Path) -> None:
     text = read_ends(path, 1000)
     assert text.startswith("first") and text.endswith("last\n") and "left out" in text and len(text) < 1100
     assert read_ends(tmp_path / "none", 10) == ""
-    assert last_lines("a\n\nb\nc\n", 2) == "b\nc"
+    path.write_text("before\nafter\n" + "y" * 2000 + "\nend\n")
+    assert read_ends(path, 3000, since=7) == path.read_text()[7:]
+    cut = read_ends(path, 100, since=7)
+    assert cut.startswith("after") and cut.endswith("end\n") and "left out" in cut and len(cut) < 200
+    assert read_ends(path, 100, since=path.stat().st_size) == ""
 
 
 def test_a_dead_runner_leaves_nothing(tmp_path: Path) -> None:

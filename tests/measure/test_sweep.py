@@ -1,13 +1,15 @@
 """Many runs: their order, what is shared, resuming, limits, and what is said of them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from measure_fakes import SUBJECT, FakeEngine, order, traffic
 
-from metainf.domain import BadInput, Failed, Record
+from metainf.domain import BadInput, Failed, Method, Model, Record, Speculative
 from metainf.measure.asking import Load, traffics_of
 from metainf.measure.order import lay_out
+from metainf.measure.serving import Writing
 from metainf.measure.summary import noise, summary
 from metainf.measure.sweep import Seats, prepare, sweep, warnings
 from metainf.measure.words import ClosedLoop, OpenLoop
@@ -30,6 +32,32 @@ def test_methods_take_turns_and_the_plain_one_is_first() -> None:
     ]
     assert len({each.run.key for each in runs}) == len(runs)
     assert all(each.expected_s > 0 for each in runs)
+
+
+def test_records_know_a_draft_by_its_name_and_its_engine_by_its_path() -> None:
+    engine = FakeEngine()
+    for typed, kept in (("/srv/x/small.gguf", "small.gguf"), ("owner/small", "owner/small")):
+        (planned,) = lay_out(order(engine, f"draft:{typed}"), lambda _: engine, "c").runs
+        told, launched = planned.run.method.get(Speculative), planned.run.launched.get(Speculative)
+        assert told is not None and launched is not None
+        assert (told.draft_model, launched.draft_model) == (kept, typed)
+
+
+def test_weights_are_written_when_their_run_is_made() -> None:
+    written: list[str] = []
+
+    def write(model: Model, method: Method, writing: Writing | None) -> None:
+        assert writing is not None
+        writing(3, 7)
+        written.append(method.engine)
+
+    engine, heard = FakeEngine(), list[str]()
+    asked = replace(order(engine, "continuous"), subject=replace(SUBJECT, write=write))
+    layout = lay_out(asked, lambda _: engine, "c")
+    assert written == []
+    found = sweep(asked, layout, None, lambda _: engine, tell=lambda now: heard.append(now.words))
+    assert written == ["fake"] and len(found.records) == 1
+    assert any("writing its weights, 3 of 7 tensors" in words for words in heard)
 
 
 def test_an_engine_is_shared_only_where_no_prefix_is_kept() -> None:

@@ -14,6 +14,7 @@ from metainf.domain import BadInput, Lengths, UnknownName, Workload
 from metainf.importers.traces import read_trace
 from metainf.measure.lengths import draw_arrivals, draw_lengths
 from metainf.measure.prose import about_tokens, beginning, own_text, prose
+from metainf.measure.salt import salted
 from metainf.measure.traffic import REFERENCE, STUDY, Replay, of_study, of_trace, of_workload, workload_of
 from metainf.measure.words import ClosedLoop, OpenLoop, Request, Traffic, Waves
 
@@ -208,6 +209,22 @@ def mooncake(path: Path, *rows: tuple[int, int, list[int]]) -> Path:
     return path
 
 
+@given(seeds)
+def test_a_salt_tells_runs_apart_and_keeps_what_prompts_share(seed: int) -> None:
+    asked = of_study("shared_prefix_warm", 6, ClosedLoop(2), rng(seed))
+    one, again, other = (salted(asked, f"{seed} {salt}") for salt in ("a", "a", "b"))
+    assert one == again and one.reference == asked.reference
+    for traffic in (one, other):
+        assert {r.prompt.split(".")[0] for r in (*traffic.requests, *traffic.warming)} == {
+            traffic.requests[0].prompt.split(".")[0]
+        }
+        for new, old in zip(traffic.requests, asked.requests, strict=True):
+            assert (
+                new.prompt.endswith(old.prompt) and about_tokens(new.prompt) == about_tokens(old.prompt) + 3
+            )
+    assert (one.requests[0].prompt == other.requests[0].prompt) is (one == other)
+
+
 def test_a_trace_keeps_its_times(tmp_path: Path) -> None:
     path = azure(tmp_path / "azure.csv", 1.5, 2.5, 2.25, 40.5)
     found = of_trace(path, rng())
@@ -219,6 +236,7 @@ def test_a_trace_keeps_its_times(tmp_path: Path) -> None:
     faster = of_trace(path, rng(), Replay(requests=3, speed_up=10, token_scale=0.5, max_output_tokens=3))
     assert [request.at_s for request in faster.requests] == pytest.approx([0, 0.075, 0.1], abs=1e-5)
     assert {(about_tokens(r.prompt), r.output_tokens) for r in faster.requests} == {(50, 3)}
+    assert workload_of(found).content is None, "records keep no text of a trace"
     closed = of_trace(path, rng(), Replay(pacing=ClosedLoop(2)))
     assert closed.pacing == ClosedLoop(2) and closed.requests[0].at_s is None
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from measure_fakes import SUBJECT, FakeEngine, order, traffic
 
+from metainf.catalog.detect import cpu_name
 from metainf.domain import BadInput, Failed, Measured, MissingExtra, NotSupported, Record
 from metainf.engines.evidence import Evidence
 from metainf.measure import failures
@@ -14,7 +15,7 @@ from metainf.measure.asked import agreement, as_asked, asked_workload, paced
 from metainf.measure.monitor import Gpus, Observation, oom_kills, rapl_j, watching
 from metainf.measure.order import Order, lay_out
 from metainf.measure.recipes import recipe
-from metainf.measure.serving import Garbage, Patience, Subject, model_at
+from metainf.measure.serving import Garbage, Patience, Subject, model_at, shown
 from metainf.measure.sweep import Seats
 from metainf.measure.trial import Answers, Made, Rules, run_trial
 from metainf.measure.words import ClosedLoop, Endpoint, OpenLoop, Request, Timing, Traffic, Waves
@@ -53,7 +54,8 @@ def test_a_good_run_is_recorded_with_its_circumstances() -> None:
     )
     assert told.command == "python -m metainf.testing.model_server --itl-ms 5 --slots 3"
     assert told.tool and told.tool.startswith("metainf ") and told.date and told.date.endswith("Z")
-    assert told.conditions is not None and told.conditions.cores and told.conditions.duration_s
+    assert told.conditions is not None and told.conditions.host == cpu_name()
+    assert told.conditions.cores and told.conditions.duration_s
     assert len(found.answers) == 1 and len(found.answers[0].split()) == 6
 
 
@@ -138,6 +140,17 @@ def test_a_server_that_is_none() -> None:
         model_at(Endpoint("http://127.0.0.1:9", ""))
 
 
+def test_the_record_of_a_server_that_is_none_has_its_last_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(endpoint: Endpoint) -> str:
+        raise Garbage("expected a name of a model, found nothing")
+
+    monkeypatch.setattr("metainf.measure.serving.model_at", nothing)
+    engine = FakeEngine()
+    found = failure(made(engine, order(engine, "continuous")).record)
+    assert found.reason == "crashed" and "found nothing" in (found.detail or "")
+    assert "fake model server" in (found.detail or "")
+
+
 def test_batching_paces_the_requests() -> None:
     asked, engine = traffic(in_flight=8), FakeEngine()
     assert paced(asked, recipe("baseline", engine)).pacing == ClosedLoop(1)
@@ -175,6 +188,36 @@ def test_agreement() -> None:
 )
 def test_the_reason_of_an_end(status: int, log: str, kills: int | None, reason: str) -> None:
     assert failures.ended(status, "it ended", log, kills).reason == reason
+
+
+def test_a_reason_is_looked_for_in_the_last_lines_only() -> None:
+    """What an engine says while it starts is not why it ends an hour later."""
+    start = "WARNING: pin memory is not supported here\nnote: out of memory is handled by swapping\n"
+    later = "".join(f"request {i} done\n" for i in range(60))
+    assert failures.ended(1, "it ended", start + later, 0).reason == "crashed"
+    assert failures.ended(1, "it ended", later + start, 0).reason == "out_of_memory"
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("cannot load /srv/x/models/y.gguf: no such file", "cannot load y.gguf: no such file"),
+        ("--model=/mnt/x/y.gguf,'/srv/a b/z.gguf'", "--model=y.gguf,'z.gguf'"),
+        ('File "/usr/lib/python3.11/asyncio/run.py", line 3', 'File "run.py", line 3'),
+        ("file:///srv/x/y.gguf and ~/x/y.bin", "y.gguf and y.bin"),
+        ("in /" + "home/x it is full", "in ~ it is full"),
+        (r"cannot read C:\Users\x\y.gguf", "cannot read y.gguf"),
+        ("GET http://me:secret@10.0.0.1:80/v1/models", "GET http://10.0.0.1:80/v1/models"),
+        ("POST /v1/completions HTTP/1.1, 5 tokens/s", "POST /v1/completions HTTP/1.1, 5 tokens/s"),
+    ],
+)
+def test_folders_and_passwords_stay_out_of_records(said: str, kept: str) -> None:
+    assert failures.told("crashed", said, f"first\n\n{said}").detail == f"{kept}\nfirst\n{kept}"
+
+
+def test_folders_stay_out_of_the_command_of_a_record() -> None:
+    words = ["/opt/a b/llama-server", "-m", "/srv/my models/y.gguf", "--mmproj=/srv/x/z.gguf", "-c", "8"]
+    assert shown(words) == "llama-server -m y.gguf --mmproj=z.gguf -c 8"
 
 
 def test_a_long_last_word_fits_a_record() -> None:

@@ -2,6 +2,7 @@
 
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ from measure_fakes import SUBJECT, FakeEngine, order, traffic
 
 from metainf.domain import Batching, ChunkedPrefill, PrefixCache, Record, Speculative
 from metainf.engines.serving import Command
+from metainf.measure import sweep as sweeping
 from metainf.measure.earlier import Aim, aim_of, candidates_of, known_of, task_of
 from metainf.measure.order import Planned, lay_out
 from metainf.measure.recipes import sensible
 from metainf.measure.serving import Patience
 from metainf.measure.sweep import Progress, sweep
 from metainf.measure.trial import Rules as TrialRules
+from metainf.measure.trial import Unanswered
 from metainf.measure.tune import Rules, search
 from metainf.measure.tuning import Contest, Part, Tuned, tuned
 from metainf.store import Store, open_store
@@ -142,6 +145,48 @@ def test_a_run_that_the_time_limit_ends_is_not_held_against_its_method(tmp_path:
         assert store.count() == 0
     assert found.verdict.winner is None and found.cut == 1 and found.records == []
     assert found.search.runs[0][1].error == "the time limit ended it"
+
+
+def test_a_method_without_a_sign_that_it_worked_is_warned_of() -> None:
+    engine = FakeEngine()
+    found = ran(contest(engine, "baseline", "prefix", rules=Rules(worth=0)), engine)
+    assert any("prefix: the engine gives no sign of prefix_cache" in said for said in found.warnings)
+
+
+@pytest.mark.parametrize("failures", [1, 9])
+def test_answers_to_compare_with_are_asked_for_once_more(
+    failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them no method meets a floor, so that one hiccup of the engine would cost the whole tuning."""
+    left, asks = [failures], sweeping.reference_answers
+
+    def hiccup(*given: Any) -> tuple[str, ...]:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise Unanswered({"the worker died": 1}, 1)
+        return asks(*given)
+
+    monkeypatch.setattr(sweeping, "reference_answers", hiccup)
+    engine = Moody()
+    asked = contest(engine, "chunked", rules=Rules(quality=0.5, repeats=1))
+    found = ran(asked, engine)
+    assert (found.verdict.winner is None) is (failures > 1)
+    told = [said for said in found.warnings if "did not answer the reference prompts" in said]
+    assert bool(told) is (failures > 1) and all("the worker died" in said for said in told)
+
+
+def test_being_ready_and_running_share_what_time_is_left() -> None:
+    now_s = time.monotonic()
+    assert Patience().within(300.0) == 300.0
+    assert Patience(ends_s=now_s + 50.0).within(300.0) <= 50.0
+    assert Patience(ends_s=now_s + 50.0).within(10.0) == 10.0
+    assert 0 < Patience(ends_s=now_s - 50.0).within(300.0) < 5.0
+
+
+def test_an_engine_that_is_not_ready_in_the_time_limit_is_cut() -> None:
+    engine = FakeEngine("--slow-start-s", "600")
+    found = ran(contest(engine, "continuous", rules=Rules(limit_s=8.0)), engine)
+    assert found.cut == 1 and found.verdict.winner is None and found.records == []
 
 
 def test_no_run_begins_that_would_end_after_the_time_limit() -> None:

@@ -158,6 +158,22 @@ def test_a_method_gets_the_files_it_needs(small: Path, tmp_path: Path) -> None:
     assert located(model, Method(engine="llama.cpp"), tmp_path) == (model, Method(engine="llama.cpp"))
 
 
+def test_weights_can_be_named_before_they_are_written(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = Model(name="tiny", source=str(small))
+    speculative = Speculative(algorithm="draft", draft_model="first-2-layers")
+    asked = Method(engine="llama.cpp", techniques=(WeightQuantization(format="Q8_0"), speculative))
+    cache = tmp_path / "cache"
+    named = located(model, asked, cache, write=False)
+    assert not cache.exists()
+    assert located(model, asked, cache) == named and len(list(cache.iterdir())) == 2
+    monkeypatch.setattr("metainf.measure.weights.find_spec", lambda name: None)
+    assert located(model, asked, cache, write=False) == named
+    with pytest.raises(MissingExtra, match="gguf"):
+        located(model, asked, tmp_path / "other", write=False)
+
+
 def test_an_unknown_model_says_what_to_give(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="give a file's path"):
         located(Model(name="meta-llama/Llama-3.1-8B"), Method(engine="llama.cpp"), tmp_path)

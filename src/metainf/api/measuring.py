@@ -1,7 +1,7 @@
 """Measure: from what was asked to runs on this machine, and what they showed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from metainf.domain import BadInput, Hardware, Method, Model, NotSupported
 if TYPE_CHECKING:
     from metainf.engines.serving import ServingEngine
     from metainf.measure.order import Layout, Order
-    from metainf.measure.serving import Served, Subject
+    from metainf.measure.serving import Served, Subject, Writing
     from metainf.measure.summary import Line
     from metainf.measure.sweep import Swept, Tell
     from metainf.store import Store
@@ -95,6 +95,12 @@ class Measurement:
     swept: "Swept"
     lines: "list[Line]"
     noise: float | None
+
+    @property
+    def worked(self) -> bool:
+        """Whether any run gave numbers; True where none was to be made."""
+        records = [record for _, record in self.swept.records]
+        return not records or any(record.metrics is not None for record in records)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain data."""
@@ -192,7 +198,7 @@ def _methods(asked: Measuring, engine_of: "Callable[[str], ServingEngine]") -> l
 def _subject(asked: Measuring, running: "Served | None") -> "Subject":
     from metainf.api.catalogue import model
     from metainf.measure.serving import Subject
-    from metainf.measure.weights import SMOLLM2, bundled, located
+    from metainf.measure.weights import SMOLLM2, bundled
 
     engine = asked.engine or DEFAULT_ENGINE
     if asked.model is None and running is not None:
@@ -204,18 +210,28 @@ def _subject(asked: Measuring, running: "Served | None") -> "Subject":
     path = Path(text).expanduser().resolve()
     if not path.exists():
         facts = model(text, asked.offline)
-        return Subject(facts, _hardware(asked, engine), located if engine in ON_CPU else _as_named)
+        return _placed(Subject(facts, _hardware(asked, engine)), None, rewritable=engine in ON_CPU)
     facts, size_gib = _named(model(str(path), asked.offline), path), _size_gib(path)
-    placed = located if path.suffix == ".gguf" else _as_named
-
-    def locate(found: Model, method: Method) -> tuple[Model, Method]:
-        return placed(found.model_copy(update={"source": str(path)}), method)
-
-    return Subject(facts, _hardware(asked, engine), locate, size_gib)
+    subject = Subject(facts, _hardware(asked, engine), weights_gib=size_gib)
+    return _placed(subject, path, rewritable=path.suffix == ".gguf")
 
 
-def _as_named(model: Model, method: Method) -> tuple[Model, Method]:
-    return model, method
+def _placed(subject: "Subject", path: Path | None, rewritable: bool) -> "Subject":
+    """With the place of its weights: a file's or folder's, and where they are `rewritable` those of other
+    formats, which are named when runs are laid out and written when they are made."""
+    from metainf.measure.weights import located
+
+    def there(model: Model) -> Model:
+        return model if path is None else model.model_copy(update={"source": str(path)})
+
+    def locate(model: Model, method: Method) -> tuple[Model, Method]:
+        return located(there(model), method, write=False) if rewritable else (there(model), method)
+
+    def write(model: Model, method: Method, writing: "Writing | None") -> None:
+        if rewritable:
+            located(there(model), method, progress=writing)
+
+    return replace(subject, locate=locate, write=write)
 
 
 def _named(facts: Model, path: Path) -> Model:

@@ -145,15 +145,20 @@ def _amd() -> list[Hardware]:
     return match_accelerators(found, "AMD")
 
 
-def _cpu() -> list[Hardware]:
+def cpu_name() -> str | None:
+    """What this machine's processor calls itself; None where nothing tells."""
     if platform.system() == "Darwin":
-        name = _output(["sysctl", "-n", "machdep.cpu.brand_string"]).strip() or None
+        return _output(["sysctl", "-n", "machdep.cpu.brand_string"]).strip() or None
+    return parse_cpuinfo(_read("/proc/cpuinfo"))[0] or platform.processor() or None
+
+
+def _cpu() -> list[Hardware]:
+    name = cpu_name()
+    if platform.system() == "Darwin":
         size = _output(["sysctl", "-n", "hw.memsize"]).strip()
         return [match_cpu(name, 0, 1, int(size) / 2**30 if size.isdigit() else None)]
-    name, cores, sockets = parse_cpuinfo(_read("/proc/cpuinfo"))
-    return [
-        match_cpu(name or platform.processor() or None, cores, sockets, parse_meminfo(_read("/proc/meminfo")))
-    ]
+    _, cores, sockets = parse_cpuinfo(_read("/proc/cpuinfo"))
+    return [match_cpu(name, cores, sockets, parse_meminfo(_read("/proc/meminfo")))]
 
 
 def _read(path: str) -> str:

@@ -125,6 +125,9 @@ def measure(
             typer.echo("stopped: finished runs are in the store; --resume goes on", err=True)
             raise typer.Exit(STOPPED) from None
     print_json(found.as_dict()) if json else _show(found)
+    if not found.worked:
+        typer.echo("no run gave numbers: the reasons are above and in the store", err=True)
+        raise typer.Exit(1)
 
 
 def minutes(text: str | None) -> str | None:
@@ -174,6 +177,8 @@ def _show(found: "Measurement") -> None:
         typer.echo(f"Mind: {said}.")
     if swept.unmade:
         typer.echo(f"{swept.unmade} runs were left for want of time: --resume makes them.")
+    if swept.skipped:
+        typer.echo(f"{swept.skipped} runs were skipped: the same run before them failed for good.")
     made = len(swept.records) - swept.resumed
     typer.echo(f"{made} records stored as {swept.campaign}.")
 

@@ -15,7 +15,8 @@ class Metrics(Frozen):
     `output_tokens_per_s` counts generated tokens of all devices together. A latency without a
     percentile in its name is a mean. `goodput_per_s` counts the requests that met every limit of the
     objective, `prefix_hit_share` the prompt tokens found in the prefix cache, `accepted_share` the
-    drafted tokens that were accepted; the last two are the engine's own counts.
+    drafted tokens that were accepted; the last two are the engine's own counts. `accepted_tokens` are those
+    that a request gained by one step of speculation, on average, the step's own included.
     """
 
     output_tokens_per_s: PositiveFloat | None = None
@@ -71,7 +72,8 @@ Outcome = Annotated[Measured | Failed, Field(discriminator="kind")]
 
 
 class Conditions(Frozen):
-    """What the machine was like during a run of our own: `other_load` is the load average of one minute
+    """What the machine was like during a run of our own: `host` is what its processor calls itself;
+    `other_load` is the load average of one minute
     before the run started; `other_cpu_share` the share of all cores that other processes used during it;
     `energy` what the energy figures are of (whole devices, with everything else that ran on them)."""
 

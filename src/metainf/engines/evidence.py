@@ -39,11 +39,18 @@ _CONTAINERS = {"compressed_tensors": ("int8", "w8a8", "fp8", "nvfp4"), "w8a8_int
 
 @dataclass(frozen=True)
 class Reading:
-    """Texts from a running engine: its log, and its metrics before and after the timed requests."""
+    """Texts from a running engine: its log, and its metrics before and after the timed requests. `recent` is
+    what it logged since `before`, None where that is not known."""
 
     log: str = ""
     before: str = ""
     after: str = ""
+    recent: str | None = None
+
+    @property
+    def events(self) -> str:
+        """The log in which to look for what happened; settings are told at the start of all of it."""
+        return self.log if self.recent is None else self.recent
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class Evidence:
     `peak_running`, `mean_running`  requests in the engine at once
     `step_tokens`    most tokens of one prefill step; `context_tokens` is all that the engine can hold
     `prompt_tokens`  of the timed requests, those found in the cache (`prefix_hit_tokens`) included
+    `draft_steps`    steps that verified drafts, counted once for each request in them
     `speculative`    our name of the algorithm; `none` where the engine says that it runs none
     """
 
@@ -69,6 +77,7 @@ class Evidence:
     prompt_tokens: float | None = None
     prefix_hit_tokens: float | None = None
     speculative: str | None = None
+    draft_steps: float | None = None
     drafted_tokens: float | None = None
     accepted_tokens: float | None = None
     weight_format: str | None = None
@@ -91,6 +100,13 @@ class Evidence:
         if not self.drafted_tokens or self.accepted_tokens is None:
             return None
         return self.accepted_tokens / self.drafted_tokens
+
+    @property
+    def tokens_per_step(self) -> float | None:
+        """Tokens that a request gained by a step which verified drafts, that of the step itself included."""
+        if not self.draft_steps or self.accepted_tokens is None:
+            return None
+        return 1 + self.accepted_tokens / self.draft_steps
 
 
 def contradictions(method: Method, evidence: Evidence) -> tuple[str, ...]:

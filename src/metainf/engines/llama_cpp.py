@@ -29,6 +29,7 @@ from metainf.engines.llama_cpp_log import llama_cpp_evidence
 from metainf.engines.serving import SERVED, Command, ServingEngine, Words, same
 
 LOOKUP_TOKENS = 4  # as other engines look up; of llama.cpp's own 12 nearly nothing is found again
+AUTO_SLOTS = 4  # of llama-server without -np (tools/server/README.md)
 FLASH = same(("on", "auto", "off")) | {"flash": "on", "flash_attention": "on", "eager": "off", "none": "off"}
 
 
@@ -134,10 +135,11 @@ class LlamaCpp(ServingEngine):
             command.add("-fa", self.word("attention backend", backend.name, FLASH))
 
     def limit(self, command: Command) -> None:
-        """The slots share one context, so it is as long as all of them together."""
+        """The slots share one context, so it is as long as all of them together, those included that the
+        server opens where their number is not stated."""
         context, batching = known_context_tokens(command.workload), command.get(Batching)
-        slots = batching.max_sequences if batching is not None and batching.mode != "none" else 1
-        command.add(self.words.context, context and context * (slots or 1))
+        slots = None if batching is None else 1 if batching.mode == "none" else batching.max_sequences
+        command.add(self.words.context, context and context * (slots or AUTO_SLOTS))
 
     def address(self, host: str, port: int) -> tuple[str, ...]:
         """Also its metrics, and a log that names the settings in force (level 4)."""

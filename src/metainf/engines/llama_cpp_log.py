@@ -36,7 +36,7 @@ def llama_cpp_evidence(reading: Reading, algorithms: Mapping[str, str]) -> Evide
     chunk, weights = whole(facts.get("chunk")), _file_type(facts.get("weights"))
     kept = {facts[side] for side in ("keys", "values") if side in facts}
     kind = facts.get("speculative") or ("none" if "slots" in facts else None)
-    continuous, peak = _together(reading.log)
+    continuous, peak = _together(reading.events)
     return Evidence(
         version=facts.get("version"),
         max_sequences=whole(facts.get("slots")),

@@ -196,7 +196,7 @@ class OpenVino(ServingEngine):
             prompt_tokens=page.gained("prompt_tokens"),
             prefix_hit_tokens=None if page.gained("prefix_disagreements") else hits,
             speculative=_ALGORITHMS.get(speculative or ""),
-            drafted_tokens=page.gained("drafted_tokens"),
+            draft_steps=page.gained("draft_steps"),
             accepted_tokens=page.gained("accepted_tokens"),
             weight_format=page.fact("weight_format"),
             kv_format=_found(r"KV_CACHE_PRECISION: (\w+)", log),

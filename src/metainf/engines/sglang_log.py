@@ -26,7 +26,7 @@ def sglang_evidence(reading: Reading, algorithms: Mapping[str, str]) -> Evidence
         r"Use (\w+) (?:attention )?backend by default", log
     )
     radix_off = given(options, "disable_radix_cache")
-    running = [float(count) for count in re.findall(r"#running-req: (\d+)", log)]
+    running = [float(count) for count in re.findall(r"#running-req: (\d+)", reading.events)]
     dtype = given(loaded, "dtype") or given(options, "dtype")
     word = value(options, "speculative_algorithm")
     return Evidence(

@@ -25,7 +25,7 @@ def vllm_evidence(reading: Reading) -> Evidence:
     cached = label(reading.after, "vllm:cache_config_info", "enable_prefix_caching")
     chunked = value(config, "enable_chunked_prefill") or value(config, "chunked_prefill_enabled")
     backend = first(r"Using (\w+(?: Attention)?) (?:attention )?backend", log)
-    running = [float(count) for count in re.findall(r"\bRunning: (\d+) reqs", log)]
+    running = [float(count) for count in re.findall(r"\bRunning: (\d+) reqs", reading.events)]
     step = first(r"Chunked prefill is enabled with max_num_batched_tokens=(\d+)", log)
     weights = value(config, "quantization")
     return Evidence(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 _STOP_WITHIN_S = 2.0
+DEFAULT_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Ask:
     """One completion: a text or token ids, and how to write on. `chat` texts hold their special tokens."""
 
     prompt: str | tuple[int, ...]
-    max_tokens: int = 16
+    max_tokens: int = DEFAULT_TOKENS
     ignore_eos: bool = False
     temperature: float = 0.0
     top_p: float = 1.0
@@ -78,11 +79,14 @@ def ask_of(body: Json, writer: Writer) -> Ask:
         prompt = tuple(prompt)
     if not isinstance(prompt, str | tuple) or not prompt:
         raise BadInput(f"expected prompt to be one text or a list of token ids, found {body.get('prompt')!r}")
-    tokens = body.get("max_completion_tokens") or body.get("max_tokens") or 16
-    if not isinstance(tokens, int) or tokens < 1:
+    told = [body.get(name) for name in ("max_completion_tokens", "max_tokens")]
+    tokens = next((count for count in told if count is not None), DEFAULT_TOKENS)
+    if not isinstance(tokens, int) or isinstance(tokens, bool) or tokens < 1:
         raise BadInput(f"expected max_tokens to be a whole number from 1 on, found {tokens!r}")
     if body.get("n", 1) != 1:
         raise BadInput(f"expected n to be 1, found {body['n']!r}: ask several times")
+    if not isinstance(body.get("stream_options") or {}, dict):
+        raise BadInput(f"expected stream_options to be an object, found {body['stream_options']!r}")
     stop = body.get("stop") or ()
     return Ask(
         prompt,

@@ -54,14 +54,12 @@ class OpenVino:
                 events.call_soon_threadsafe(_put, pieces)
 
         words = self.words
-        speculative = words.prompt_lookup or words.draft_model is not None
-        drafted = words.num_assistant_tokens if speculative else 0
         prefixes = Prefixes(self._block_tokens(), self.blocks) if words.enable_prefix_caching else None
         self.loop = Loop(
             self.pipeline,
             self.counters,
             deliver,
-            drafted=drafted,
+            drafts=words.prompt_lookup or words.draft_model is not None,
             sequences=self.sequences,
             step_tokens=self.step_tokens,
             prefixes=prefixes,

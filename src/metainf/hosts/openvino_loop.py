@@ -2,9 +2,9 @@
 
 Counted from what the pipeline hands over after each step: requests that shared the step (its own
 `scheduled_requests`), tokens written, and, with speculation, the tokens beyond the one that a step writes
-without it. Prompt lookup fills every draft up to `num_assistant_tokens` with blanks where the text so far
-offers fewer (openvino.genai, prompt_lookup/continuous_batching_for_prompt_lookup.cpp), so the drafted count
-holds blanks too.
+without it. Drafts are not counted: prompt lookup fills every one up to `num_assistant_tokens` with blanks
+where the text so far offers fewer (openvino.genai, prompt_lookup/continuous_batching_for_prompt_lookup.cpp),
+and it does not tell how many. Counted are the steps in which a request could have had a draft verified.
 """
 
 import os
@@ -44,7 +44,7 @@ class Live:
 class Loop:
     """Requests in, pieces out.
 
-    `drafted` is how many tokens one step verifies besides its own; `sequences` how many requests the
+    `drafts` tells whether steps verify drafted tokens besides their own; `sequences` how many requests the
     pipeline is given at a time. The loop holds the others back, because the pipeline keeps its own
     `max_num_seqs` only where dynamic_split_fuse is off (seen in 2026.4.1: six in one step of four). With
     `static`, what waits is taken together and nothing joins until all of it is done.
@@ -53,7 +53,7 @@ class Loop:
     pipeline: Any
     counters: Counters
     deliver: Deliver
-    drafted: int = 0
+    drafts: bool = False
     sequences: int = 256
     step_tokens: int = 256
     prefixes: Prefixes | None = None
@@ -178,12 +178,12 @@ class Loop:
     def _count(self, live: Live, tokens: list[int]) -> None:
         sums = self.counters.sums
         if live.output:
-            sums["drafted_tokens"] += self.drafted
+            sums["draft_steps"] += self.drafts
         else:
             sums["prefill_steps"] += live.steps
             if self.prefixes is not None:
                 self.prefixes.computed(live.tokens)
-        sums["accepted_tokens"] += len(tokens) - 1 if self.drafted else 0
+        sums["accepted_tokens"] += len(tokens) - 1 if self.drafts else 0
         sums["generation_tokens"] += len(tokens)
         live.output += tokens
 

@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -75,15 +76,15 @@ class Client:
     async def ask(self, request: Request, since: float = 0.0) -> Timing:
         """Send one request and wait for the end of its answer.
 
-        Sent a second time, with its own time of sending, where the server refuses the extras (then without
-        them), and where it hangs up on a used connection before it answers.
+        Sent a second time where the server refuses the extras (then without them, and with its own time of
+        sending), and where it hangs up on a used connection before it answers: the wait for that counts.
         """
         left_out, reused = self.dropped, self.reuses
         timing, status = await self._once(request, since, left_out)
         if status == HUNG_UP and reused:
             self.reuses = False
             again, status = await self._once(request, since, left_out)
-            timing = again if status > 0 else timing
+            timing = replace(again, sent_s=timing.sent_s) if status > 0 else timing
         if status not in REFUSED:
             return timing
         dropped = left_out | self.dropped | _named(timing.error or "")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from metainf.domain import BadInput
 from metainf.measure.client import Client
@@ -33,6 +33,7 @@ async def drive(
 ) -> list[Timing]:
     """The timings of the traffic's requests, in their order, in seconds since the first could leave.
 
+    A request of an open loop is sent when it is due, for its timing, however busy this process was then.
     `timeout_s` bounds each answer; `on_done` hears of each as it ends. Failures are timings with an `error`:
     where warming fails, no request is sent and all say so. Cancelling closes every connection.
     Raises BadInput for a pacing that the requests cannot follow, MissingExtra without aiohttp.
@@ -48,12 +49,19 @@ async def drive(
         start = clock.now()
 
         async def ask(request: Request) -> Timing:
-            timing = await client.ask(request, start)
+            timing = _since_due(request, await client.ask(request, start), traffic.pacing)
             if on_done is not None:
                 on_done(timing)
             return timing
 
         return await pace(traffic.requests, traffic.pacing, ask, clock)
+
+
+def _since_due(request: Request, timing: Timing, pacing: Pacing) -> Timing:
+    """With the delay of sending in it, so that arrivals that pile up flatter nothing."""
+    if not isinstance(pacing, OpenLoop) or request.at_s is None:
+        return timing
+    return replace(timing, sent_s=min(timing.sent_s, request.at_s))
 
 
 def allow_connections(count: int) -> None:

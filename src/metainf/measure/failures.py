@@ -1,13 +1,18 @@
 """What became of a run that gave no numbers: the reason, and the engine's last words. Pure."""
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 from metainf.domain import Failed
+from metainf.measure.discretion import discreet
 
 Reason = Literal["out_of_memory", "unsupported", "crashed", "timed_out", "unknown"]
 
 LONGEST = 3900
+SPOKEN_LINES, TOLD_LINES = 40, 20
+"""Of a log's end: the lines in which a reason is looked for (a start tells of much that is not supported),
+and those that a record keeps."""
 KILLED = -9
 MEMORY = re.compile(
     r"out of memory|outofmemory|bad_alloc|cannot allocate memory|failed to allocate|unable to allocate|"
@@ -26,26 +31,32 @@ TOO_LONG = re.compile(r"\bHTTP (?:400|404|413|422)\b|too long|context (?:size|le
 def ended(status: int, why: str, log: str, oom_kills: int | None) -> Failed:
     """Of an engine that ended by itself. `oom_kills` are the processes that the system has killed for want
     of memory meanwhile (None: it does not tell, and then SIGKILL is taken for it)."""
-    if MEMORY.search(log) or (status == KILLED and oom_kills != 0):
+    end = last_lines(log, SPOKEN_LINES)
+    if MEMORY.search(end) or (status == KILLED and oom_kills != 0):
         reason: Reason = "out_of_memory"
-    elif status > 0 and REFUSED.search(log):
+    elif status > 0 and REFUSED.search(end):
         reason = "unsupported"
     else:
         reason = "crashed"
     return told(reason, why, log)
 
 
-def unanswered(errors: list[str], asked: int, log: str) -> Failed:
-    """Of a run in which requests failed although the engine lived on."""
-    why = f"{len(errors)} of {asked} requests failed; the first: {errors[0]}"
+def unanswered(errors: Mapping[str, int], asked: int, log: str) -> Failed:
+    """Of a run in which requests failed although the engine lived on; how often each error occurred."""
+    why = f"{sum(errors.values())} of {asked} requests failed; the first: {next(iter(errors))}"
     refused = all(TOO_LONG.search(error) for error in errors)
     return told("unsupported" if refused else "crashed", why, log)
 
 
 def told(reason: Reason, why: str, log: str = "") -> Failed:
-    """With the last lines of a log, as much of them as a record keeps."""
-    lines = "\n".join([line for line in log.splitlines() if line.strip()][-20:])
+    """With the last lines of a log, as much of them as a record keeps; folders and passwords left out."""
+    why, lines = discreet(why), discreet(last_lines(log))
     room = LONGEST - len(why)
     return Failed(
         reason=reason, detail=f"{why[:LONGEST]}\n{lines[-room:]}".strip() if room > 0 else why[:LONGEST]
     )
+
+
+def last_lines(log: str, lines: int = TOLD_LINES) -> str:
+    """The end of a log, without empty lines."""
+    return "\n".join([line for line in log.splitlines() if line.strip()][-lines:])

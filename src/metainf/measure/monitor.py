@@ -19,7 +19,8 @@ from metainf.domain import Conditions, MissingExtra
 PERIOD_S = 0.2
 SHARED_EVERY = 10
 """Samples between two exact counts of a tree of several processes, which share pages."""
-QUIET_SHARE = 0.1
+QUIET_SHARE, BUSY_SHARE = 0.1, 0.2
+"""Of the cores, used by others: up to the first, energy is ours; above the second, speeds are doubtful."""
 SHORTEST_S = 0.5
 """Below this the counters of processor time, of a hundredth of a second, tell too little."""
 GIB = 2**30

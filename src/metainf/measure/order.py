@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from metainf.domain import BadInput, Method, NotSupported, PrefixCache, Record
+from metainf.domain import BadInput, Method, NotSupported, PrefixCache, Record, Speculative
 from metainf.engines import Launch, requirement
 from metainf.engines.serving import ServingEngine
 from metainf.measure.asked import bound_of, concurrency, paced
 from metainf.measure.batches import sized
+from metainf.measure.discretion import file_name
 from metainf.measure.recipes import is_plain
 from metainf.measure.serving import Subject, launch_of, shown
 from metainf.measure.trial import Rules, Run
@@ -147,10 +148,21 @@ def _ready(
                 refused[name] = str(error)
                 continue
             command = None if launch is None else shown(launch.argv)
-            found.append((name, Run(order.subject, method, launched, traffic, command=command), launch))
+            run = Run(order.subject, _without_folders(method), launched, traffic, command=command)
+            found.append((name, run, launch))
     if not found:
         raise NotSupported("; ".join(f"{name}: {why}" for name, why in refused.items()))
     return found
+
+
+def _without_folders(method: Method) -> Method:
+    """As records keep it: a draft model by its file's name, as folders are nobody's business."""
+    drafted = method.get(Speculative)
+    if drafted is None or drafted.draft_model is None:
+        return method
+    named = drafted.model_copy(update={"draft_model": file_name(drafted.draft_model)})
+    items = tuple(named if item is drafted else item for item in method.techniques)
+    return method.model_copy(update={"techniques": items})
 
 
 def _must_fit(order: Order, method: Method, traffic: Traffic) -> None:

@@ -26,7 +26,6 @@ GUARD = Path(__file__).with_name("guard.py")
 HOST = "127.0.0.1"
 PORT_TRIES = 4
 LOG_BYTES = 1 << 18
-TAIL_LINES = 20
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
 TAKEN = ("address already in use", "errno 98", "couldn't bind", "failed to bind", "eaddrinuse")
 
@@ -112,9 +111,19 @@ class EngineProcess:
         if status is not None:
             raise EngineEnded(status, self.log())
 
-    def log(self, most_bytes: int = LOG_BYTES) -> str:
-        """What it wrote: all of it, or the head and the tail where that is longer than `most_bytes`."""
-        return "" if self._folder is None else read_ends(Path(self._folder.name) / "log", most_bytes)
+    def log(self, most_bytes: int = LOG_BYTES, since: int = 0) -> str:
+        """What it wrote from byte `since` on: all of it, or the head and the tail where that is longer than
+        `most_bytes`."""
+        return "" if self._folder is None else read_ends(self._log_file, most_bytes, since)
+
+    def log_bytes(self) -> int:
+        """How much it has written."""
+        return self._log_file.stat().st_size if self._folder is not None else 0
+
+    @property
+    def _log_file(self) -> Path:
+        assert self._folder is not None, "not started"
+        return Path(self._folder.name) / "log"
 
     def stop(self) -> None:
         """End it and all its descendants: SIGTERM, then SIGKILL. Nothing where it has ended."""
@@ -200,26 +209,21 @@ def is_free(port: int) -> bool:
     return True
 
 
-def read_ends(path: Path, most_bytes: int) -> str:
-    """A file's text; of a longer one the two ends, with a line between that says so."""
+def read_ends(path: Path, most_bytes: int, since: int = 0) -> str:
+    """A file's text from byte `since` on; of a longer one the two ends, with a line between that says so."""
     try:
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(0)
+            size = file.seek(0, os.SEEK_END) - since
+            file.seek(since)
             if size <= most_bytes:
                 return file.read().decode("utf-8", "replace")
             head = file.read(most_bytes // 2)
-            file.seek(size - most_bytes // 2)
+            file.seek(since + size - most_bytes // 2)
             tail = file.read()
     except OSError:
         return ""
     skipped = f"\n... {size - 2 * (most_bytes // 2):,} bytes left out ...\n"
     return head.decode("utf-8", "replace") + skipped + tail.decode("utf-8", "replace")
-
-
-def last_lines(log: str, lines: int = TAIL_LINES) -> str:
-    """The end of a log, without empty lines."""
-    return "\n".join([line for line in log.splitlines() if line.strip()][-lines:])
 
 
 def _end(guard: subprocess.Popen[bytes], grace_s: float) -> None:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 
 from metainf.domain import MissingExtra, NotSupported
 
@@ -67,21 +68,12 @@ def runnable(argv: Sequence[str], machine: Machine | None = None) -> tuple[str, 
     raise NotSupported(f"expected the program {program} on this machine, found none: {advice}")
 
 
-def is_here(argv: Sequence[str], machine: Machine | None = None) -> bool:
-    """Whether a command line can run here."""
-    try:
-        runnable(argv, machine)
-    except (MissingExtra, NotSupported):
-        return False
-    return True
-
-
 def _found(words: Sequence[str], machine: Machine) -> Sequence[str]:
     program = words[0] if words else ""
     found = machine.which(program)
     if found is None:
         raise NotSupported(f"expected a program at {program!r} (from the environment), found none there")
-    return (os.path.abspath(found), *words[1:])  # it starts in a folder of its own
+    return (str(Path(found).absolute()), *words[1:])  # it starts in a folder of its own
 
 
 def _need_library(host: str, machine: Machine) -> None:

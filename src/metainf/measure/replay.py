@@ -72,6 +72,7 @@ def of_trace(path: str | Path, rng: np.random.Generator, replay: Replay = ALL) -
             for number, row in enumerate(rows)
         ),
         pacing=replay.pacing,
+        private=True,
     )
 
 

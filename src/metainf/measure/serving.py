@@ -3,6 +3,7 @@
 import http.client
 import json
 import shlex
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -15,46 +16,78 @@ from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.serving import ServingEngine
 from metainf.measure.asked import bound_of
 from metainf.measure.batches import launched, one_sequence
+from metainf.measure.discretion import discreet
 from metainf.measure.process import Command, EngineProcess
 from metainf.measure.programs import runnable
 from metainf.measure.words import Endpoint, Traffic
 
 CHARACTERS_PER_TOKEN = 2.5
 SPARE_TOKENS = 64
+LEAST_S = 1.0
 ANSWER_S = 10.0
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Past any proxy of the environment, like the client and the engine's health."""
 
 
 class Garbage(MetaInfError):
-    """A server answered, but not as an OpenAI-compatible one does."""
+    """A server answered, but not as an OpenAI-compatible one does. `log` is what it wrote, where it was
+    started here."""
+
+    def __init__(self, message: str, log: str = "") -> None:
+        self.log = log
+        super().__init__(message)
 
 
 @dataclass(frozen=True)
 class Patience:
-    """Seconds to wait: for an engine to be ready, for a whole run, and between SIGTERM and SIGKILL."""
+    """Seconds to wait: for an engine to be ready, for a whole run, and between SIGTERM and SIGKILL. `ends_s`
+    is the time (of `time.monotonic`) by which all of it must be over, None where nothing bounds it."""
 
     ready_s: float = 300.0
     run_s: float = 900.0
     grace_s: float = 5.0
+    ends_s: float | None = None
+
+    def within(self, wanted_s: float) -> float:
+        """Of so many seconds those that are left now; always one, in which to see that it is late."""
+        left_s = wanted_s if self.ends_s is None else self.ends_s - time.monotonic()
+        return min(wanted_s, max(LEAST_S, left_s))
 
 
 Locate = Callable[[Model, Method], tuple[Model, Method]]
+
+
+Writing = Callable[[int, int], None]
+"""Hears of tensors written, and of how many in all."""
 
 
 def _where_it_is(model: Model, method: Method) -> tuple[Model, Method]:
     return model, method
 
 
+def _nothing_to_write(model: Model, method: Method, writing: Writing | None) -> object:
+    return None
+
+
 @dataclass(frozen=True)
 class Subject:
     """What is measured, and on what. `locate` gives the model with the place of its weights as its source,
-    which records do not tell, for it differs from machine to machine; `weights_gib` is their size."""
+    which records do not tell, for it differs from machine to machine, and writes none; `write` writes those
+    that a method needs and are not there. `weights_gib` is their size."""
 
     model: Model
     hardware: Hardware
     locate: Locate = _where_it_is
     weights_gib: float | None = None
+    write: Callable[[Model, Method, Writing | None], object] = _nothing_to_write
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where an engine stood at one moment: its metrics, and how much it had logged."""
+
+    metrics: str
+    log_bytes: int
 
 
 @dataclass(frozen=True)
@@ -77,11 +110,17 @@ class Served:
         path = None if self.engine is None else self.engine.metrics
         return "" if path is None else fetch(self.endpoint, path) or ""
 
-    def evidence(self, before: str) -> Evidence | None:
-        """What the engine says that it did since `before` (its metrics then); None of an unknown one."""
+    def mark(self) -> Mark:
+        """Where it stands now."""
+        return Mark(self.metrics(), 0 if self.process is None else self.process.log_bytes())
+
+    def evidence(self, before: Mark) -> Evidence | None:
+        """What the engine says that it did since `before`; None of an unknown one."""
         if self.engine is None:
             return None
-        return self.engine.evidence(Reading(log=self.log(), before=before, after=self.metrics()))
+        after = self.metrics()
+        recent = None if self.process is None else self.process.log(since=before.log_bytes)
+        return self.engine.evidence(Reading(self.log(), before.metrics, after, recent))
 
 
 def serving_engine(found: Engine) -> ServingEngine:
@@ -118,10 +157,14 @@ def started(engine: ServingEngine, launch: Launch, patience: Patience, port: int
     """The engine as a process, ready to answer; ended on leaving. Raises as `EngineProcess`, and Garbage."""
     command = Command(
         argv=runnable(launch.argv), address=engine.address, health=engine.health, env=launch.env,
-        files=launch.files, port=port, ready_within_s=patience.ready_s, grace_s=patience.grace_s,
+        files=launch.files, port=port, ready_within_s=patience.within(patience.ready_s),
+        grace_s=patience.grace_s,
     )  # fmt: skip
     with EngineProcess(command) as process:
-        endpoint = Endpoint(process.base_url, model_at(Endpoint(process.base_url, "")))
+        try:
+            endpoint = Endpoint(process.base_url, model_at(Endpoint(process.base_url, "")))
+        except Garbage as error:
+            raise Garbage(str(error), process.log()) from None
         yield Served(endpoint, engine, process)
 
 
@@ -155,4 +198,4 @@ def fetch(endpoint: Endpoint, path: str) -> str | None:
 
 def shown(words: Sequence[str]) -> str:
     """A command line for a record: files by their last name, as folders are nobody's business."""
-    return shlex.join([word.rpartition("/")[2] if word.startswith("/") else word for word in words])
+    return shlex.join([w.rpartition("/")[2] if w.startswith("/") else discreet(w) for w in words])

@@ -3,17 +3,18 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Self
 
 from metainf.domain import Record, Workload
 from metainf.engines.serving import ServingEngine
 from metainf.measure.asked import concurrency
+from metainf.measure.monitor import BUSY_SHARE
 from metainf.measure.order import Layout, Order, Planned, is_hopeless, lay_out
 from metainf.measure.process import EngineEnded, NotReady
 from metainf.measure.recipes import is_plain
-from metainf.measure.serving import Garbage, Served, started
+from metainf.measure.serving import LEAST_S, Garbage, Patience, Served, Writing, started
 from metainf.measure.trial import SOURCE, Answers, Rules, TooSlow, Unanswered, reference_answers, run_trial
 from metainf.measure.words import Request
 from metainf.store import Filter, Store
@@ -21,7 +22,8 @@ from metainf.store import Filter, Store
 EngineOf = Callable[[str], ServingEngine]
 Serve = Callable[[Planned], AbstractContextManager[Served]]
 Prompts = tuple[Request, ...]
-BUSY_SHARE = 0.2
+TRIES = 2
+"""To ask the unaccelerated method for its answers."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,15 @@ class Swept:
 
 
 class Seats:
-    """The one engine that runs. It stays for the next run of the same launch where both may share it."""
+    """The one engine that runs. It stays for the next run of the same launch where both may share it.
+    `writing` hears of weights that are written for it."""
 
     def __init__(self, engine_of: EngineOf, rules: Rules, port: int | None) -> None:
         self._engine_of, self._rules, self._port = engine_of, rules, port
         self._stack = ExitStack()
         self._served: Served | None = None
         self._command = ""
+        self.writing: Writing | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -69,8 +73,9 @@ class Seats:
         self.clear()
 
     @contextmanager
-    def serve(self, planned: Planned) -> Iterator[Served]:
-        """The engine of a run, started if need be. After an error, or where it may not be shared, it ends."""
+    def serve(self, planned: Planned, patience: Patience | None = None) -> Iterator[Served]:
+        """The engine of a run, started if need be. After an error, or where it may not be shared, it ends.
+        `patience` instead of the rules'."""
         assert planned.launch is not None
         command = planned.launch.command
         served = self._served
@@ -81,9 +86,11 @@ class Seats:
             or served.process.poll() is not None
         ):
             self.clear()
-            engine = self._engine_of(planned.run.method.engine)
+            run = planned.run
+            run.subject.write(run.subject.model, run.launched, self.writing)
+            engine = self._engine_of(run.method.engine)
             served = self._stack.enter_context(
-                started(engine, planned.launch, self._rules.patience, self._port)
+                started(engine, planned.launch, patience or self._rules.patience, self._port)
             )
             self._served, self._command = served, command
         try:
@@ -145,18 +152,24 @@ def sweep(
                 result.unmade = len(layout.runs) - place
                 break
             words = f"{planned.name} on {planned.run.traffic.name}, repeat {planned.run.trial + 1}"
-            tell(Progress(place, len(layout.runs), words, state.left_s(place)))
+            now = Progress(place, len(layout.runs), words, state.left_s(place))
+            tell(now)
+            seats.writing = _told(tell, now)
             record = state.make(planned, serve)
             if store is not None:
                 store.add([record])
             result.records.append((planned.name, record))
     tell(Progress(len(layout.runs) - result.unmade, len(layout.runs), "done", 0.0))
     result.warnings = warnings([record for _, record in result.records[result.resumed :]])
-    result.warnings += [
-        f"{name}: the engine gives no sign of {', '.join(sorted(kinds))} at work, nor against it"
-        for name, kinds in state.unproven.items()
-    ]
+    result.warnings += state.doubts()
     return result
+
+
+def _told(tell: Tell, now: Progress) -> Writing:
+    """Tells of weights that are written before a run."""
+    return lambda done, total: tell(
+        replace(now, words=f"{now.words}: writing its weights, {done} of {total} tensors")
+    )
 
 
 class State:
@@ -169,6 +182,7 @@ class State:
         self._own: dict[tuple[str, Prompts], tuple[str, ...]] = {}
         self._lengths: dict[tuple[object, ...], Workload] = {}
         self.unproven: dict[str, set[str]] = {}
+        self._unanswered = ""
         self._start_s = time.monotonic()
         self._expected_s = self._taken_s = 0.0
         for _, record in layout.done:
@@ -183,7 +197,7 @@ class State:
         begun_s, traffic, rules = time.monotonic(), planned.run.traffic, rules or self.order.rules
         asked = traffic.reference
         if asked and asked not in self._plain and not is_plain(planned.run.method):
-            self._plain[asked] = self._asked_again(asked, serve, rules.patience.run_s)
+            self._plain[asked] = self._asked_again(asked, serve, rules.patience)
         made = run_trial(
             planned.run,
             lambda: serve(planned),
@@ -206,6 +220,19 @@ class State:
         self._taken_s += time.monotonic() - begun_s
         return made.record
 
+    def doubts(self) -> list[str]:
+        """What speaks against trusting the methods: no sign of one at work, no answers to hold them to."""
+        said = [
+            f"{name}: the engine gives no sign of {', '.join(sorted(kinds))} at work, nor against it"
+            for name, kinds in self.unproven.items()
+        ]
+        if self._unanswered:
+            said.append(
+                "the unaccelerated method did not answer the reference prompts, so the agreement of the "
+                f"others with it is not known ({self._unanswered})"
+            )
+        return said
+
     def over(self, planned: Planned) -> bool:
         """Whether the time limit has no room for one more run."""
         limit = self.order.time_limit_s
@@ -225,20 +252,27 @@ class State:
         if record.metrics is not None:
             self._lengths[_task(work.name, work.concurrency, work.num_requests)] = work
 
-    def _asked_again(self, asked: Prompts, serve: Serve, within_s: float) -> tuple[str, ...] | None:
+    def _asked_again(self, asked: Prompts, serve: Serve, patience: Patience) -> tuple[str, ...] | None:
         """Answers of a plain method that was measured before this sweep went on (its record stays), or that
-        is not to be measured at all."""
+        is not to be measured at all. A failure is tried once more while there is time, and told."""
         plain = next((each for each in self.layout.plain if each.run.traffic.reference == asked), None)
         if plain is None or not (
             self.order.asks_plain
             or any(record.method.engine == plain.run.method.engine for _, record in self.layout.done)
         ):
             return None
-        try:
-            with serve(plain) as served:
-                return reference_answers(served, plain.run.traffic, within_s)
-        except (EngineEnded, NotReady, Garbage, TooSlow, Unanswered):
-            return None
+        until_s, why = time.monotonic() + patience.within(patience.run_s), ""
+        for _ in range(TRIES):
+            try:
+                with serve(plain) as served:
+                    left_s = max(LEAST_S, until_s - time.monotonic())
+                    return reference_answers(served, plain.run.traffic, left_s)
+            except (EngineEnded, NotReady, Garbage, TooSlow, Unanswered) as error:
+                why = str(error)
+            if time.monotonic() >= until_s:
+                break
+        self._unanswered = why
+        return None
 
 
 def _task(name: str | None, in_flight: float | None, requests: int | None) -> tuple[object, ...]:

@@ -7,9 +7,10 @@
 | TPOT   | (E2E - TTFT) / (output tokens - 1), for answers of two tokens or more |
 | ITL    | one piece - the piece before; a piece may hold several tokens |
 
-Means and linear percentiles run over requests, ITL's over all gaps of all requests. Only whole answers count.
-Rates are over the duration of the run: the first sending to the last end, start and drain included. Token
-counts are the server's; a rate of tokens is None where the server left one out.
+Sent is when a request of an open loop was due, and the first sending of one that was sent again. Means and
+linear percentiles run over requests, ITL's over all gaps of all requests. Only whole answers count. Rates are
+over the duration of the run: the first sending to the last end, start and drain included. Token counts are
+the server's; a rate of tokens is None where the server left one out.
 """
 
 from collections import Counter

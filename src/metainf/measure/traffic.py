@@ -63,7 +63,7 @@ def workload_of(traffic: Traffic) -> Workload:
 
     Input lengths are words and marks, which are about tokens; they are the same whatever engine answers. The
     prefix share counts beginnings, in blocks of 16 words, that an earlier or a warming prompt had. Nothing
-    tells the rate of an open loop of less than three requests.
+    tells the rate of an open loop of less than three requests. Private traffic has no samples of its content.
     """
     pacing, count = traffic.pacing, len(traffic.requests)
     if not count:
@@ -81,7 +81,7 @@ def workload_of(traffic: Traffic) -> Workload:
         interarrival_cv=float(gaps.std() / gaps.mean()) if opened else None,
         num_requests=count,
         prefix_share=round(_shared(traffic), 4),
-        content=_samples([request.prompt for request in traffic.requests]),
+        content=None if traffic.private else _samples([request.prompt for request in traffic.requests]),
     )
 
 

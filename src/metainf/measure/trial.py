@@ -9,15 +9,15 @@ a question that makes no sense (BadInput, MissingExtra) and ^C raise.
 import asyncio
 import hashlib
 import os
-import platform
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from metainf import __version__
+from metainf.catalog.detect import cpu_name
 from metainf.domain import (
     Conditions,
     Failed,
@@ -36,8 +36,9 @@ from metainf.measure.drive import drive
 from metainf.measure.monitor import Observation, oom_kills, watching
 from metainf.measure.process import EngineEnded, NotReady
 from metainf.measure.recipes import is_plain
+from metainf.measure.salt import salted
 from metainf.measure.serving import Garbage, Patience, Served, Subject
-from metainf.measure.timing import duration_of, metrics_of
+from metainf.measure.timing import duration_of, errors_of, metrics_of
 from metainf.measure.words import ClosedLoop, Limits, Request, Timing, Traffic
 
 T = TypeVar("T")
@@ -106,9 +107,9 @@ class TooSlow(Exception):
 class Unanswered(Exception):
     """Requests failed though the engine lived on."""
 
-    def __init__(self, errors: list[str], asked: int) -> None:
+    def __init__(self, errors: Mapping[str, int], asked: int) -> None:
         self.errors, self.asked = errors, asked
-        super().__init__(errors[0])
+        super().__init__(next(iter(errors)))
 
 
 def run_trial(
@@ -122,7 +123,7 @@ def run_trial(
     workload that an earlier run of this traffic showed, for a record that fails before it can count."""
     rules = rules or Rules()
     killed, log = oom_kills(), ""
-    conditions = Conditions(host=host(), cores=os.cpu_count(), other_load=os.getloadavg()[0])
+    conditions = Conditions(host=cpu_name(), cores=os.cpu_count(), other_load=os.getloadavg()[0])
     served: Served | None = None
     try:
         with serve() as served:
@@ -140,7 +141,7 @@ def run_trial(
     except TooSlow as error:
         outcome = failures.told("timed_out", str(error), log)
     except Garbage as error:
-        outcome = failures.told("crashed", str(error), log)
+        outcome = failures.told("crashed", str(error), error.log or log)
     except Unanswered as error:
         outcome = failures.unanswered(error.errors, error.asked, log)
     return Made(_record(run, run.method, lengths or asked_workload(run.traffic), outcome, conditions, rules))
@@ -149,7 +150,9 @@ def run_trial(
 def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
     """The run on a ready server. Raises the exceptions above."""
     traffic = paced(run.traffic, run.method)
-    until_s = time.monotonic() + rules.patience.run_s
+    if served.process is None:  # it has seen earlier runs, and may keep their prompts
+        traffic = salted(traffic, f"{run.campaign} {run.key}")
+    until_s = time.monotonic() + rules.patience.within(rules.patience.run_s)
 
     def left_s() -> float:
         return max(LEAST_PATIENCE_S, until_s - time.monotonic())
@@ -157,7 +160,7 @@ def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
     _drive(served, _warm_up(traffic), left_s())
     if traffic.warming:
         _drive(served, _one_by_one(traffic, traffic.warming), left_s())
-    before = served.metrics()
+    before = served.mark()
     with watching(served.pid) as seen:
         timings = _drive(served, replace(traffic, warming=()), left_s())
     evidence = served.evidence(before)
@@ -169,7 +172,7 @@ def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
     if evidence is not None and evidence.version and method.engine_version is None:
         method = method.model_copy(update={"engine_version": evidence.version})
     on_gpu = run.subject.hardware.device.kind == "gpu"
-    conditions = seen.conditions(host(), on_gpu)
+    conditions = seen.conditions(cpu_name(), on_gpu)
     wrong = contradictions(run.launched, evidence) if evidence is not None else ()
     if wrong:
         why = f"the engine's own words contradict the method: {'; '.join(wrong)}"
@@ -201,6 +204,7 @@ def _completed(
     if evidence is not None:
         hits = evidence.hit_rate
         found["prefix_hit_share"] = metrics.prefix_hit_share if hits is None else min(1.0, hits)
+        found["accepted_tokens"] = evidence.tokens_per_step
         found["accepted_share"] = None if evidence.acceptance is None else min(1.0, evidence.acceptance)
     joules, seconds = seen.energy_j(on_gpu), seen.duration_s
     if joules and seconds:
@@ -250,8 +254,7 @@ def _drive(served: Served, traffic: Traffic, within_s: float) -> list[Timing]:
     timings = asyncio.run(
         _watched(drive(traffic, served.endpoint, within_s + DEATH_PATIENCE_S), served, within_s)
     )
-    errors = [timing.error for timing in timings if timing.error is not None]
-    if errors:
+    if errors := errors_of(timings):
         _wait_for_death(served)
         raise Unanswered(errors, len(timings))
     return timings
@@ -282,8 +285,3 @@ def _wait_for_death(served: Served) -> None:
     while served.process is not None and time.monotonic() < until:
         served.process.check()
         time.sleep(DEATH_POLL_S / 5)
-
-
-def host() -> str:
-    """A word that tells machines apart and names none."""
-    return f"host-{hashlib.blake2b(platform.node().encode(), digest_size=4).hexdigest()}"

@@ -12,13 +12,11 @@ from dataclasses import dataclass, field, replace
 from metainf.domain import Record
 from metainf.measure.earlier import Aim
 from metainf.measure.order import Layout, Order, Planned
-from metainf.measure.serving import Served
+from metainf.measure.serving import LEAST_S, Served
 from metainf.measure.sweep import EngineOf, Progress, Seats, State, Tell, warnings
 from metainf.measure.trial import Rules
 from metainf.measure.tune import Ran, Search, Try, Verdict, step, stopped
 from metainf.store import Store
-
-LEAST_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -55,21 +53,24 @@ class Tuned:
     plain: dict[int, list[Record]] = field(default_factory=dict)
     interrupted: bool = False
     cut: int = 0
+    doubts: list[str] = field(default_factory=list)
 
     @property
     def warnings(self) -> list[str]:
-        """What speaks against trusting the numbers."""
-        return warnings([record for _, record in self.records])
+        """What speaks against trusting the numbers and the methods."""
+        return [*warnings([record for _, record in self.records]), *self.doubts]
 
 
 def tuned(contest: Contest, store: Store | None, engine_of: EngineOf, tell: Tell = lambda _: None) -> Tuned:
     """Make the runs that the search asks for. ^C ends it in order: what was run is stored, and the verdict is
     on that."""
     result = Tuned(contest.search, stopped(contest.search, "nothing was run"))
-    first, limit_s = contest.parts[0].order, contest.search.rules.limit_s
-    patience = replace(first.rules.patience, ready_s=min(first.rules.patience.ready_s, limit_s))
-    with Seats(engine_of, replace(first.rules, patience=patience), first.port) as seats:
+    first = contest.parts[0].order
+    with Seats(engine_of, first.rules, first.port) as seats:
         floor = _Floor(contest, result, store, seats)
+        seats.writing = lambda done, total: tell(
+            floor.standing(f"writing the weights of a method, {done} of {total} tensors")
+        )
         try:
             while isinstance(found := step(result.search), Try):
                 tell(floor.standing(f"{_name(contest, found.place)}: {found.why}"))
@@ -79,6 +80,7 @@ def tuned(contest: Contest, store: Store | None, engine_of: EngineOf, tell: Tell
         except KeyboardInterrupt:
             result.interrupted = True
             result.verdict = stopped(result.search, "it was stopped")
+    result.doubts = [said for state in floor.states for said in state.doubts()]
     tell(floor.standing("done"))
     return result
 
@@ -136,15 +138,16 @@ class _Floor:
         begun_s, part = time.monotonic(), self.contest.parts[where]
         asked = replace(planned, run=replace(planned.run, trial=trial, campaign=part.layout.campaign))
         patience = part.order.rules.patience
-        within_s = min(patience.run_s, max(at_most_s, LEAST_S))
-        rules: Rules = replace(part.order.rules, patience=replace(patience, run_s=within_s))
+        bounded = replace(patience, ends_s=begun_s + max(at_most_s, LEAST_S))
+        rules: Rules = replace(part.order.rules, patience=bounded)
 
         def serve(each: Planned) -> AbstractContextManager[Served]:
-            return self.seats.serve(each)
+            return self.seats.serve(each, bounded)
 
         record = self.states[where].make(asked, serve, rules)
         outcome, seconds = record.outcome, time.monotonic() - begun_s
-        if outcome.kind == "failed" and outcome.reason == "timed_out" and within_s < patience.run_s:
+        hurried = at_most_s < patience.ready_s + patience.run_s
+        if outcome.kind == "failed" and outcome.reason == "timed_out" and hurried:
             self.result.cut += 1
             return Ran(None, seconds, error="the time limit ended it")
         if self.store is not None:

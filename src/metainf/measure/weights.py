@@ -60,8 +60,11 @@ def format_of(path: Path) -> str:
     return number_format(read_gguf(path))
 
 
-def in_format(path: Path, wanted: str, cache: Path | None = None, progress: Progress | None = None) -> Path:
-    """The same weights in another GGUF format; the file itself where it holds that already.
+def in_format(
+    path: Path, wanted: str, cache: Path | None = None, progress: Progress | None = None, write: bool = True
+) -> Path:
+    """The same weights in another GGUF format; the file itself where it holds that already. Without `write`
+    only its name.
 
     Matrices are decoded and encoded again; norms stay F32, and below eight bits the token embedding stays
     as it is or becomes Q8_0. Weights that were rounded before do not get better by it. Raises NotSupported
@@ -75,42 +78,58 @@ def in_format(path: Path, wanted: str, cache: Path | None = None, progress: Prog
             f"cannot make {wanted} weights: expected one of {', '.join(WRITABLE)}; "
             f"for {wanted} give a GGUF file made with llama-quantize"
         )
-    target = _target(path, kind, cache)
-    return target if target.exists() else rewritten(path, target, Rewrite(kind=kind), progress)
+    return _made(path, _target(path, kind, cache), Rewrite(kind=kind), progress, write)
 
 
-def draft_of(path: Path, layers: int, cache: Path | None = None, progress: Progress | None = None) -> Path:
+def draft_of(
+    path: Path, layers: int, cache: Path | None = None, progress: Progress | None = None, write: bool = True
+) -> Path:
     """A draft model of the same tokenizer: the first `layers` layers of a GGUF model, its embedding and head.
 
     It was never trained to stand alone, so few of its drafts are accepted; it shows draft-model speculation
-    at work where no small model of the family is at hand. BadInput where the model has no more layers.
+    at work where no small model of the family is at hand. Without `write` only its name. BadInput where the
+    model has no more layers.
     """
     head = read_gguf(path)
     count = head.metadata.get(f"{head.metadata.get('general.architecture')}.block_count")
     if not isinstance(count, int) or not 0 < layers < count:
         raise BadInput(f"expected 1 to {(count or 1) - 1} layers for a draft of {path.name}, found {layers}")
-    target = _target(path, _DRAFT.format(layers), cache)
-    return target if target.exists() else rewritten(path, target, Rewrite(layers=layers), progress)
+    return _made(path, _target(path, _DRAFT.format(layers), cache), Rewrite(layers=layers), progress, write)
+
+
+def _made(path: Path, target: Path, change: Rewrite, progress: Progress | None, write: bool) -> Path:
+    """The target, written now where it is to be and is not there. MissingExtra where it could not be."""
+    if target.exists():
+        return target
+    if write:
+        return rewritten(path, target, change, progress)
+    if find_spec("gguf") is None:
+        raise MissingExtra("rewriting GGUF weights", "gguf")
+    return target
 
 
 def located(
-    model: Model, method: Method, cache: Path | None = None, progress: Progress | None = None
+    model: Model,
+    method: Method,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+    write: bool = True,
 ) -> tuple[Model, Method]:
     """The model with its `source` the GGUF file that the method needs, and the method with its draft's path.
 
     The file is the model's own (`source` or `name` ending in .gguf), or the packaged one where the model is
-    SmolLM2-135M-Instruct; it is made where the method asks for another format. A `draft_model` named
-    `first-4-layers` becomes that draft. Raises BadInput where no file is known.
+    SmolLM2-135M-Instruct; it is made where the method asks for another format, or only named without `write`.
+    A `draft_model` named `first-4-layers` becomes that draft. Raises BadInput where no file is known.
     """
     path = _file_of(model)
     drafted, source = method.get(Speculative), path
     quantized, precision = method.get(WeightQuantization), method.get(Precision)
     if quantized is not None and is_gguf(quantized.format):
-        source = in_format(path, quantized.format, cache, progress)
+        source = in_format(path, quantized.format, cache, progress, write)
     elif quantized is None and precision is not None and precision.dtype.lower() in _PRECISIONS:
-        source = in_format(path, _PRECISIONS[precision.dtype.lower()], cache, progress)
+        source = in_format(path, _PRECISIONS[precision.dtype.lower()], cache, progress, write)
     if drafted is not None and (layers := draft_layers(drafted.draft_model)) is not None:
-        method = _with_draft(method, drafted, draft_of(path, layers, cache, progress))
+        method = _with_draft(method, drafted, draft_of(path, layers, cache, progress, write))
     elif drafted is not None and (own := Path(drafted.draft_model or "").expanduser()).is_file():
         method = _with_draft(method, drafted, own.resolve())
     return model.model_copy(update={"source": str(source)}), method

@@ -38,7 +38,8 @@ Pacing = OpenLoop | ClosedLoop | Waves
 @dataclass(frozen=True)
 class Traffic:
     """The requests of one run. `warming` are sent one by one before the clock starts (a warm prefix cache
-    has seen the shared prefixes); `reference` prompts are asked greedily for the quality figure."""
+    has seen the shared prefixes); `reference` prompts are asked greedily for the quality figure. Of `private`
+    traffic (a trace, which may hold what people wrote) records keep the lengths and no text."""
 
     name: str
     requests: tuple[Request, ...]
@@ -46,15 +47,17 @@ class Traffic:
     warming: tuple[Request, ...] = ()
     reference: tuple[Request, ...] = ()
     seed: int | None = None
+    private: bool = field(default=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """One answer. Seconds since the start of the run; `chunk_s` holds when each piece of text arrived.
+    """One answer. Seconds since the start of the run; `sent_s` is when a request of an open loop was due,
+    `chunk_s` holds when each piece of text arrived.
 
     A good answer ended with its last piece. Token counts are the server's own, as far as it gives them:
-    `cached_tokens` of the prompt came from its prefix cache, `accepted_tokens` of `drafted_tokens` were kept
-    by speculation. `error` tells why an answer is missing or cut; such an answer counts in no latency.
+    `cached_tokens` of the prompt came from its prefix cache. `error` tells why an answer is missing or cut;
+    such an answer counts in no latency.
     """
 
     sent_s: float
@@ -65,8 +68,6 @@ class Timing:
     text: str = ""
     error: str | None = None
     cached_tokens: int | None = None
-    drafted_tokens: int | None = None
-    accepted_tokens: int | None = None
 
 
 @dataclass(frozen=True)

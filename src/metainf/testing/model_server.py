@@ -21,7 +21,7 @@ from typing import Any, Self, get_args
 
 from metainf.domain import MissingExtra
 from metainf.measure.drive import allow_connections
-from metainf.testing.model_server_words import BLOCK_WORDS, BODY, VERSION, WORDS, Fail, metrics_text
+from metainf.testing.model_server_words import BLOCK_WORDS, BODY, VERSION, WORDS, Fail, metrics_text, usage_of
 
 try:
     from aiohttp import web
@@ -140,8 +140,7 @@ class ModelServer:
         fresh = self._account(prompt)
         await asyncio.sleep(self.behaviour.ttft_s + self.behaviour.prefill_s * fresh)
         words = _words(prompt, int(body.get("max_tokens") or 16), self.behaviour.babble)
-        usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(words)}
-        usage["total_tokens"] = sum(usage.values())
+        usage = usage_of(len(prompt.split()), len(words), fresh if self.behaviour.prefix_cache else None)
         if not body.get("stream"):
             await asyncio.sleep(self.behaviour.itl_s * (len(words) - 1))
             return self._whole(request, words, usage)
@@ -175,7 +174,7 @@ class ModelServer:
                 f'"finish_reason":{end}}}]}}\n\n'.encode(),
             )
 
-    def _whole(self, request: web.Request, words: list[str], usage: dict[str, int]) -> web.Response:
+    def _whole(self, request: web.Request, words: list[str], usage: dict[str, Any]) -> web.Response:
         text = "".join(f" {word}" for word in words)
         said = {"message": {"content": text}} if "chat" in request.path else {"text": text}
         self._finish(len(words))

@@ -1,7 +1,7 @@
 """What the fake model server says: its words, and its metrics under vLLM's names."""
 
 from collections import Counter
-from typing import Literal
+from typing import Any, Literal
 
 Fail = Literal[
     "unavailable",  # HTTP 503 with a message
@@ -37,6 +37,13 @@ _CACHE = (
     ("prefix_cache_queries_total", "counter", "prompt"),
     ("prefix_cache_hits_total", "counter", "hits"),
 )
+
+
+def usage_of(read: int, written: int, fresh: int | None) -> dict[str, Any]:
+    """OpenAI's usage object; with a prefix cache also the words that it held, all but the `fresh` ones."""
+    usage = {"prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
+    cached = {} if fresh is None else {"prompt_tokens_details": {"cached_tokens": read - fresh}}
+    return usage | cached
 
 
 def metrics_text(counts: Counter[str], prefix_cache: bool) -> str:
