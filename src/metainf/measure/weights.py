@@ -4,6 +4,7 @@ What is made here lies in the user's cache folder, named after the file it was m
 """
 
 import hashlib
+import re
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -162,9 +163,11 @@ def _file_of(model: Model) -> Path:
 
 
 def _target(path: Path, what: str, cache: Path | None) -> Path:
-    """One name for each source file as it is now, and each wish."""
+    """One place for each source file as it is now, and a name for each wish that a model's name can be
+    read from: `SmolLM2-135M-Instruct-Q8_0.gguf`."""
     stat = path.stat()
     key = f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}".encode()
-    name, _, kind = path.stem.rpartition(".")
-    stem = name if kind.upper() in FILE_TYPES.values() else path.stem
-    return (cache or cache_folder()) / f"{stem}-{what}-{hashlib.sha256(key).hexdigest()[:10]}.gguf"
+    place = (cache or cache_folder()) / hashlib.sha256(key).hexdigest()[:10]
+    ending = re.search(r"[.-](\w+)$", path.stem)
+    kept = path.stem[: ending.start()] if ending and ending[1].upper() in FILE_TYPES.values() else path.stem
+    return place / f"{kept}-{what}.gguf"
