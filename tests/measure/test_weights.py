@@ -71,6 +71,10 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
 def values(path: Path, name: str) -> object:
     found = next(t for t in gguf.GGUFReader(path).tensors if t.name == name)
     return gguf.dequantize(found.data, found.tensor_type)
@@ -138,7 +142,7 @@ def test_formats_that_cannot_be_made_are_refused(small: Path, tmp_path: Path) ->
     cut.write_bytes(small.read_bytes()[:-3000])
     with pytest.raises(BadInput, match="no whole GGUF file"):
         in_format(cut, "Q8_0", tmp_path / "made")
-    assert list((tmp_path / "made").iterdir()) == []
+    assert files(tmp_path / "made") == []
 
 
 def test_a_method_gets_the_files_it_needs(small: Path, tmp_path: Path) -> None:
@@ -167,7 +171,7 @@ def test_weights_can_be_named_before_they_are_written(
     cache = tmp_path / "cache"
     named = located(model, asked, cache, write=False)
     assert not cache.exists()
-    assert located(model, asked, cache) == named and len(list(cache.rglob("*.gguf"))) == 2
+    assert located(model, asked, cache) == named and len(files(cache)) == 2
     monkeypatch.setattr("metainf.measure.weights.find_spec", lambda name: None)
     assert located(model, asked, cache, write=False) == named
     with pytest.raises(MissingExtra, match="gguf"):
@@ -217,10 +221,10 @@ def test_a_killed_conversion_leaves_no_model(small: Path, tmp_path: Path, number
     process.send_signal(number)
     assert process.wait(20) != 0
     process.stdout.close()
-    left = list(tmp_path.iterdir())
+    left = files(tmp_path)
     assert not [path for path in left if path.suffix == ".gguf"]
     assert len(left) == (1 if number == signal.SIGKILL else 0)
     for path in left:
         os.utime(path, (time.time() - 7200, time.time() - 7200))
     made = in_format(small, "Q8_0", tmp_path)
-    assert list(tmp_path.iterdir()) == [made]
+    assert files(tmp_path) == [made]
