@@ -228,3 +228,12 @@ def test_a_counter_counts_between_two_readings() -> None:
     assert gained(Reading(before="b 2\n", after="a 5\n"), "a") == 5  # it appears with its first use
     assert gained(Reading(before="", after="a 5\n"), "a") is None
     assert gained(Reading(before="a 5\n", after="a 2\n"), "a") is None  # a restarted engine
+
+
+@pytest.mark.parametrize(
+    ("taken", "context", "wrong"), [(159, 256, False), (256, 256, False), (159, 512, True)]
+)
+def test_a_chunk_is_no_longer_than_the_context(taken: int, context: int, wrong: bool) -> None:
+    asked = Method(engine="llama.cpp", techniques=(ChunkedPrefill(tokens=256),))
+    seen = Evidence(step_tokens=taken, context_tokens=context)
+    assert bool(contradictions(asked, seen)) == wrong

@@ -170,9 +170,9 @@ def _chunked(asked: ChunkedPrefill, seen: Evidence) -> Verdict:
         said.append(
             f"chunked_prefill was asked {_on(asked.enabled)}, the engine has it {_on(not asked.enabled)}"
         )
-    taken = seen.step_tokens
+    taken = seen.step_tokens  # an engine takes no more than its context, which some round up
     if asked.enabled and asked.tokens and taken is not None and taken != asked.tokens:
-        shortened = taken < asked.tokens and taken == seen.context_tokens  # no prompt is longer than that
+        shortened = taken < asked.tokens and seen.context_tokens in range(taken, asked.tokens + 1)
         if not shortened:
             said.append(f"chunks of {asked.tokens} tokens were asked for, the engine takes {taken}")
     return said, seen.step_tokens is not None if asked.tokens else seen.chunked_prefill is not None
