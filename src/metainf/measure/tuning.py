@@ -138,7 +138,8 @@ class _Floor:
         begun_s, part = time.monotonic(), self.contest.parts[where]
         asked = replace(planned, run=replace(planned.run, trial=trial, campaign=part.layout.campaign))
         patience = part.order.rules.patience
-        bounded = replace(patience, ends_s=begun_s + max(at_most_s, LEAST_S))
+        at_most_s = max(at_most_s, LEAST_S)
+        bounded = replace(patience, ends_s=begun_s + at_most_s)
         rules: Rules = replace(part.order.rules, patience=bounded)
 
         def serve(each: Planned) -> AbstractContextManager[Served]:
@@ -146,7 +147,7 @@ class _Floor:
 
         record = self.states[where].make(asked, serve, rules)
         outcome, seconds = record.outcome, time.monotonic() - begun_s
-        hurried = at_most_s < patience.ready_s + patience.run_s
+        hurried = seconds >= at_most_s - LEAST_S
         if outcome.kind == "failed" and outcome.reason == "timed_out" and hurried:
             self.result.cut += 1
             return Ran(None, seconds, error="the time limit ended it")
