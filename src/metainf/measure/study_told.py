@@ -6,10 +6,9 @@ from statistics import median
 
 from metainf.domain import Conditions, Failed, Record
 from metainf.learn.report import table
+from metainf.measure.monitor import BUSY_SHARE
 from metainf.measure.study_grid import Bench, in_grid, name_of
 from metainf.measure.study_tables import number, share
-
-BUSY_SHARE = 0.2
 
 
 def provenance(records: Sequence[Record], named: Sequence[tuple[str, Bench]]) -> str:
