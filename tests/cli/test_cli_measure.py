@@ -172,7 +172,7 @@ def test_the_plan_writes_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("metainf.measure.weights.cache_folder", lambda: cache)
     told = json.loads(run("--dry-run --json --method q8_0 --method draft:first-2-layers"))
     assert any("-Q8_0.gguf" in run["command"] for run in told["runs"])
-    assert any("-first-2-layers-" in run["command"] for run in told["runs"])
+    assert any("-first-2-layers.gguf" in run["command"] for run in told["runs"])
     assert not cache.exists()
 
 
