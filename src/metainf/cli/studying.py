@@ -73,7 +73,9 @@ def study_run(
 def study_show(
     report: Annotated[Path | None, typer.Option(help="Write the page of the study to this file.")] = None,
     plots: Annotated[Path | None, typer.Option(help="Draw its figures into this folder.")] = None,
-    store: Store = None,
+    store: Annotated[
+        str | None, typer.Option("--store", help="SQLite file or database URL; else the study that ships.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Show a study: that of a store, or without --store the one that ships."""
