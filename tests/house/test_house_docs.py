@@ -80,3 +80,16 @@ def test_shown_output_is_there(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for found in re.finditer(r"<!-- lines: \d+ -->.*?```text\n(.*?)```", text, re.DOTALL):
         assert found[1].strip(), f"{page.name}: an output is missing: run python docs/refresh.py"
+
+
+def test_the_page_of_the_study_is_that_of_the_shipped_records() -> None:
+    from metainf import api
+
+    def without_pictures(text: str) -> list[str]:
+        return [line for line in text.splitlines() if line and not line.startswith(("![", "One panel"))]
+
+    kept = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    made = api.study_page(api.study_records())
+    assert without_pictures(made) == without_pictures(kept), (
+        "docs/study.md is stale: run metainf study show --report docs/study.md --plots docs/figures"
+    )
