@@ -16,6 +16,7 @@ from metainf.domain import (
     Workload,
 )
 from metainf.engines import engine
+from metainf.measure.asked import AGREEMENT
 from metainf.measure.batches import sized
 from metainf.measure.recipes import recipe
 from metainf.measure.serving import serving_engine
@@ -38,7 +39,7 @@ def record(
             metrics=Metrics(
                 output_tokens_per_s=outcome, ttft_p50_s=0.125, ttft_p99_s=0.25, tpot_p50_s=0.01,
                 tpot_p99_s=0.02, memory_gib=0.5, prefix_hit_share=0.9 if method == "prefix" else None,
-                quality=quality, quality_metric=None if quality is None else "greedy_agreement",
+                quality=quality, quality_metric=None if quality is None else AGREEMENT,
             )
         )  # fmt: skip
     made = sized(recipe(method, serving_engine(engine(on))), in_flight)

@@ -125,6 +125,14 @@ def test_names_give_methods_back(text: str, name: str) -> None:
     assert recipe_name(sized(method, 16), one, in_flight=16) == text
 
 
+def test_an_eight_bit_cache_is_each_engine_s_own() -> None:
+    found = {name: recipe("kv", serving_engine(engine(name))) for name in ("llama.cpp", "openvino", "vllm")}
+    formats = {name: method.get(KvQuantization) for name, method in found.items()}
+    assert {name: cache and cache.format for name, cache in formats.items()} == {
+        "llama.cpp": "q8_0", "openvino": "u8", "vllm": "fp8",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("text", ["q8_0", "q4_0", "all+q8_0", "static+q8_0", "dtype-bf16", "flash"])
 def test_names_of_formats_give_methods_back(text: str) -> None:
     assert recipe_name(sized(recipe(text, LLAMA), 4), LLAMA, in_flight=4) == text

@@ -16,20 +16,20 @@ def test_every_engine_meets_every_load() -> None:
     ]  # fmt: skip
     assert all(part.workloads == WORKLOADS for part in found)
     assert len({part.campaign for part in found}) == len(found)
-    assert [part.requests for part in found if part.engine == "a"] == [4, 8, 16]
+    assert [part.requests for part in found if part.engine == "a"] == [4, 8, 24]
 
 
 def test_one_request_is_not_batched_in_two_ways() -> None:
     alone, together = parts(Grid(engines=("a",), in_flight=(1, 2)))
     assert set(METHODS) - set(alone.methods) == {"static", "continuous"}
     assert together.methods == METHODS and together.requests > together.in_flight
-    (burst,) = parts(Grid(engines=("a",), in_flight=(16,)))
+    (burst,) = parts(Grid(engines=("a",), in_flight=(16,), requests=16))
     assert burst.requests == 16 and set(METHODS) - set(burst.methods) == {"static"}
 
 
 def test_the_widest_load_runs_the_cheap_workloads() -> None:
     (wide,) = parts(Grid(engines=("a",), in_flight=(64,)))
-    assert set(wide.workloads) < set(WORKLOADS) and wide.requests == 64
+    assert set(wide.workloads) < set(WORKLOADS) and wide.requests == 96
     assert parts(Grid(engines=("a",), in_flight=(64,), workloads=("mixed",))) == []
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -190,7 +191,11 @@ def test_unknown_names_and_counts() -> None:
         of_study("mixed", 0, ClosedLoop(1), rng())
     with pytest.raises(BadInput, match="at least one request"):
         workload_of(Traffic("empty", (), ClosedLoop(1)))
-    assert len(REFERENCE) == 8 and {request.output_tokens for request in REFERENCE} == {32}
+    prompts = [request.prompt for request in REFERENCE]
+    assert len(set(prompts)) == 32 and {request.output_tokens for request in REFERENCE} == {4}
+    for first in range(0, 32, 4):
+        of_one = prompts[first : first + 4]
+        assert all(later.startswith(earlier) for earlier, later in pairwise(of_one)), "cuts of one passage"
     assert workload_of(Traffic("one", (Request("a b", 3, 0.0),), OpenLoop())).request_rate_per_s is None
 
 

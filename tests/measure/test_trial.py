@@ -11,7 +11,7 @@ from metainf.catalog.detect import cpu_name
 from metainf.domain import BadInput, Failed, Measured, MissingExtra, NotSupported, Record
 from metainf.engines.evidence import Evidence
 from metainf.measure import failures
-from metainf.measure.asked import agreement, as_asked, asked_workload, paced
+from metainf.measure.asked import AGREEMENT, agreement, as_asked, asked_workload, paced
 from metainf.measure.monitor import Gpus, Observation, oom_kills, rapl_j, watching
 from metainf.measure.order import Order, lay_out
 from metainf.measure.recipes import recipe
@@ -65,7 +65,7 @@ def test_agreement_with_the_plain_method_is_its_quality() -> None:
     assert plain.record.metrics is not None and plain.record.metrics.quality == 1
     changed = made(engine, order(engine, "continuous"), [plain.answers[0][:9] + "elsewhere"])
     metrics = changed.record.metrics
-    assert metrics is not None and metrics.quality_metric == "greedy_agreement"
+    assert metrics is not None and metrics.quality_metric == AGREEMENT
     assert metrics.quality == pytest.approx(9 / len(plain.answers[0][:9] + "elsewhere"), abs=0.1)
 
 

@@ -36,7 +36,7 @@ class Tuning:
     rate_per_s: float | None = None
     requests: int | None = None
     time_limit_s: float = 300.0
-    least_quality: float | None = 0.25
+    least_quality: float | None = 0.75
     aim: str = "throughput"
     share: float = 1.0
     repeats: int = 3

@@ -55,7 +55,7 @@ def tune(
     ] = "throughput",
     least_quality: Annotated[
         float, typer.Option(help="Least agreement with the answers of baseline; 0 for no floor.")
-    ] = 0.25,
+    ] = 0.75,
     share: Annotated[float, typer.Option(help="Of the candidates, the most that are run.")] = 1.0,
     repeats: Annotated[int, typer.Option(min=1, help="Runs of one method at most.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="The same seed asks the same.")] = 0,

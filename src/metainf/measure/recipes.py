@@ -45,6 +45,7 @@ NAMES = {
     "draft:MODEL": "tokens are guessed by a small model",
     "FORMAT": f"weights in another format: {', '.join(FORMATS)}",
     "kv-FORMAT": "the key-value cache in another format, such as kv-q8_0",
+    "kv": "the key-value cache in the engine's 8-bit format",
     "dtype-NAME": f"arithmetic in another format: {', '.join(PRECISIONS)}",
     "flash": "flash attention",
     "eager": "nothing is compiled: no speed, but starts in seconds where compiling takes minutes",
@@ -61,6 +62,10 @@ SENSIBLE_CACHES = ("q8_0", "u8", "fp8")
 ALIASES = {"none": PLAIN, "ngram": "lookup", "prompt-lookup": "lookup", "prefix-cache": "prefix"}
 ALL = ("continuous", "chunked", "prefix", "lookup")
 LEAST_OF_ALL = 3
+_KNOWN = (
+    PLAIN, "static-8", "continuous-8", "chunked-256", "prefix", "lookup", "draft:", "kv", "kv-q8_0", "flash",
+    "eager", "all",
+)  # fmt: skip
 COUNTED = re.compile(r"(static|continuous|chunked)(?:-(\d+))?")
 
 
@@ -87,7 +92,7 @@ def recipe(text: str, engine: ServingEngine) -> Method:
     """The method of one recipe. UnknownName with near misses for a word that is none."""
     typed = [ALIASES.get(word.strip().lower(), word.strip()) for word in text.split("+")]
     found: dict[str, Technique] = {}
-    for word in chain.from_iterable(_all(engine) if each.lower() == "all" else (each,) for each in typed):
+    for word in chain.from_iterable(_spelled(each, engine) for each in typed):
         technique = _technique(word)
         if found.setdefault(technique.kind, technique) != technique:
             raise BadInput(f"{text}: expected one {technique.kind.replace('_', ' ')}, found two that differ")
@@ -103,7 +108,7 @@ def sensible(engine: ServingEngine, weights: bool) -> list[str]:
     found = list(SENSIBLE)
     if weights:
         found += [name + more for name in SENSIBLE_WEIGHTS for more in WITH_WEIGHTS]
-    found += [f"kv-{name}" for name in SENSIBLE_CACHES if name in engine.words.caches][:1]
+    found += _small_cache(engine)
     unique: dict[str, str] = {}
     for text in found:
         method = recipe(text, engine)
@@ -220,19 +225,7 @@ def _technique(word: str) -> Technique:
         return KvQuantization(format=name[3:])
     if name.startswith("dtype-") and name[6:] in PRECISIONS:
         return Precision(dtype=name[6:])
-    known = (
-        PLAIN,
-        "static-8",
-        "continuous-8",
-        "chunked-256",
-        "prefix",
-        "lookup",
-        "draft:",
-        "kv-q8_0",
-        "flash",
-        "eager",
-    )
-    raise UnknownName("method", word, (*known, "all", *ALIASES, *FORMATS))
+    raise UnknownName("method", word, (*_KNOWN, *ALIASES, *FORMATS))
 
 
 def _counted(kind: str, digits: str | None) -> Technique:
@@ -242,6 +235,19 @@ def _counted(kind: str, digits: str | None) -> Technique:
     if kind == "chunked":
         return ChunkedPrefill(tokens=count or CHUNK_TOKENS)
     return Batching(mode="static" if kind == "static" else "continuous", max_sequences=count)
+
+
+def _spelled(word: str, engine: ServingEngine) -> Sequence[str]:
+    """The words that a word of many engines stands for with this one; an engine without an 8-bit cache
+    refuses it by name when it is to be launched."""
+    if word.lower() == "all":
+        return _all(engine)
+    return (_small_cache(engine) or [f"kv-{SENSIBLE_CACHES[0]}"]) if word.lower() == "kv" else (word,)
+
+
+def _small_cache(engine: ServingEngine) -> list[str]:
+    """The engine's 8-bit cache; empty where it has none."""
+    return [f"kv-{name}" for name in SENSIBLE_CACHES if name in engine.words.caches][:1]
 
 
 def _all(engine: ServingEngine) -> Sequence[str]:

@@ -9,6 +9,7 @@ one batch and nothing to join it).
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from math import ceil
 
 from metainf.domain import BadInput, Record
 from metainf.measure.study_grid import CAMPAIGN
@@ -31,6 +32,7 @@ METHODS = (
     "lookup",
     "q8_0",
     "q4_0",
+    "kv",
     "all+q8_0",
 )
 IN_FLIGHT = (1, 4, 16, 64)
@@ -39,12 +41,14 @@ ONLY_TOGETHER = ("static", "continuous")
 ONLY_IN_TURNS = ("static",)
 """What is continuous batching where all requests are sent at once."""
 MANY, FOR_MANY = 64, ("short_chat",)
-FEWEST, USUAL = 4, 8
+FEWEST, USUAL, TURNS = 4, 8, 1.5
+"""Requests of a run: four for one in flight, eight for a few, else half as many again as are in flight, so
+that there is a batch to wait for and something to join a running one."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What to study; the default is all of it. `requests` None: 4 to 8, or one for each in flight."""
+    """What to study; the default is all of it. `requests` None: as `requests_for`."""
 
     engines: Sequence[str] = ENGINES
     workloads: Sequence[str] = WORKLOADS
@@ -79,12 +83,17 @@ def parts(grid: Grid) -> list[Part]:
     for engine in grid.engines:
         for count in grid.in_flight:
             wide = [name for name in grid.workloads if count < MANY or name in FOR_MANY]
-            requests = grid.requests or max(count, min(USUAL, FEWEST * count))
+            requests = grid.requests or requests_for(count)
             alike = ONLY_TOGETHER if count == 1 else ONLY_IN_TURNS if requests <= count else ()
             methods = [method for method in grid.methods if method not in alike]
             if wide and methods:
                 found.append(Part(engine, count, tuple(wide), tuple(methods), requests))
     return found
+
+
+def requests_for(in_flight: int) -> int:
+    """How many requests a run sends."""
+    return max(min(USUAL, FEWEST * in_flight), ceil(TURNS * in_flight))
 
 
 def shipped() -> list[Record]:

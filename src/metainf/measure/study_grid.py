@@ -13,7 +13,7 @@ from statistics import fmean, median
 from metainf.domain import BadInput, Record, UnknownName
 from metainf.engines import engine
 from metainf.engines.serving import ServingEngine
-from metainf.measure.asked import LEAST_AGREEMENT
+from metainf.measure.asked import AGREEMENT, LEAST_AGREEMENT
 from metainf.measure.recipes import PLAIN, method_name, recipe_name
 from metainf.measure.study_traffic import STUDY
 from metainf.measure.summary import Line, summary
@@ -244,7 +244,7 @@ def _bench(key: Key, records: Sequence[Record], least: float) -> Bench:
     for name, record in named:
         seen = values.setdefault(name, [])
         metrics = record.metrics
-        if metrics and metrics.quality is not None and metrics.quality_metric == "greedy_agreement":
+        if metrics and metrics.quality is not None and metrics.quality_metric == AGREEMENT:
             seen.append(metrics.quality)
     agreement = {name: median(seen) if seen else None for name, seen in values.items()}
     return Bench(*key, cells, _spread(named), agreement, least)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from metainf.domain import Record
 from metainf.learn.report import table
 from metainf.measure.asked import LEAST_AGREEMENT
+from metainf.measure.reference import ANSWER_TOKENS, REFERENCE
 from metainf.measure.study_choice import races, single_best, wins
 from metainf.measure.study_claims import (
     BAR_CONTINUOUS,
@@ -37,9 +38,10 @@ by hand.
 * Throughput is output tokens per second, the median of repeats. Numbers in brackets are 95 % bounds that the
   spread between repeats leaves; nothing is called clear that this spread could explain. They say nothing of
   other machines, models or texts.
-* *Agreement* is the share of greedy answers to eight short prompts, from their beginning on, that equals
-  those of the baseline on the same engine. It is not merit: one other token ends it, and so may rounding.
-  A method is *admitted* with an agreement of at least {least:g}, and without one only where no method of that
+* *Agreement*: eight plain passages are broken off at {cuts} places in all, each is gone on with greedily by
+  {tokens} tokens, and the share of these, from their beginning on, that equals the baseline's on the same
+  engine is counted. It is not merit: where two tokens are nearly as good, rounding may decide between them. A
+  method is *admitted* with an agreement of at least {least:g}, and without one only where no method of that
   engine has any. `{gated}` marks methods that are not admitted.
 * The best of several noisy numbers is a little too high, so what choosing is worth is a little too high too.
 """
@@ -56,13 +58,17 @@ def page(
     """
     held = benches(records, least_agreement)
     named = list(zip(labels(held), held, strict=True))
-    parts = [HEAD.format(least=least_agreement, gated=GATED), "## In short\n", _short(named)]
+    parts = [_head(least_agreement), "## In short\n", _short(named)]
     parts += ["## What the paper says, and what is seen here\n", _claims(named)]
     parts += ["## What was asked for\n", _bars(named)]
     parts += ["## What choosing is worth\n", worth(records, named)]
     parts += [engine_section(name, bench, (figures or {}).get(name)) for name, bench in named]
     parts += ["## How it was measured\n", provenance(records, named)]
     return "\n".join(part for part in parts if part)
+
+
+def _head(least: float) -> str:
+    return HEAD.format(least=least, gated=GATED, cuts=len(REFERENCE), tokens=ANSWER_TOKENS)
 
 
 def _short(named: Sequence[tuple[str, Bench]]) -> str:

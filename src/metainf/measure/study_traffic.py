@@ -19,6 +19,7 @@ import numpy as np
 
 from metainf.domain import BadInput, UnknownName
 from metainf.measure.prose import joined, opening, own_text, prose
+from metainf.measure.reference import REFERENCE
 from metainf.measure.words import Pacing, Request, Traffic
 
 SHARED_TOKENS = 512
@@ -29,21 +30,6 @@ _QUESTIONS = (
     "What should they do next?",
     "Who was right in the end?",
 )
-REFERENCE = tuple(
-    Request(prompt, output_tokens=32)
-    for prompt in (
-        "The capital of France is",
-        "Water freezes when the temperature",
-        "In the morning, the farmer went to",
-        "The most important thing about a good friend is",
-        "To make a cup of tea, first",
-        "The sun rises in the east because",
-        "A short story about a dog: Once upon a time,",
-        "The three primary colors are",
-    )
-)
-"""Short prompts with plain continuations: answers of two methods to them are compared for quality."""
-
 Make = Callable[[np.random.Generator, int], Request]
 
 

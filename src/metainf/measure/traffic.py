@@ -12,8 +12,9 @@ from metainf.domain import BadInput, Workload
 from metainf.importers.traces import moments
 from metainf.measure.lengths import draw_arrivals, draw_lengths
 from metainf.measure.prose import about_tokens, beginning, own_text, prose
+from metainf.measure.reference import REFERENCE
 from metainf.measure.replay import Replay, of_trace
-from metainf.measure.study_traffic import REFERENCE, STUDY, of_study
+from metainf.measure.study_traffic import STUDY, of_study
 from metainf.measure.words import ClosedLoop, OpenLoop, Pacing, Request, Traffic, Waves
 
 __all__ = ["REFERENCE", "STUDY", "Replay", "of_study", "of_trace", "of_workload", "workload_of"]

@@ -31,7 +31,7 @@ from metainf.domain import (
 )
 from metainf.engines.evidence import Evidence, contradictions, unproven
 from metainf.measure import failures
-from metainf.measure.asked import agreement, as_asked, asked_workload, concurrency, paced
+from metainf.measure.asked import AGREEMENT, agreement, as_asked, asked_workload, concurrency, paced
 from metainf.measure.drive import drive
 from metainf.measure.monitor import Observation, oom_kills, watching
 from metainf.measure.process import EngineEnded, NotReady
@@ -199,7 +199,7 @@ def _completed(
     found: dict[str, Any] = {
         "memory_gib": seen.device_memory_gib if on_gpu else seen.memory_gib,
         "quality": quality,
-        "quality_metric": None if quality is None else "greedy_agreement",
+        "quality_metric": None if quality is None else AGREEMENT,
     }
     if evidence is not None:
         hits = evidence.hit_rate
