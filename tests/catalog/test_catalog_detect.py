@@ -11,6 +11,7 @@ from metainf.catalog.detect import (
     parse_meminfo,
     parse_nvidia_smi,
     parse_rocm_smi,
+    parse_vectors,
 )
 
 CPUINFO = "".join(
@@ -36,6 +37,17 @@ def test_unknown_cpu_is_given_as_it_says() -> None:
     found = match_cpu("Mystery CPU @ 2.00GHz", 8, 1, 16)
     assert (found.device.name, found.device.kind) == ("Mystery CPU @ 2.00GHz", "cpu")
     assert found.device.memory_bandwidth_gb_per_s is None
+
+
+def test_an_unknown_cpu_bears_its_vector_instructions() -> None:
+    told = "processor: 0\nmodel name: AMD EPYC\nflags\t\t: fpu sse2 {}\n"
+    assert parse_vectors(told.format("avx2")) == "AVX2"
+    assert parse_vectors(told.format("avx2 avx512f")) == "AVX-512"
+    assert parse_vectors(told.format("avx2 avx512f avx512_bf16 amx_tile")) == "AMX"
+    assert parse_vectors("Features\t: fp asimd") == "NEON" and parse_vectors("") is None
+    found = match_cpu("AMD EPYC", 2, 1, 24, "AVX2").device
+    assert (found.name, found.arch, found.kind) == ("AMD EPYC (AVX2)", "AVX2", "cpu")
+    assert match_cpu("AMD EPYC 9654 96-Core Processor", 96, 1, 64, "AVX-512").device.name == "epyc-9654"
 
 
 def test_nvidia_smi() -> None:

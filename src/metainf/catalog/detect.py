@@ -14,6 +14,12 @@ CORES = re.compile(
     r"\b\d+-core\b|\bprocessor\b|\bcpu\b|@.*$|\((?:r|tm)\)|\bplatinum\b|\bgold\b", re.IGNORECASE
 )
 
+VECTORS = {
+    "amx_tile": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512f": "AVX-512", "avx2": "AVX2", "sve": "SVE",
+    "asimd": "NEON",
+}  # fmt: skip
+"""Vector instructions by their flag, the widest first."""
+
 
 def detect() -> list[Hardware]:
     """Hardware of this machine: NVIDIA and AMD accelerators (where a driver answers), then the CPU.
@@ -29,6 +35,14 @@ def parse_cpuinfo(text: str) -> tuple[str | None, int, int]:
     cores = len(re.findall(r"^processor\s*:", text, re.MULTILINE))
     sockets = len(set(re.findall(r"^physical id\s*:\s*(\d+)", text, re.MULTILINE)))
     return (names[0].strip() if names else None), cores, max(sockets, 1)
+
+
+def parse_vectors(text: str) -> str | None:
+    """The widest vector instructions in the flags of /proc/cpuinfo; None where it tells none that count."""
+    flags = set(
+        re.findall(r"[\w.]+", " ".join(re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)))
+    )
+    return next((name for flag, name in VECTORS.items() if flag in flags), None)
 
 
 def parse_meminfo(text: str) -> float | None:
@@ -76,10 +90,18 @@ def match_accelerators(found: list[tuple[str, float | None]], vendor: str) -> li
     ]
 
 
-def match_cpu(name: str | None, cores: int, sockets: int, memory_gib: float | None) -> Hardware:
-    """The CPU as hardware. `memory_gib` is this machine's, for the catalogue gives only what it can hold."""
+def match_cpu(
+    name: str | None, cores: int, sockets: int, memory_gib: float | None, vectors: str | None = None
+) -> Hardware:
+    """The CPU as hardware. `memory_gib` is this machine's, for the catalogue gives only what it can hold.
+
+    Virtual machines often tell no more than a family ("AMD EPYC"), whose members differ by their vector
+    instructions and with these by a factor: an unknown processor bears them in its name.
+    """
     known = None if name is None else lookup(name) or lookup(" ".join(CORES.sub(" ", name).split()))
     facts: dict[str, Any] = {"name": name or "cpu", "kind": "cpu", "source": "the operating system"}
+    if vectors is not None:
+        facts |= {"name": f"{facts['name']} ({vectors})", "arch": vectors}
     device = Device.of(facts) if known is None else devices()[known]
     memory = None if memory_gib is None else round(memory_gib / sockets, 1)
     own = device.model_copy(update={"memory_gib": memory})
@@ -157,8 +179,9 @@ def _cpu() -> list[Hardware]:
     if platform.system() == "Darwin":
         size = _output(["sysctl", "-n", "hw.memsize"]).strip()
         return [match_cpu(name, 0, 1, int(size) / 2**30 if size.isdigit() else None)]
-    _, cores, sockets = parse_cpuinfo(_read("/proc/cpuinfo"))
-    return [match_cpu(name, cores, sockets, parse_meminfo(_read("/proc/meminfo")))]
+    text = _read("/proc/cpuinfo")
+    _, cores, sockets = parse_cpuinfo(text)
+    return [match_cpu(name, cores, sockets, parse_meminfo(_read("/proc/meminfo")), parse_vectors(text))]
 
 
 def _read(path: str) -> str:
