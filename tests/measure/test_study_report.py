@@ -9,6 +9,7 @@ from measure_study_grids import grid, record
 
 from metainf import api
 from metainf.domain import BadInput, Lengths, Record, Setting, Workload
+from metainf.measure.study_benches import ASSUMED_SPREAD, benches
 from metainf.measure.study_choice import always, joint_races, races, single_best, wins
 from metainf.measure.study_claims import (
     FAILS,
@@ -19,15 +20,7 @@ from metainf.measure.study_claims import (
     prefix_bars,
     tally,
 )
-from metainf.measure.study_grid import (
-    ASSUMED_SPREAD,
-    Bench,
-    Ratio,
-    benches,
-    geometric_mean,
-    labels,
-    of_study,
-)
+from metainf.measure.study_grid import Bench, Ratio, geometric_mean, labels, of_study
 from metainf.measure.study_report import page
 
 CHAT1, CHAT16, WARM16 = ("short_chat", 1), ("short_chat", 16), ("shared_prefix_warm", 16)
@@ -36,6 +29,13 @@ CHAT1, CHAT16, WARM16 = ("short_chat", 1), ("short_chat", 16), ("shared_prefix_w
 def bench(records: list[Record], least: float = 0.4) -> Bench:
     (found,) = benches(records, least)
     return found
+
+
+def on_machine(given: Record, name: str) -> Record:
+    """The same on another device."""
+    device = given.setting.hardware.device.model_copy(update={"name": name, "title": name})
+    hardware = given.setting.hardware.model_copy(update={"device": device})
+    return given.model_copy(update={"setting": given.setting.model_copy(update={"hardware": hardware})})
 
 
 def row(text: str, *begins: str) -> list[str]:
@@ -123,6 +123,16 @@ def test_the_gate_keeps_fast_and_wrong_methods_out_of_every_choice() -> None:
     assert row(text, "0.25", "openvino")[2:] == ["`q4_0`", "`continuous`", "1.00×"]
     assert row(text, "0.90", "openvino")[2:] == ["all but the baseline", "–", "–"]
     assert row(text, "q4_0", "0.50")[-1] == "no"
+
+
+def test_agreement_is_lent_by_other_machines_of_the_engine() -> None:
+    cells = {CHAT16: {"baseline": 100, "continuous": 300, "q4_0": 600}}
+    here = grid(cells, agreement={"continuous": None, "q4_0": None})
+    there = [on_machine(r, "cpu-y") for r in grid(cells, agreement={"continuous": 0.9, "q4_0": 0.2})]
+    assert bench(here).best(bench(here).cells[0]) == "q4_0", "nothing was compared"
+    mine, theirs = benches([*here, *there], 0.4)
+    assert labels([mine, theirs]) == ["openvino on Some CPU", "openvino on cpu-y"]
+    assert mine.agreement == theirs.agreement and mine.best(mine.cells[0]) == "continuous"
 
 
 def test_methods_without_a_figure_are_out_unless_nothing_was_compared() -> None:
@@ -284,7 +294,7 @@ def test_ratios_average_in_logarithms() -> None:
 
 def test_two_models_of_one_engine_are_two_benches() -> None:
     cells = [record(name, CHAT1, 100, model=model) for name in ("baseline", "lookup") for model in "AB"]
-    assert labels(benches(cells)) == ["openvino, A (F16), Some CPU", "openvino, B (F16), Some CPU"]
+    assert labels(benches(cells)) == ["openvino on A (F16)", "openvino on B (F16)"]
     assert "## openvino, A (F16), Some CPU" in page(cells)
 
 

@@ -113,7 +113,8 @@ def study_plots(records: Iterable[Record], folder: Path) -> dict[str, Path]:
     The folder is made. Raises BadInput where the records hold no such grid, MissingExtra where the drawing
     library is not installed.
     """
-    from metainf.measure.study_grid import benches, labels
+    from metainf.measure.study_benches import benches
+    from metainf.measure.study_grid import labels
 
     held = benches(records)
     pyplot = drawing()

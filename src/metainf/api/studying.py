@@ -100,7 +100,8 @@ def study_winners(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Of each engine, workload and load: the fastest method that keeps the answers, its tokens/s, and how
     many times those of the baseline that is."""
     from metainf.measure.recipes import PLAIN
-    from metainf.measure.study_grid import benches, labels
+    from metainf.measure.study_benches import benches
+    from metainf.measure.study_grid import labels
 
     held = benches(records)
     rows = []

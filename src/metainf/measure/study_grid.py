@@ -1,30 +1,26 @@
 """The study as a grid: for each engine, workload and load the methods that were measured there. Pure.
 
-Two numbers differ where their ratio is further from 1 than the spread between repeats explains: 95 % bounds
-from the standard deviation of the logarithms within repeats, pooled over all that was repeated on an engine.
+`metainf.measure.study_benches` reads it from records. Two numbers differ where their ratio is further from 1
+than the spread between repeats explains: 95 % bounds from the standard deviation of the logarithms within
+repeats, pooled over all that was repeated on an engine.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import fmean, median
+from statistics import fmean
 
-from metainf.domain import BadInput, Record, UnknownName
+from metainf.domain import Record, UnknownName
 from metainf.engines import engine
 from metainf.engines.serving import ServingEngine
-from metainf.measure.asked import AGREEMENT, LEAST_AGREEMENT
 from metainf.measure.recipes import PLAIN, method_name, recipe_name
-from metainf.measure.study_traffic import STUDY
-from metainf.measure.summary import Line, summary
+from metainf.measure.summary import Line
 from metainf.measure.trial import SOURCE
 
 Key = tuple[str, str, str, str]
 CAMPAIGN = "study-"
 ALL = "all"
-ASSUMED_SPREAD = 0.1
-"""Standard deviation between repeats that is assumed where nothing was repeated."""
-LEAST_SPREAD = 0.01
 _ORDER = (PLAIN, "static", "continuous", "chunked", "prefix", "lookup")
 
 
@@ -85,8 +81,8 @@ class Cell:
 @dataclass(frozen=True)
 class Bench:
     """One engine with one model (in the number format of its file) on one machine. `agreement` with the
-    baseline's greedy answers by method (None where none was compared); `least` is what a method must reach
-    to be admitted."""
+    baseline's answers by method (None where none was compared); `least` is what a method must reach to be
+    admitted."""
 
     engine: str
     model: str
@@ -172,33 +168,25 @@ def in_grid(record: Record) -> bool:
     )
 
 
-def benches(records: Iterable[Record], least_agreement: float = LEAST_AGREEMENT) -> list[Bench]:
-    """The grids of all engines, models and machines among the records. Those not `in_grid` are left out.
-
-    Raises BadInput where none is left, and for a threshold that is no share.
-    """
-    if not 0 <= least_agreement <= 1:
-        raise BadInput(f"least agreement: expected a share from 0 to 1, found {least_agreement}")
-    groups: dict[Key, list[Record]] = {}
-    for record in filter(in_grid, records):
-        groups.setdefault(bench_of(record), []).append(record)
-    if not groups:
-        raise BadInput(
-            "expected records of a study (named workloads at a number of requests in flight), found none: "
-            "make some with metainf study run"
-        )
-    return [_bench(key, groups[key], least_agreement) for key in sorted(groups)]
-
-
 def labels(held: Sequence[Bench]) -> list[str]:
-    """A name for each bench: its engine, with model and machine where an engine has several."""
-    engines = [bench.engine for bench in held]
-    return [
-        bench.engine
-        if engines.count(bench.engine) == 1
-        else f"{bench.engine}, {bench.model} ({bench.weights}), {bench.hardware}"
-        for bench in held
-    ]
+    """A name for each bench: its engine, with what tells it from the others of that engine."""
+
+    def differ(bench: Bench, of: Callable[[Bench], str]) -> bool:
+        return len({of(other) for other in held if other.engine == bench.engine}) > 1
+
+    found = []
+    for bench in held:
+        parts = [of(bench) for of in (_model_of, _machine_of) if differ(bench, of)]
+        found.append(f"{bench.engine} on {', '.join(parts)}" if parts else bench.engine)
+    return found
+
+
+def _model_of(bench: Bench) -> str:
+    return f"{bench.model} ({bench.weights})"
+
+
+def _machine_of(bench: Bench) -> str:
+    return bench.hardware
 
 
 def bench_of(record: Record) -> Key:
@@ -229,50 +217,6 @@ def geometric_mean(ratios: Sequence[Ratio]) -> Ratio | None:
         return None
     half = math.sqrt(sum(each.half**2 for each in ratios)) / len(ratios)
     return Ratio(math.exp(fmean(math.log(each.value) for each in ratios)), half)
-
-
-def _bench(key: Key, records: Sequence[Record], least: float) -> Bench:
-    named = [(name_of(record), record) for record in records]
-    found: dict[tuple[str, int], dict[str, Line]] = {}
-    for line in summary(named):
-        found.setdefault((line.workload, int(line.in_flight or 0)), {})[line.method] = line
-    order = {name: place for place, name in enumerate(STUDY)}
-    places = sorted(found, key=lambda cell: (order.get(cell[0], len(order)), cell))
-    longest = _longest(records)
-    cells = tuple(Cell(*place, lines=found[place], longest_prompt=longest.get(place)) for place in places)
-    values: dict[str, list[float]] = {}
-    for name, record in named:
-        seen = values.setdefault(name, [])
-        metrics = record.metrics
-        if metrics and metrics.quality is not None and metrics.quality_metric == AGREEMENT:
-            seen.append(metrics.quality)
-    agreement = {name: median(seen) if seen else None for name, seen in values.items()}
-    return Bench(*key, cells, _spread(named), agreement, least)
-
-
-def _longest(records: Sequence[Record]) -> dict[tuple[str, int], float]:
-    """Tokens of the longest prompt by cell, as far as runs that were measured counted them."""
-    found: dict[tuple[str, int], float] = {}
-    for work in (record.setting.workload for record in records if record.metrics is not None):
-        if work.input_tokens is not None and work.input_tokens.max is not None:
-            place = work.name or "", int(work.concurrency or 0)
-            found[place] = max(found.get(place, 0.0), work.input_tokens.max)
-    return found
-
-
-def _spread(named: Sequence[tuple[str, Record]]) -> Spread:
-    groups: dict[tuple[str, str | None, float | None], list[float]] = {}
-    for name, record in named:
-        rate = record.metrics.output_tokens_per_s if record.metrics else None
-        work = record.setting.workload
-        if rate is not None:
-            groups.setdefault((name, work.name, work.concurrency), []).append(math.log(rate))
-    repeated = [logs for logs in groups.values() if len(logs) > 1]
-    freedom = sum(len(logs) - 1 for logs in repeated)
-    if not freedom:
-        return Spread(ASSUMED_SPREAD, 0)
-    squares = sum((value - fmean(logs)) ** 2 for logs in repeated for value in logs)
-    return Spread(max(LEAST_SPREAD, math.sqrt(squares / freedom)), freedom)
 
 
 def _place(name: str) -> tuple[bool, int, str]:

@@ -6,6 +6,7 @@ from metainf.domain import Record
 from metainf.learn.report import table
 from metainf.measure.asked import LEAST_AGREEMENT
 from metainf.measure.reference import ANSWER_TOKENS, REFERENCE
+from metainf.measure.study_benches import benches
 from metainf.measure.study_choice import races, single_best, wins
 from metainf.measure.study_claims import (
     BAR_CONTINUOUS,
@@ -20,7 +21,7 @@ from metainf.measure.study_claims import (
     in_words,
     prefix_bars,
 )
-from metainf.measure.study_grid import Bench, benches, labels
+from metainf.measure.study_grid import Bench, labels
 from metainf.measure.study_tables import GATED, counted, engine_section, times
 from metainf.measure.study_told import provenance
 from metainf.measure.study_worth import worth

@@ -5,8 +5,9 @@ from statistics import geometric_mean
 
 from metainf.domain import Record
 from metainf.learn.report import table
+from metainf.measure.study_benches import benches
 from metainf.measure.study_choice import always, joint_races, races, single_best, wins
-from metainf.measure.study_grid import Bench, benches
+from metainf.measure.study_grid import Bench
 from metainf.measure.study_tables import counted, number, share, times
 
 THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 0.9)
