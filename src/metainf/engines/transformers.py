@@ -24,12 +24,13 @@ from metainf.domain import (
     Workload,
 )
 from metainf.engines.candidates import ANY_WORKLOAD, batch_limit
+from metainf.engines.command import Command, Words, same
 from metainf.engines.device_support import computes_bf16, maker, serves_cuda_stack
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.formats import is_gguf
 from metainf.engines.hosted import Page
 from metainf.engines.launch import dtype_name, not_offered
-from metainf.engines.serving import Command, ServingEngine, Words, same
+from metainf.engines.serving import ServingEngine
 
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 

@@ -18,6 +18,7 @@ from metainf.domain import (
     Compile,
     KvQuantization,
     Method,
+    Parallelism,
     Precision,
     PrefixCache,
     Speculative,
@@ -47,6 +48,8 @@ NAMES = {
     "kv-FORMAT": "the key-value cache in another format, such as kv-q8_0",
     "dtype-NAME": f"arithmetic in another format: {', '.join(PRECISIONS)}",
     "flash": "flash attention",
+    "tp-N": "each layer is split over N ranks (tensor parallelism)",
+    "pp-N": "the layers are dealt out to N ranks (pipeline parallelism)",
     "eager": "nothing is compiled: no speed, but starts in seconds where compiling takes minutes",
     "all": "continuous batching, chunks, prefix cache and lookup together",
 }
@@ -62,6 +65,7 @@ ALIASES = {"none": PLAIN, "ngram": "lookup", "prompt-lookup": "lookup", "prefix-
 ALL = ("continuous", "chunked", "prefix", "lookup")
 LEAST_OF_ALL = 3
 COUNTED = re.compile(r"(static|continuous|chunked)(?:-(\d+))?")
+SPREAD = re.compile(r"(tp|pp)-([1-9]\d*)")
 
 
 def methods_of(
@@ -187,6 +191,8 @@ def _word(technique: Technique) -> str | None:
         found = f"dtype-{technique.dtype}"
     elif isinstance(technique, AttentionBackend):
         found = technique.name
+    elif isinstance(technique, Parallelism):
+        found = f"pp-{technique.pipeline}" if (technique.pipeline or 1) > 1 else f"tp-{technique.tensor}"
     return found
 
 
@@ -200,6 +206,9 @@ def _technique(word: str) -> Technique:
     name = word.lower()
     if (counted := COUNTED.fullmatch(name)) is not None:
         return _counted(counted[1], counted[2])
+    if (spread := SPREAD.fullmatch(name)) is not None:
+        tensor, degree = spread[1] == "tp", int(spread[2])
+        return Parallelism(tensor=degree if tensor else 1, pipeline=1 if tensor else degree)
     if name == PLAIN:
         return Batching(mode="none")
     if name == "prefix":
@@ -230,6 +239,8 @@ def _technique(word: str) -> Technique:
         "draft:",
         "kv-q8_0",
         "flash",
+        "tp-2",
+        "pp-2",
         "eager",
     )
     raise UnknownName("method", word, (*known, "all", *ALIASES, *FORMATS))
