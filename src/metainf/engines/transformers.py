@@ -139,6 +139,7 @@ class Transformers(ServingEngine):
             command.add("--prompt-lookup-num-tokens", speculative.tokens or 4)
         else:
             command.add("--assistant-model", speculative.draft_model)
+            command.add("--num-assistant-tokens", speculative.tokens)
 
     def compute(self, command: Command) -> None:
         if (backend := command.get(AttentionBackend)) is not None:
@@ -149,7 +150,7 @@ class Transformers(ServingEngine):
         """The context is the model's own."""
 
     def evidence(self, reading: Reading) -> Evidence:
-        """The host's counters; shared pages are switched on, their hits are not told."""
+        """The host's counters. Weights made while loading are told; a GGUF file's are unpacked."""
         page = Page(reading, "transformers")
         dtype = page.fact("dtype")
         return Evidence(
@@ -162,7 +163,8 @@ class Transformers(ServingEngine):
             chunked_prefill=None if page.number("max_batch_tokens") is None else True,
             prefix_cache=page.switch("block_sharing"),
             prompt_tokens=page.gained("prompt_tokens"),
-            speculative=None if page.fact("speculative") == "none" else page.fact("speculative"),
+            prefix_hit_tokens=page.gained("prefix_hit_tokens"),
+            speculative=page.fact("speculative"),
             drafted_tokens=page.gained("drafted_tokens"),
             accepted_tokens=page.gained("accepted_tokens"),
             weight_format=page.fact("weights"),
