@@ -32,6 +32,7 @@ WRAPPER
 chmod +x "$place/vllm"
 export METAINF_VLLM="$place/vllm" HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
 export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}" VLLM_CPU_OMP_THREADS_BIND=nobind
+export VLLM_ENABLE_V1_MULTIPROCESSING=0 # one process less to start where a single rank computes
 export VLLM_LOG_STATS_INTERVAL=1 # how many run at once is told each second, not each ten
 exec "$metainf" study run --engine vllm --model "$model" --store "$store" \
   --method baseline+eager --method static+eager --method continuous+eager --method chunked+eager \

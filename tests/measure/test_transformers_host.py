@@ -1,7 +1,7 @@
 """Hugging Face transformers behind its host, started with the words of a launch and asked over HTTP.
 
-Each technique shows in what the library does: counted, not claimed. The model is SmolLM2-135M, whole where its
-text matters, else its first six layers.
+Each technique shows in what the library does: counted, not claimed. The model is SmolLM2-135M, whole where
+its text matters, else its first six layers.
 """
 
 import json
@@ -89,6 +89,11 @@ class Served:
 
     def text(self, prompt: str, tokens: int) -> str:
         return str(self.complete(prompt, tokens)["choices"][0]["text"])
+
+    def texts(self, prompts: list[str], tokens: int) -> list[str]:
+        """All at once."""
+        with ThreadPoolExecutor(len(prompts)) as pool:
+            return list(pool.map(lambda prompt: self.text(prompt, tokens), prompts))
 
     def evidence(self, prompts: list[tuple[str, int]], at_once: int = 1) -> Evidence:
         before = self.get("/metrics")
@@ -182,12 +187,10 @@ def test_texts_do_not_depend_on_the_company(tmp_path: Path, small: Path, cache: 
     with serving(tmp_path, small, cache, ALONE, OFF, exact) as served:
         alone = [served.text(prompt, 12) for prompt in prompts]
     with serving(tmp_path, small, cache, Batching(max_sequences=4), PrefixCache(), exact) as served:
-        with ThreadPoolExecutor(4) as pool:
-            together = list(pool.map(lambda prompt: served.text(prompt, 12), prompts))
-        assert [served.text(prompt, 12) for prompt in prompts] == together == alone
+        assert served.texts(prompts, 12) == alone
+        assert [served.text(prompt, 12) for prompt in prompts] == alone
     with serving(tmp_path, small, cache, Batching(mode="static", max_sequences=4), exact) as served:
-        with ThreadPoolExecutor(4) as pool:
-            assert list(pool.map(lambda prompt: served.text(prompt, 12), prompts)) == alone
+        assert served.texts(prompts, 12) == alone
 
 
 def test_a_static_batch_is_joined_by_nobody(tmp_path: Path, small: Path, cache: Path) -> None:

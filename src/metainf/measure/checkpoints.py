@@ -82,9 +82,10 @@ def located_checkpoint(
 ) -> tuple[Model, Method]:
     """The model with its `source` the folder that the method needs, and the method with its draft's path.
 
-    For `int8` that is a folder in the cache, made here unless the checkpoint is quantized already; a
-    `draft_model` named `first-4-layers` becomes the first layers of the model. Without `write` they are only
-    named. Raises BadInput and NotSupported for weights that cannot be written anew.
+    For `int8` that is a folder in the cache, made here unless the checkpoint is quantized already. A
+    `draft_model` named `first-4-layers` becomes the first layers of the model, one named `int8` the model
+    rounded. Without `write` they are only named. Raises BadInput and NotSupported for weights that cannot be
+    written anew.
     """
     folder = Path(model.source or model.name).expanduser().resolve()
     quantized, drafted = method.get(WeightQuantization), method.get(Speculative)
@@ -93,11 +94,11 @@ def located_checkpoint(
         source = _made(folder, Change(int8=True), cache, progress, write)
     draft = None if drafted is None else drafted.draft_model
     if drafted is not None and draft is not None:
-        layers = draft_layers(draft)
-        path = Path(draft).expanduser()
-        if layers is not None:
-            path = _made(folder, Change(layers=layers), cache, progress, write)
-        if layers is not None or path.exists():
+        layers, path, change = draft_layers(draft), Path(draft).expanduser(), None
+        if layers is not None or draft.lower() in ROUNDED:
+            change = Change(int8=layers is None, layers=layers)
+            path = _made(folder, change, cache, progress, write)
+        if change is not None or path.exists():
             named = drafted.model_copy(update={"draft_model": str(path.resolve())})
             others = tuple(item for item in method.techniques if item is not drafted)
             method = method.model_copy(update={"techniques": (*others, named)})

@@ -43,7 +43,7 @@ NAMES = {
     "chunked-N": f"prompts are read in pieces of N tokens (without N: {CHUNK_TOKENS})",
     "prefix": "the prefix cache is on",
     "lookup": "tokens are guessed from the text so far (n-grams)",
-    "draft:MODEL": "tokens are guessed by a small model",
+    "draft:MODEL": "tokens are guessed by a small model, or by this one in another format (draft:Q4_0)",
     "FORMAT": f"weights in another format: {', '.join(FORMATS)}",
     "kv-FORMAT": "the key-value cache in another format, such as kv-q8_0",
     "dtype-NAME": f"arithmetic in another format: {', '.join(PRECISIONS)}",
