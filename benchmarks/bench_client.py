@@ -82,6 +82,11 @@ class Theirs:
         return float(told["total_output_tokens"] / told["duration"])
 
 
+def checkpoint(place: Path) -> Path:
+    """The folder that vllm_cpu.sh made of the packaged model."""
+    return min(place.glob("*/SmolLM2*/config.json")).parent
+
+
 @contextmanager
 def theirs(place: Path) -> Iterator[Theirs]:
     """vLLM's client, loaded."""
@@ -90,15 +95,14 @@ def theirs(place: Path) -> Iterator[Theirs]:
         pipe = subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, text=True) as child:
             try:
-                model = next(place.glob("*/config.json")).parent
-                yield Theirs(child, Path(scratch) / "prompts.jsonl", model)
+                yield Theirs(child, Path(scratch) / "prompts.jsonl", checkpoint(place))
             finally:
                 child.terminate()
 
 
 def prepared(engine: str, place: Path, in_flight: int, requests: int) -> Prepared:
     """One run of continuous batching, laid out."""
-    model = str(next(place.glob("*/config.json")).parent) if engine == "vllm" else None
+    model = str(checkpoint(place)) if engine == "vllm" else None
     asked = Measuring(
         engine=engine, model=model, workloads=(WORKLOAD,), methods=(METHODS[engine],), in_flight=(in_flight,),
         requests=requests, repeats=1,
