@@ -52,6 +52,17 @@ def formats(name: str, device: Device, model: Model = DENSE_8B, count: int = 1) 
     return {w.format if (w := m.get(WeightQuantization)) else "none" for m in methods}
 
 
+def test_vllm_spreads_a_model_over_the_cores_of_one_processor() -> None:
+    epyc = Device(name="AMD EPYC", kind="cpu", memory_gib=23)
+    launch = start("vllm", Parallelism(tensor=1, pipeline=2), count=1, device=epyc)
+    assert launch.argv[3:7] == ("--tensor-parallel-size", "1", "--pipeline-parallel-size", "2")
+    assert launch.env["VLLM_CPU_SIM_MULTI_NUMA"] == "1"
+    assert not start("vllm", Parallelism(tensor=1, pipeline=1), count=1, device=epyc).env
+    assert not start("vllm", Parallelism(tensor=2), count=2).env
+    with pytest.raises(BadInput, match="2 devices wanted, 1 there"):
+        start("vllm", Parallelism(tensor=2), count=1)
+
+
 def test_vllm_command_in_full() -> None:
     launch = start(
         "vllm",

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from metainf.domain import Batching, Device, Hardware, Method, Model, PrefixCache, Speculative
+from metainf.engines.command import Command, Words
 from metainf.engines.evidence import Evidence, Reading
-from metainf.engines.serving import Command, ServingEngine, Words
+from metainf.engines.serving import ServingEngine
 from metainf.measure.order import Order
 from metainf.measure.recipes import recipe
 from metainf.measure.serving import Patience, Subject

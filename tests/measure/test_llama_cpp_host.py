@@ -37,7 +37,9 @@ from metainf.domain import (
 from metainf.engines import engine
 from metainf.engines.evidence import Evidence, Reading, contradictions, unproven
 from metainf.engines.llama_cpp import LlamaCpp
-from metainf.measure.weights import MissingWeights, bundled, draft_of, located
+from metainf.measure.recipes import recipe
+from metainf.measure.serving import serving_engine
+from metainf.measure.weights import MissingWeights, bundled, draft_of, in_format, located
 
 pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")
 pytest.importorskip("gguf", reason="needs the extra gguf")
@@ -219,6 +221,26 @@ def test_a_draft_of_its_own_first_layers_drafts(tmp_path: Path, small: Path, cac
         seen = served.evidence([(COPY, 12)])
         assert seen.speculative == "draft" and (seen.drafted_tokens or 0) > 0
         assert seen.accepted_tokens is not None and seen.weight_format == "Q4_1"
+        assert contradictions(served.method, seen) == () and unproven(served.method, seen) == ()
+
+
+def test_the_same_model_in_fewer_bits_is_a_good_draft(tmp_path: Path, small: Path, cache: Path) -> None:
+    """As the recipe `draft:Q8_0` names it, or its file: most of what it offers is taken."""
+    words = serving_engine(engine("llama.cpp"))
+    drafted, file = (
+        recipe(f"draft:{name}", words).get(Speculative) for name in ("Q8_0", in_format(small, "Q8_0", cache))
+    )
+    assert drafted is not None and file is not None
+    whole = Model(name="SmolLM2", source=str(small))
+    named = [
+        located(whole, Method(engine="llama.cpp", techniques=(one,)), cache)[1] for one in (drafted, file)
+    ]
+    assert named[0] == named[1]
+    assert drafted is not None
+    with serving(tmp_path, small, cache, Batching(mode="none"), OFF, drafted) as served:
+        seen = served.evidence([(COPY, 24), (HOURS, 24)])
+        assert seen.speculative == "draft" and (seen.drafted_tokens or 0) > 10
+        assert (seen.acceptance or 0) > 0.5 and (seen.tokens_per_step or 0) > 1
         assert contradictions(served.method, seen) == () and unproven(served.method, seen) == ()
 
 

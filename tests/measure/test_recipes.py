@@ -11,6 +11,7 @@ from metainf.domain import (
     Compile,
     KvQuantization,
     Method,
+    Parallelism,
     PrefixCache,
     Speculative,
     UnknownName,
@@ -40,6 +41,8 @@ OFF = PrefixCache(enabled=False)
         ("draft:small.gguf", (Batching(), OFF, Speculative(algorithm="draft", draft_model="small.gguf"))),
         ("Q8_0", (Batching(), OFF, WeightQuantization(format="q8_0", bits=8.5))),
         ("kv-q8_0", (Batching(), OFF, KvQuantization(format="q8_0"))),
+        ("tp-2", (Batching(), OFF, Parallelism(tensor=2, pipeline=1))),
+        ("pp-3", (Batching(), OFF, Parallelism(tensor=1, pipeline=3))),
         ("static-4+prefix", (Batching(mode="static", max_sequences=4), PrefixCache())),
         (
             "all+q4_0",
@@ -115,7 +118,7 @@ def test_batches_as_an_engine_is_started_for_them() -> None:
     "text",
     ["baseline", "static", "static-8", "continuous", "continuous-3", "chunked", "chunked-64", "prefix",
      "lookup", "kv-q8_0", "draft:small.gguf", "static-4+prefix", "prefix+lookup", "all", "all+kv-q8_0",
-     "chunked+prefix"],
+     "chunked+prefix", "tp-2", "pp-2", "static+pp-2"],
 )  # fmt: skip
 def test_names_give_methods_back(text: str, name: str) -> None:
     one = serving_engine(engine(name))

@@ -183,6 +183,12 @@ def test_agreement() -> None:
         (1, "std::bad_alloc", 0, "out_of_memory"),
         (-11, "", 0, "crashed"),
         (2, "error: unrecognized arguments: --x", 0, "unsupported"),
+        (
+            1,
+            "Value error, Total number of attention heads (9) must be divisible by tensor parallel size (2).",
+            0,
+            "unsupported",
+        ),
         (1, "nothing of note", 0, "crashed"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from measure_fakes import SUBJECT, FakeEngine, order, traffic
 
 from metainf.domain import Batching, ChunkedPrefill, PrefixCache, Record, Speculative
-from metainf.engines.serving import Command
+from metainf.engines.command import Command
 from metainf.measure import sweep as sweeping
 from metainf.measure.earlier import Aim, aim_of, candidates_of, known_of, task_of
 from metainf.measure.order import Planned, lay_out

@@ -123,6 +123,7 @@ def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepare
     that does not fit, with the arithmetic) and MissingExtra (with the pip line)."""
     from metainf import engines
     from metainf.measure.asking import Load, traffics_of
+    from metainf.measure.monitor import free_gib
     from metainf.measure.order import Order
     from metainf.measure.serving import Patience, serving_engine
     from metainf.measure.sweep import prepare
@@ -146,7 +147,7 @@ def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepare
         time_limit_s=asked.time_limit_s,
         rules=Rules(Patience(run_s=asked.run_limit_s), Limits(ttft_s, tpot_s, e2e_s)),
         port=asked.port,
-        room_gib=None if running else _free_gib(),
+        room_gib=None if running else free_gib(),
         launches=running is None,
         asks_plain=asked.plan is not None,
     )
@@ -210,36 +211,43 @@ def _subject(asked: Measuring, running: "Served | None") -> "Subject":
     path = Path(text).expanduser().resolve()
     if not path.exists():
         facts = model(text, asked.offline)
-        return _placed(Subject(facts, _hardware(asked, engine)), None, rewritable=engine in ON_CPU)
+        return _placed(Subject(facts, _hardware(asked, engine)), None, engine)
     facts, size_gib = _named(model(str(path), asked.offline), path), _size_gib(path)
     subject = Subject(facts, _hardware(asked, engine), weights_gib=size_gib)
-    return _placed(subject, path, rewritable=path.suffix == ".gguf")
+    return _placed(subject, path, engine)
 
 
-def _placed(subject: "Subject", path: Path | None, rewritable: bool) -> "Subject":
-    """With the place of its weights: a file's or folder's, and where they are `rewritable` those of other
+def _placed(subject: "Subject", path: Path | None, engine: str) -> "Subject":
+    """With the place of its weights: a file's or folder's, and where they can be written anew those of other
     formats, which are named when runs are laid out and written when they are made."""
+    from metainf.measure.checkpoints import located_checkpoint
     from metainf.measure.weights import located
 
     def there(model: Model) -> Model:
         return model if path is None else model.model_copy(update={"source": str(path)})
 
+    rewrite = None
+    if (path is None and engine in ON_CPU) or (path is not None and path.suffix == ".gguf"):
+        rewrite = located
+    elif path is not None and path.is_dir():
+        rewrite = located_checkpoint
+
     def locate(model: Model, method: Method) -> tuple[Model, Method]:
-        return located(there(model), method, write=False) if rewritable else (there(model), method)
+        return rewrite(there(model), method, write=False) if rewrite else (there(model), method)
 
     def write(model: Model, method: Method, writing: "Writing | None") -> None:
-        if rewritable:
-            located(there(model), method, progress=writing)
+        if rewrite:
+            rewrite(there(model), method, progress=writing)
 
     return replace(subject, locate=locate, write=write)
 
 
 def _named(facts: Model, path: Path) -> Model:
-    """A file's own facts under the catalogue's name, where the file's name is one and the shapes agree."""
+    """A file's or folder's own facts under the catalogue's name, where it is called so and shapes agree."""
     from metainf import catalog
     from metainf.catalog.models import lookup
 
-    found = lookup(path.name) if path.suffix == ".gguf" else None
+    found = lookup(path.name) if path.suffix == ".gguf" or path.is_dir() else None
     if found is None:
         return facts
     known = catalog.models()[found[0]]
@@ -287,9 +295,3 @@ def _programs_are_here(layout: "Layout") -> None:
 def _size_gib(path: Path) -> float:
     files = [path] if path.is_file() else [*path.glob("*.safetensors"), *path.glob("*.gguf")]
     return sum(file.stat().st_size for file in files) / 2**30
-
-
-def _free_gib() -> float:
-    from metainf.measure.monitor import free_gib
-
-    return free_gib()

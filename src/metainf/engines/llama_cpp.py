@@ -20,13 +20,14 @@ from metainf.domain import (
     Workload,
 )
 from metainf.engines.candidates import ANY_WORKLOAD, Choices, device_count, replaced
+from metainf.engines.command import Command, Words, same
 from metainf.engines.compatibility import check
 from metainf.engines.device_support import maker
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.formats import GGUF_FORMATS, format_bits, is_gguf
 from metainf.engines.launch import degrees, known_context_tokens, not_offered
 from metainf.engines.llama_cpp_log import llama_cpp_evidence
-from metainf.engines.serving import SERVED, Command, ServingEngine, Words, same
+from metainf.engines.serving import SERVED, ServingEngine
 
 LOOKUP_TOKENS = 4  # as other engines look up; of llama.cpp's own 12 nearly nothing is found again
 AUTO_SLOTS = 4  # of llama-server without -np (tools/server/README.md)
@@ -54,6 +55,7 @@ class LlamaCpp(ServingEngine):
         | dict.fromkeys(("draft", "draft_model"), "draft-simple"),
         drafted=("draft-simple", "draft-eagle3"),
     )
+    context_step = 1024
 
     def serves(self, device: Device) -> bool:
         """Everything but tensor processors."""

@@ -27,13 +27,14 @@ from metainf.domain import (
     Workload,
 )
 from metainf.engines.candidates import ANY_WORKLOAD, Choices
+from metainf.engines.command import Command, Words, same
 from metainf.engines.device_support import maker
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.formats import is_gguf
 from metainf.engines.hosted import Page
 from metainf.engines.launch import Launch, checkpoint, dtype_name, known_context_tokens, not_offered
 from metainf.engines.memory import kv_gib_per_token
-from metainf.engines.serving import Command, ServingEngine, Words, same
+from metainf.engines.serving import ServingEngine
 
 GGUF = ("F16", "BF16", "Q8_0", "Q6_K", "Q4_K_M", "Q4_1", "Q4_0")
 IR = {"int8": WeightQuantization(format="int8", bits=8), "int4": WeightQuantization(format="int4", bits=4.5)}
@@ -73,6 +74,7 @@ class OpenVino(ServingEngine):
         | dict.fromkeys(("draft", "draft_model"), "draft"),
         drafted=("draft", "eagle3"),
     )
+    context_step = 1024
 
     def serves(self, device: Device) -> bool:
         """x86 processors and Intel graphics; its paged attention does not run on an NPU."""

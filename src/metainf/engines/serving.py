@@ -6,9 +6,8 @@ order of `launch`; each adds to the `Command` in the making.
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 from metainf.domain import (
     AttentionBackend,
@@ -30,6 +29,7 @@ from metainf.domain import (
     Workload,
 )
 from metainf.engines.candidates import ANY_WORKLOAD, Choices, proposals
+from metainf.engines.command import Command, Words
 from metainf.engines.device_support import at_least, computes_fp8
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.formats import canonical, checkpoint_format, is_gguf
@@ -43,8 +43,6 @@ from metainf.engines.launch import (
     not_offered,
     require_offered,
 )
-
-T = TypeVar("T")
 
 SERVED: tuple[type, ...] = (
     Batching,
@@ -67,57 +65,6 @@ _WEIGHTS = {
 }
 
 
-@dataclass(frozen=True)
-class Words:
-    """One engine's own words. Mappings go from our name of a setting to the engine's.
-
-    `proposed`  weight formats to propose, each with the devices that run it
-    `weights`   weight formats it loads; those in `online` are made while loading
-    `drafted`   algorithms, in the engine's words, that need a draft model
-    `layouts`   what it offers besides, named when another way of spreading is refused
-    """
-
-    program: tuple[str, ...]
-    tensor: str
-    pipeline: str
-    sequences: str
-    context: str
-    layouts: tuple[str, ...]
-    weights: Mapping[str, str]
-    caches: Mapping[str, str]
-    speculative: Mapping[str, str]
-    drafted: tuple[str, ...]
-    data: str | None = None
-    online: tuple[str, ...] = ()
-    gguf: tuple[str, ...] = ()
-    proposed: Mapping[str, Callable[[Device], bool]] = field(default_factory=dict)
-    cache_tiers: tuple[str, ...] = ("device",)
-    options_file: str = ""
-    options_flag: str = ""
-
-
-@dataclass
-class Command:
-    """A launch in the making: what is asked, and the words, notes and file options found so far."""
-
-    model: Model
-    method: Method
-    hardware: Hardware
-    workload: Workload
-    argv: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, *words: object) -> None:
-        """Append words; none where one of them is None."""
-        if None not in words:
-            self.argv += [str(word) for word in words]
-
-    def get(self, technique: type[T]) -> T | None:
-        """The method's setting of one technique, or None."""
-        return self.method.get(technique)
-
-
 class ServingEngine(ABC):
     """A server of language models. Subclasses give the names, the words and `serves`."""
 
@@ -127,6 +74,8 @@ class ServingEngine(ABC):
     offers: tuple[type, ...] = SERVED
     health: str = "/health"
     metrics: str | None = "/metrics"
+    context_step: ClassVar[int] = 1
+    """What is measured starts with a context of a multiple of it, so that traffics may share one start."""
 
     @abstractmethod
     def serves(self, device: Device) -> bool:
@@ -169,7 +118,7 @@ class ServingEngine(ABC):
         if (flags := method.get(Flags)) is not None:
             command.add(*flags.values)
         notes = [*command.notes, *finding_notes(method, model, workload, hardware)]
-        return Launch(argv=tuple(command.argv), files=files, notes=tuple(notes))
+        return Launch(argv=tuple(command.argv), env=command.env, files=files, notes=tuple(notes))
 
     def address(self, host: str, port: int) -> tuple[str, ...]:
         """The words that make it listen there, added to a launch that is to be measured."""
@@ -190,10 +139,14 @@ class ServingEngine(ABC):
                 f"sequence parallelism {layout.sequence}" if layout.sequence else "data-parallel replicas"
             )
             raise not_offered(self.name, wanted, self.words.layouts)
-        tensor, pipeline, data = degrees(layout, command.hardware.count)
+        tensor, pipeline, data = degrees(layout, self.ranks(command.hardware))
         command.add(self.words.tensor, tensor)
         command.add(self.words.pipeline, pipeline if pipeline > 1 else None)
         command.add(self.words.data, data if data > 1 else None)
+
+    def ranks(self, hardware: Hardware) -> int | None:
+        """How far a model can be spread; None where nothing here bounds it."""
+        return hardware.count
 
     def weigh(self, command: Command) -> None:
         """Flags of the arithmetic and the weights."""
@@ -293,8 +246,3 @@ class ServingEngine(ABC):
         if word is None:
             raise not_offered(self.name, f"{what} {found}", words)
         return word
-
-
-def same(words: Iterable[str]) -> dict[str, str]:
-    """A mapping of each word to itself, for settings that the engine calls as we do."""
-    return {word: word for word in words}

@@ -13,6 +13,7 @@ from metainf.domain import (
     Speculative,
 )
 from metainf.engines.candidates import Choices
+from metainf.engines.command import Command, Words, same
 from metainf.engines.device_support import (
     at_least,
     computes_fp8,
@@ -24,7 +25,7 @@ from metainf.engines.device_support import (
 )
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.launch import degrees
-from metainf.engines.serving import Command, ServingEngine, Words, same
+from metainf.engines.serving import ServingEngine
 from metainf.engines.sglang_log import sglang_evidence
 
 

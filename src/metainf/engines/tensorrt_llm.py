@@ -19,10 +19,11 @@ from metainf.domain import (
     Speculative,
 )
 from metainf.engines.candidates import Choices
+from metainf.engines.command import Command, Words, same
 from metainf.engines.device_support import at_least, computes_fp8, computes_nvfp4, reads_awq
 from metainf.engines.formats import canonical
 from metainf.engines.launch import checkpoint, dtype_name
-from metainf.engines.serving import Command, ServingEngine, Words, same
+from metainf.engines.serving import ServingEngine
 
 HOST_CACHE_BYTES = 16 * 2**30
 

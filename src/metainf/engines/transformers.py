@@ -24,12 +24,13 @@ from metainf.domain import (
     Workload,
 )
 from metainf.engines.candidates import ANY_WORKLOAD, batch_limit
+from metainf.engines.command import Command, Words, same
 from metainf.engines.device_support import computes_bf16, maker, serves_cuda_stack
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.formats import is_gguf
 from metainf.engines.hosted import Page
 from metainf.engines.launch import dtype_name, not_offered
-from metainf.engines.serving import Command, ServingEngine, Words, same
+from metainf.engines.serving import ServingEngine
 
 _DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 
@@ -138,6 +139,7 @@ class Transformers(ServingEngine):
             command.add("--prompt-lookup-num-tokens", speculative.tokens or 4)
         else:
             command.add("--assistant-model", speculative.draft_model)
+            command.add("--num-assistant-tokens", speculative.tokens)
 
     def compute(self, command: Command) -> None:
         if (backend := command.get(AttentionBackend)) is not None:
@@ -148,7 +150,7 @@ class Transformers(ServingEngine):
         """The context is the model's own."""
 
     def evidence(self, reading: Reading) -> Evidence:
-        """The host's counters; shared pages are switched on, their hits are not told."""
+        """The host's counters. Weights made while loading are told; a GGUF file's are unpacked."""
         page = Page(reading, "transformers")
         dtype = page.fact("dtype")
         return Evidence(
@@ -161,7 +163,8 @@ class Transformers(ServingEngine):
             chunked_prefill=None if page.number("max_batch_tokens") is None else True,
             prefix_cache=page.switch("block_sharing"),
             prompt_tokens=page.gained("prompt_tokens"),
-            speculative=None if page.fact("speculative") == "none" else page.fact("speculative"),
+            prefix_hit_tokens=page.gained("prefix_hit_tokens"),
+            speculative=page.fact("speculative"),
             drafted_tokens=page.gained("drafted_tokens"),
             accepted_tokens=page.gained("accepted_tokens"),
             weight_format=page.fact("weights"),

@@ -9,12 +9,14 @@ from metainf.domain import (
     ChunkedPrefill,
     Compile,
     Device,
+    Hardware,
     NotSupported,
     Parallelism,
     PrefixCache,
     Speculative,
 )
 from metainf.engines.candidates import Choices
+from metainf.engines.command import Command, Words, same
 from metainf.engines.device_support import (
     computes_fp8,
     computes_int8,
@@ -25,8 +27,16 @@ from metainf.engines.device_support import (
 )
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.launch import degrees
-from metainf.engines.serving import Command, ServingEngine, Words, same
+from metainf.engines.serving import ServingEngine
 from metainf.engines.vllm_log import vllm_evidence
+
+_DRAFTED_TOKENS = {"ngram": 4, "suffix": 4, "draft_model": 3}
+_CORES_OF_RANKS = {
+    "VLLM_CPU_SIM_MULTI_NUMA": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "auto",
+    "VLLM_CPU_NUM_OF_RESERVED_CPU": "0",
+}
+"""Each rank on a processor gets as many cores of its own; else all of them would compute on all cores."""
 
 
 class Vllm(ServingEngine):
@@ -57,6 +67,7 @@ class Vllm(ServingEngine):
         | {"draft": "draft_model"},
         drafted=("draft_model", "eagle", "eagle3", "medusa"),
     )
+    context_step = 2048
 
     def serves(self, device: Device) -> bool:
         """NVIDIA from Volta, AMD Instinct MI200 and RDNA3 on, and processors."""
@@ -67,9 +78,15 @@ class Vllm(ServingEngine):
         large = (device.memory_gib or 0) >= 60
         return replace(super().choices(device), chunk_tokens=(2048, 8192, 16384) if large else (2048, 8192))
 
+    def ranks(self, hardware: Hardware) -> int | None:
+        """On a processor ranks share its cores, so that one device bounds nothing."""
+        return None if maker(hardware.device) == "cpu" else super().ranks(hardware)
+
     def spread(self, command: Command, layout: Parallelism) -> None:
         super().spread(command, layout)
-        tensor, _, data = degrees(layout, command.hardware.count)
+        tensor, pipeline, data = degrees(layout, self.ranks(command.hardware))
+        if maker(command.hardware.device) == "cpu" and tensor * pipeline * data > 1:
+            command.env |= _CORES_OF_RANKS
         if layout.expert is None or layout.expert == 1:
             return
         if layout.expert != tensor * data:
@@ -93,7 +110,7 @@ class Vllm(ServingEngine):
         config: dict[str, object] = {"method": method}
         if speculative.draft_model is not None:
             config["model"] = speculative.draft_model
-        config["num_speculative_tokens"] = speculative.tokens or (4 if method in ("ngram", "suffix") else 1)
+        config["num_speculative_tokens"] = speculative.tokens or _DRAFTED_TOKENS.get(method, 1)
         if method == "ngram":
             config |= {"prompt_lookup_min": 2, "prompt_lookup_max": 5}
         command.add("--speculative-config", json.dumps(config, separators=(",", ":")))

@@ -17,7 +17,8 @@ def vllm_evidence(reading: Reading) -> Evidence:
     """Evidence from a log and two readings of the metrics.
 
     A limit left at its default is not in the log: `max_sequences` is known only where it was given. It says
-    how many run only now and then, so `peak_running` is a lower bound.
+    how many run only now and then, so `peak_running` is a lower bound, and so is `mean_running`: each step
+    writes one token, and those accepted of a draft, for each request that is past its prompt.
     """
     log = reading.log
     config = first(_CONFIG, log, 2) or ""
@@ -32,12 +33,14 @@ def vllm_evidence(reading: Reading) -> Evidence:
         version=first(_CONFIG, log),
         max_sequences=whole(value(options, "max_num_seqs")),
         peak_running=max(running) if any(running) else None,
+        mean_running=_mean_running(reading),
         step_tokens=whole(step or value(options, "max_num_batched_tokens")),
         chunked_prefill=_truth(chunked),
         prefix_cache=_truth(value(config, "enable_prefix_caching") or cached),
         prompt_tokens=gained(reading, "vllm:prompt_tokens"),
         prefix_hit_tokens=gained(reading, "vllm:prefix_cache_hits"),
         speculative=_speculative(config),
+        draft_steps=gained(reading, "vllm:spec_decode_num_drafts"),
         drafted_tokens=gained(reading, "vllm:spec_decode_num_draft_tokens"),
         accepted_tokens=gained(reading, "vllm:spec_decode_num_accepted_tokens"),
         weight_format=UNQUANTIZED if weights == "None" else weights,
@@ -47,6 +50,16 @@ def vllm_evidence(reading: Reading) -> Evidence:
         tensor=whole(value(config, "tensor_parallel_size")),
         pipeline=whole(value(config, "pipeline_parallel_size")),
     )
+
+
+def _mean_running(reading: Reading) -> float | None:
+    steps, written = (
+        gained(reading, "vllm:iteration_tokens_total_count"),
+        gained(reading, "vllm:generation_tokens"),
+    )
+    if not steps or written is None:
+        return None
+    return (written - (gained(reading, "vllm:spec_decode_num_accepted_tokens") or 0.0)) / steps
 
 
 def _truth(text: str | None) -> bool | None:

@@ -20,7 +20,15 @@ from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import TextOfTokens, Vocabulary
 from metainf.hosts.openai import Ask, Piece
 from metainf.hosts.start import run
-from metainf.hosts.transformers_model import continuous, count_drafts, facts, loaded
+from metainf.hosts.transformers_model import (
+    assistant,
+    attention_of,
+    continuous,
+    count_drafts,
+    count_hits,
+    facts,
+    loaded,
+)
 from metainf.hosts.transformers_words import Words, read_words
 
 _GATHER_S = 0.05
@@ -51,7 +59,7 @@ class Transformers:
         self.words, self.torch, self.library = words, torch, transformers
         self.model = words.served_model_name or Path(words.model).stem
         self.network, self.tokenizer = loaded(words.model, words)
-        self.helper = loaded(words.assistant_model, words)[0] if words.assistant_model else None
+        self.helper = assistant(words) if words.assistant_model else None
         self.vocabulary = Vocabulary({}, self._ids, self.tokenizer.decode)
         self.counters = Counters("transformers")
         self.counters.facts = facts(words, self.network, transformers.__version__)
@@ -62,6 +70,8 @@ class Transformers:
         self.stopping = False
         self.manager: Any = None
         count_drafts(self.network, self.counters)
+        if words.batching == "continuous":
+            count_hits(self.counters)
 
     def begin(self, events: asyncio.AbstractEventLoop) -> None:
         """Start the library's manager, or the thread of static batches."""
@@ -71,6 +81,7 @@ class Transformers:
                 self._config(), continuous(self.words, self.library)
             )
             self.manager.start()
+            self.counters.facts["attention"] = attention_of(self.network)
         else:
             threading.Thread(target=self._static, name="transformers", daemon=True).start()
 
@@ -86,6 +97,8 @@ class Transformers:
         try:
             while True:
                 piece = await live.box.get()
+                if isinstance(piece, Exception):
+                    raise piece
                 yield piece
                 if piece.finished:
                     return
@@ -134,16 +147,17 @@ class Transformers:
         name = str(id(live))
         self.live.append(live)
         self.manager.register_result_handler(name, lambda found: self._continued(live, found))
-        self.manager.add_request(
-            list(live.tokens),
-            name,
-            live.limit,
-            streaming=True,
-            eos_token_id=-1 if live.end is None else live.end,
-        )
+        end = -1 if live.end is None else live.end
+        tokens = list(live.tokens)
+        taken = self.manager.add_request(tokens, name, live.limit, streaming=True, eos_token_id=end)
+        if taken is None:
+            live.box.put_nowait(RuntimeError("the library's continuous batching takes no more requests"))
 
     def _continued(self, live: Live, found: Any) -> None:
         """All tokens of a request so far; a request heard for the second time ends a step."""
+        if found.error is not None:
+            live.box.put_nowait(RuntimeError(f"the library gave the request up: {found.error}"))
+            return
         if live in self.wrote:
             self._step(len(self.wrote))
             self.wrote.clear()

@@ -34,12 +34,29 @@ def loaded(path: str, words: Words) -> tuple[Any, Any]:
     return network, tokenizer
 
 
+def assistant(words: Words) -> Any:
+    """The draft model; it offers as many tokens in each step as was asked, where it was."""
+    network = loaded(str(words.assistant_model), words)[0]
+    if words.num_assistant_tokens is not None:
+        network.generation_config.num_assistant_tokens = words.num_assistant_tokens
+        network.generation_config.num_assistant_tokens_schedule = "constant"
+    return network
+
+
+def attention_of(network: Any) -> str:
+    """The library's word for the kernels in use; those of paged caches are named after the plain ones."""
+    return str(network.config._attn_implementation).removeprefix("paged|")
+
+
 def continuous(words: Words, library: Any) -> Any:
     made: dict[str, Any] = {"page_size": PAGE_TOKENS, "num_blocks": PAGES}
     if words.max_batch_tokens is not None:
         made["max_batch_tokens"] = words.max_batch_tokens
     return library.ContinuousBatchingConfig(
-        max_requests_per_batch=words.max_batch_size, allow_block_sharing=words.block_sharing, **made
+        max_requests_per_batch=words.max_batch_size,
+        allow_block_sharing=words.block_sharing,
+        auto_switch_to_flash=False,
+        **made,
     )
 
 
@@ -64,6 +81,21 @@ def count_drafts(network: Any, counters: Counters) -> None:
         network._get_candidate_generator = counting
 
 
+def count_hits(counters: Counters) -> None:
+    """Count the prompt tokens that the library's paged cache finds in it, 0 where it shares no blocks."""
+    from transformers.generation.continuous_batching import cache
+
+    counters.sums["prefix_hit_tokens"] += 0
+    search = cache.PagedAttentionCache.search_prefix_match
+
+    def searching(self: Any, *args: Any, **named: Any) -> Any:
+        found = search(self, *args, **named)
+        counters.sums["prefix_hit_tokens"] += found
+        return found
+
+    cache.PagedAttentionCache.search_prefix_match = searching
+
+
 def facts(words: Words, network: Any, version: str) -> dict[str, str]:
     return {
         "version": version,
@@ -72,7 +104,7 @@ def facts(words: Words, network: Any, version: str) -> dict[str, str]:
         "max_batch_tokens": str(words.max_batch_tokens or ""),
         "block_sharing": str(words.block_sharing).lower(),
         "dtype": str(getattr(network, "dtype", words.dtype)).removeprefix("torch."),
-        "attention": str(network.config._attn_implementation),
+        "attention": attention_of(network),
         "speculative": "ngram"
         if words.prompt_lookup_num_tokens
         else "draft"

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from metainf.domain import Batching, Lengths, Method, NotSupported, Workload
+from metainf.domain import Batching, Lengths, Method, Model, NotSupported, Workload
+from metainf.engines.launch import known_context_tokens
 from metainf.importers.traces import moments
 from metainf.measure.traffic import workload_of
 from metainf.measure.words import ClosedLoop, OpenLoop, Pacing, Timing, Traffic, Waves
@@ -29,6 +30,18 @@ def bound_of(traffic: Traffic, most_input_tokens: int) -> Workload:
     """The workload as a launch needs it before anything was asked: the longest request."""
     told = workload_of(traffic)
     return told.model_copy(update={"input_tokens": Lengths(mean=most_input_tokens, max=most_input_tokens)})
+
+
+def roomy(work: Workload, step: int, model: Model) -> Workload:
+    """A bound whose longest request is a multiple of `step` tokens, as far as the model's context goes:
+    traffics that differ by less start an engine with the same words. As it is for an unknown context."""
+    longest, most = known_context_tokens(work), model.max_position_embeddings
+    if step == 1 or longest is None or most is None or work.input_tokens is None:
+        return work
+    more = max(longest, min(-(-longest // step) * step, most)) - longest
+    held = work.input_tokens
+    wider = held.model_copy(update={"mean": held.mean + more, "max": (held.max or held.mean) + more})
+    return work.model_copy(update={"input_tokens": wider})
 
 
 def concurrency(pacing: Pacing) -> int | None:

@@ -22,7 +22,7 @@ MEMORY = re.compile(
 )
 REFUSED = re.compile(
     r"not supported|unsupported|unrecogni[sz]ed arguments?|invalid argument|unknown argument|invalid choice|"
-    r"not implemented|notimplementederror|not compatible|incompatible with",
+    r"not implemented|notimplementederror|not compatible|incompatible with|must be divisible by",
     re.IGNORECASE,
 )
 TOO_LONG = re.compile(r"\bHTTP (?:400|404|413|422)\b|too long|context (?:size|length|window)", re.IGNORECASE)

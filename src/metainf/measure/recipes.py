@@ -18,6 +18,7 @@ from metainf.domain import (
     Compile,
     KvQuantization,
     Method,
+    Parallelism,
     Precision,
     PrefixCache,
     Speculative,
@@ -42,12 +43,14 @@ NAMES = {
     "chunked-N": f"prompts are read in pieces of N tokens (without N: {CHUNK_TOKENS})",
     "prefix": "the prefix cache is on",
     "lookup": "tokens are guessed from the text so far (n-grams)",
-    "draft:MODEL": "tokens are guessed by a small model",
+    "draft:MODEL": "tokens are guessed by a small model, or by this one in another format (draft:Q4_0)",
     "FORMAT": f"weights in another format: {', '.join(FORMATS)}",
     "kv-FORMAT": "the key-value cache in another format, such as kv-q8_0",
     "kv": "the key-value cache in the engine's 8-bit format",
     "dtype-NAME": f"arithmetic in another format: {', '.join(PRECISIONS)}",
     "flash": "flash attention",
+    "tp-N": "each layer is split over N ranks (tensor parallelism)",
+    "pp-N": "the layers are dealt out to N ranks (pipeline parallelism)",
     "eager": "nothing is compiled: no speed, but starts in seconds where compiling takes minutes",
     "all": "continuous batching, chunks, prefix cache and lookup together",
 }
@@ -64,9 +67,10 @@ ALL = ("continuous", "chunked", "prefix", "lookup")
 LEAST_OF_ALL = 3
 _KNOWN = (
     PLAIN, "static-8", "continuous-8", "chunked-256", "prefix", "lookup", "draft:", "kv", "kv-q8_0", "flash",
-    "eager", "all",
+    "tp-2", "pp-2", "eager", "all",
 )  # fmt: skip
 COUNTED = re.compile(r"(static|continuous|chunked)(?:-(\d+))?")
+SPREAD = re.compile(r"(tp|pp)-([1-9]\d*)")
 
 
 def methods_of(
@@ -192,6 +196,8 @@ def _word(technique: Technique) -> str | None:
         found = f"dtype-{technique.dtype}"
     elif isinstance(technique, AttentionBackend):
         found = technique.name
+    elif isinstance(technique, Parallelism):
+        found = f"pp-{technique.pipeline}" if (technique.pipeline or 1) > 1 else f"tp-{technique.tensor}"
     return found
 
 
@@ -205,6 +211,9 @@ def _technique(word: str) -> Technique:
     name = word.lower()
     if (counted := COUNTED.fullmatch(name)) is not None:
         return _counted(counted[1], counted[2])
+    if (spread := SPREAD.fullmatch(name)) is not None:
+        tensor, degree = spread[1] == "tp", int(spread[2])
+        return Parallelism(tensor=degree if tensor else 1, pipeline=1 if tensor else degree)
     if name == PLAIN:
         return Batching(mode="none")
     if name == "prefix":

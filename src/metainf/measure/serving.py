@@ -14,7 +14,7 @@ from metainf.domain import BadInput, Hardware, MetaInfError, Method, Model, NotS
 from metainf.engines import Engine, Launch
 from metainf.engines.evidence import Evidence, Reading
 from metainf.engines.serving import ServingEngine
-from metainf.measure.asked import bound_of
+from metainf.measure.asked import bound_of, roomy
 from metainf.measure.batches import launched, one_sequence
 from metainf.measure.discretion import discreet
 from metainf.measure.process import Command, EngineProcess
@@ -139,7 +139,7 @@ def launch_of(
     """
     longest = max((request.prompt for request in (*traffic.requests, *traffic.warming)), key=len, default="")
     most_tokens = int(len(longest) / CHARACTERS_PER_TOKEN) + SPARE_TOKENS
-    work: Workload = bound_of(traffic, most_tokens)
+    work: Workload = roomy(bound_of(traffic, most_tokens), engine.context_step, subject.model)
     asked = launched(method)
     model, located = subject.locate(subject.model, asked)
     try:

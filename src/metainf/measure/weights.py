@@ -120,7 +120,8 @@ def located(
 
     The file is the model's own (`source` or `name` ending in .gguf), or the packaged one where the model is
     SmolLM2-135M-Instruct; it is made where the method asks for another format, or only named without `write`.
-    A `draft_model` named `first-4-layers` becomes that draft. Raises BadInput where no file is known.
+    A `draft_model` named `first-4-layers` becomes that draft, one named as a format (`Q4_0`) the same model
+    in it. Raises BadInput where no file is known.
     """
     path = _file_of(model)
     drafted, source = method.get(Speculative), path
@@ -131,6 +132,9 @@ def located(
         source = in_format(path, _PRECISIONS[precision.dtype.lower()], cache, progress, write)
     if drafted is not None and (layers := draft_layers(drafted.draft_model)) is not None:
         method = _with_draft(method, drafted, draft_of(path, layers, cache, progress, write))
+    elif drafted is not None and (drafted.draft_model or "").upper() in WRITABLE:
+        made = in_format(path, str(drafted.draft_model), cache, progress, write)
+        method = _with_draft(method, drafted, made)
     elif drafted is not None and (own := Path(drafted.draft_model or "").expanduser()).is_file():
         method = _with_draft(method, drafted, own.resolve())
     return model.model_copy(update={"source": str(source)}), method
