@@ -179,7 +179,7 @@ def test_a_warm_prefix_is_found_again(plain: Host) -> None:
     assert seen.prefix_cache and seen.prompt_tokens == warm["prompt_tokens"]
     cached = warm["prompt_tokens_details"]["cached_tokens"]
     assert cached == seen.prefix_hit_tokens > 0.8 * warm["prompt_tokens"]
-    assert plain.counted("prefix_checks_total") > 3 and plain.counted("prefix_disagreements_total") == 0
+    assert plain.counted("prefix_checks_total") >= 2 and plain.counted("prefix_disagreements_total") == 0
 
 
 def test_two_with_one_prefix_at_once_are_counted_as_the_engine_does(plain: Host) -> None:
