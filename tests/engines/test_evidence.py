@@ -98,6 +98,32 @@ def test_vllm_says_all_of_it() -> None:
     assert contradictions(asked, seen) == () and unproven(asked, seen) == ()
 
 
+def real(name: str) -> Evidence:
+    endings = (".log", "_before.txt", "_after.txt")
+    return said("vllm", *(text(f"vllm_cpu_{name}{ending}") for ending in endings))
+
+
+def test_vllm_on_a_cpu_says_that_one_request_ran_at_a_time() -> None:
+    seen = real("base")
+    assert (seen.version, seen.max_sequences, seen.peak_running, seen.mean_running) == ("0.32.0", 1, 1, 1)
+    assert (seen.prompt_tokens, seen.prefix_hit_tokens, seen.speculative) == (390, 0, "none")
+    assert (seen.precision, seen.kv_format, seen.tensor, seen.pipeline) == ("bfloat16", "auto", 1, 1)
+    asked = asking(Batching(max_sequences=1), PrefixCache(enabled=False), Precision(dtype="bf16"))
+    assert contradictions(asked, seen) == () and unproven(asked, seen) == ()
+
+
+def test_vllm_on_a_cpu_says_all_of_it() -> None:
+    seen = real("all")
+    assert (seen.max_sequences, seen.peak_running, seen.step_tokens) == (4, 4, 256)
+    assert seen.mean_running == pytest.approx((100 - 77) / 10)  # tokens written but not drafted, by steps
+    assert (seen.draft_steps, seen.drafted_tokens, seen.accepted_tokens) == (21, 84, 77)
+    assert seen.tokens_per_step == pytest.approx(1 + 77 / 21) and seen.prefix_hit_tokens == 0
+    parts = (Batching(max_sequences=4), ChunkedPrefill(tokens=256), PrefixCache())
+    asked = asking(*parts, Speculative(algorithm="ngram"))
+    assert contradictions(asked, seen) == () and unproven(asked, seen) == ()
+    assert len(contradictions(asking(Batching(max_sequences=2), PrefixCache(enabled=False)), seen)) == 4
+
+
 def test_vllm_with_everything_off_says_so() -> None:
     seen = said("vllm", text("vllm_plain.log"))
     assert (seen.prefix_cache, seen.chunked_prefill, seen.speculative) == (False, False, "none")

@@ -240,7 +240,7 @@ def test_the_same_model_in_fewer_bits_is_a_good_draft(tmp_path: Path, small: Pat
     with serving(tmp_path, small, cache, Batching(mode="none"), OFF, drafted) as served:
         seen = served.evidence([(COPY, 24), (HOURS, 24)])
         assert seen.speculative == "draft" and (seen.drafted_tokens or 0) > 10
-        assert (seen.acceptance or 0) > 0.5 and (seen.tokens_per_step or 0) > 1
+        assert (seen.acceptance or 0) > 0.5
         assert contradictions(served.method, seen) == () and unproven(served.method, seen) == ()
 
 
