@@ -1,4 +1,4 @@
-"""What is known before a run is made: the predictor's word, and earlier runs on this machine."""
+"""What is known before a run is made: the predictor's word, earlier runs on this machine, and the study."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +12,7 @@ from metainf.domain import Method, NotSupported, Record, Setting
 if TYPE_CHECKING:
     from metainf.measure.earlier import Aim, Prior
     from metainf.measure.order import Layout, Planned
-    from metainf.measure.plan import Candidate
+    from metainf.measure.plan import Candidate, Known
     from metainf.store import Store
 
 
@@ -54,6 +54,22 @@ def earlier_runs(store: "Store | None", candidates: "Sequence[Candidate]") -> li
     return [record for name in devices for record in store.query(Filter(source=SOURCE, device=name))]
 
 
+def lessons(
+    earlier: Sequence[Record],
+    candidates: "Sequence[Candidate]",
+    aim: "Aim",
+    prior: "Prior",
+    floor: float | None = None,
+) -> "list[Known]":
+    """What the study that ships tells of how the candidates' methods compare: contrasts of another machine.
+    Of its runs, those that this store holds too are this machine's own, and not counted twice."""
+    from metainf.measure.earlier import lessons_of
+    from metainf.measure.study import shipped
+
+    own = {record.id for record in earlier}
+    return lessons_of([record for record in shipped() if record.id not in own], candidates, aim, prior, floor)
+
+
 def picked(
     layout: "Layout", most: int, store: "Store | None", budget_s: float | None
 ) -> "tuple[Layout, dict[tuple[str, str], str]]":
@@ -76,6 +92,7 @@ def picked(
     ]
     earlier = earlier_runs(store, candidates)
     known = known_of(earlier, candidates, aim, prior, forgive=False)
+    known += lessons(earlier, candidates, aim, prior)
     picks = plan(candidates, known, float("inf") if budget_s is None else budget_s, most)
     why = {firsts[pick.place].pair: pick.why for pick in picks}
     return replace(layout, runs=tuple(run for pair in why for run in repeats[pair])), why
