@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metainf.domain import Method, Record, Setting
 from metainf.learn.contest import OURS, entries, views_of
@@ -28,7 +29,8 @@ Prior = Callable[[Table, Options, Sequence[Record]], Floats]
 @dataclass(frozen=True)
 class Study:
     """One machine: n places (a task and a method), the true log values, the runs that measured each, and
-    what a prior says (log value, NaN where there is none)."""
+    what a prior says (log value, NaN where there is none). `keeps`: whether a place keeps the quality gate
+    (None: there is none)."""
 
     source: str
     machine: str
@@ -38,6 +40,11 @@ class Study:
     truth: Floats
     runs: tuple[Floats, ...]
     prior: Floats
+    keeps: NDArray[np.bool_] | None = None
+
+    def kept(self, row: int) -> bool:
+        """Whether a place keeps the quality gate."""
+        return self.keeps is None or bool(self.keeps[row])
 
     @property
     def tasks(self) -> int:
@@ -51,6 +58,7 @@ class Study:
             self.source, self.machine, self.view, self.where.take(rows),
             tuple(self.pairs[row] for row in rows), self.truth[rows],
             tuple(self.runs[row] for row in rows), self.prior[rows],
+            None if self.keeps is None else self.keeps[rows],
         )  # fmt: skip
 
     def sample(self, tasks: int, rng: np.random.Generator) -> "Study":
