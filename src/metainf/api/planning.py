@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def prior_of(aim: "Aim", predictor: Path | None = None) -> "Prior":
     """The forecasts of a predictor (the shipped one by default) for engines that its history knows; of others
-    nothing is said."""
+    nothing is said. Own runs that it learnt are left out: they are told as such."""
     trained = load_predictor(predictor)
     known = trained.engines()
 
@@ -29,7 +29,7 @@ def prior_of(aim: "Aim", predictor: Path | None = None) -> "Prior":
             return said
         pairs = [(setting.hardware, methods[place]) for place in rows]
         try:
-            forecast = trained.forecast(setting.model, setting.workload, pairs)
+            forecast = trained.plain(setting.model, setting.workload, pairs)
         except NotSupported:
             return said
         median = forecast.log_median.get(aim.metric)

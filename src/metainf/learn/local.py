@@ -115,12 +115,14 @@ def posterior(
     log_values: Floats,
     believed: Sizes = Sizes(),
     noise: float | None = None,
+    sizes: Sizes | None = None,
 ) -> Posterior:
     """Beliefs about every place after runs of `rows` (which may repeat) measured `log_values`.
 
     prior: natural logs (n,), NaN where nothing is said: such places stand at the mean of their task, or of
     all. The mean of what it left of the runs of a machine is added to all of it there. believed: the sizes
-    before any run, about which they are settled; noise: the error of one run, where it is known.
+    before any run, about which they are settled; noise: the error of one run, where it is known; sizes:
+    those that were settled before, where they were.
     """
     from scipy.linalg import cho_solve, solve_triangular
 
@@ -129,7 +131,7 @@ def posterior(
     left, ran = log_values - start[rows], where.machine[rows]
     for machine in np.unique(ran).tolist():
         start[where.machine == machine] += float(np.mean(left[ran == machine]))
-    sizes = settled(kernel, rows, log_values - start[rows], believed, noise)
+    sizes = sizes or settled(kernel, rows, log_values - start[rows], believed, noise)
     full = kernel.joined(kernel.parts(every, every), sizes)
     if not len(rows):
         return Posterior(start, full, sizes.noise, sizes)
