@@ -51,7 +51,7 @@ def _learnt(
     from metainf.api.predictable import why_not
     from metainf.learn import own_history
     from metainf.learn.artifact import read
-    from metainf.learn.nearest import index
+    from metainf.learn.nearest import index, joined
     from metainf.learn.predictor import fit
     from metainf.learn.table import table
 
@@ -71,7 +71,8 @@ def _learnt(
             raise
         tell(f"the shipped predictor is corrected: {error}")
         shipped = read(None)
-        state, trees = shipped.state, shipped.trees
+        state, trees = dict(shipped.state), shipped.trees
+        state["nearest"] = joined(state.get("nearest", {}), index(rows, records))
         more["base"] = {key: shipped.manifest.get(key) for key in ("metainf", "records", "records_hash")}
     if own:
         state["own"] = own_history.dump(own_history.merged(own))

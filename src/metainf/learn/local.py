@@ -42,7 +42,7 @@ _SLOPE = 0.3
 _ALONE = 0.1
 """Share of an effect's variance that nothing else shares."""
 LEAST_NOISE = 1e-3
-_TRUST = 2.0
+TRUST = 2.0
 """Runs that a predicted chance of working counts for."""
 _NARROW = 3.0
 """How much less far a failure reaches than a time."""
@@ -194,4 +194,4 @@ def chances(where: Places, p_ok: Floats, rows: Numbers, worked: Floats) -> Float
     kinds = where.method[np.ix_(where.kind, where.kind[rows])] ** _NARROW
     kinds = kinds * where.kin[np.ix_(where.machine, where.machine[rows])]
     alike = kinds * where.work[np.ix_(where.setting, where.setting[rows])]
-    return np.asarray((_TRUST * p_ok + alike @ worked) / (_TRUST + alike.sum(axis=1)))
+    return np.asarray((TRUST * p_ok + alike @ worked) / (TRUST + alike.sum(axis=1)))

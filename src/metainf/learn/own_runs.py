@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from metainf.domain import Hardware, MetaInfError, Method, Model, Record, Setting, Workload
 from metainf.learn.forecast import Forecast
-from metainf.learn.local import Sizes, chances, posterior
+from metainf.learn.local import TRUST, Sizes, chances, posterior
 from metainf.learn.own_history import METRICS, OwnRun, merged
 from metainf.learn.places import Places, places
 from metainf.learn.views import Floats
 
 Pairs = Sequence[tuple[Hardware, Method]]
-_LEAST_SCALE = 0.05
+_LEAST_SCALE, _LEAST_CHANCE = 0.05, 0.01
 _NONE = np.array([np.nan])
 
 
@@ -72,7 +72,7 @@ class OwnRuns:
             if rows:
                 here = np.flatnonzero(devices == device)
                 asked = self._asked(rows, model, workload, pairs, here)
-                p_ok[here] = self._chances(asked, p_ok[here])
+                p_ok[here] = self._chances(asked, p_ok[here], pairs)
                 for metric in METRICS:
                     self._correct(asked, metric, median, scale)
         return Forecast(median, scale, p_ok, said.basis if said else {})
@@ -113,12 +113,22 @@ class OwnRuns:
         tasks = [f"{names[id(setting.model)]} {names[id(setting.workload)]}" for setting in every]
         return _Question(places(every, used, tasks), rows, here, len(pairs))
 
-    def _chances(self, asked: _Question, p_ok: Floats) -> Floats:
+    def _chances(self, asked: _Question, p_ok: Floats, pairs: Pairs) -> Floats:
+        """Chances of the asked pairs: scaled by how the runs of their engine fared against what the base said
+        of them, then moved by how the runs most like them fared."""
         ran = np.arange(len(asked.runs))
         worked = np.array([self.runs[i].worked for i in asked.runs])
         said = [self._said[i] for i in asked.runs]
         before = np.array([1.0 if one is None else float(one.p_ok[0]) for one in said])
-        return chances(asked.where, np.concatenate([before, p_ok]), ran, worked)[len(ran) :]
+        engine = np.array([self.runs[i].method.engine for i in asked.runs])
+        chance = p_ok.copy()
+        for place, i in enumerate(asked.pairs.tolist()):
+            mine = engine == pairs[i][1].engine
+            if mine.any():
+                expected = max(float(before[mine].mean()), _LEAST_CHANCE)
+                found = (TRUST * expected + worked[mine].sum()) / (TRUST + mine.sum())
+                chance[place] = min(1.0, float(p_ok[place] * found / expected))
+        return chances(asked.where, np.concatenate([before, chance]), ran, worked)[len(ran) :]
 
     def _correct(
         self, asked: _Question, metric: str, median: dict[str, Floats], scale: dict[str, Floats]

@@ -82,7 +82,8 @@ class TrainedPredictor:
             self._one_failure_model = len({repr(x.failures) for x in self.learners.values()}) == 1
             self.speculative = frozenset(state["speculative"])
             self.known = {side: frozenset(state["known"][side]) for side in SIDES}
-        except (KeyError, TypeError) as error:
+            own = own_history.load(state["own"]) if "own" in state else None
+        except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"the predictor lacks {error}: train it again with metainf train") from None
         self.untried: dict[str, Any] = state.get("untried", {})
         self._index: dict[str, Any] = state.get("nearest", {"told": []})
@@ -90,7 +91,7 @@ class TrainedPredictor:
         self.images: images.DrawingLearner | None = None
         if "images" in state:
             self.images = images.DrawingLearner.load(state["images"], _trees(artifact, "images"))
-        self.own = OwnRuns(_Plain(self), own_history.load(state["own"])) if "own" in state else None
+        self.own = None if own is None else OwnRuns(_Plain(self), own)
 
     def require(self, model: Model, workload: Workload) -> None:
         """Raise NotSupported for what cannot be predicted, with the nearest thing that can."""
