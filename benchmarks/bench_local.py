@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from local_page import PAGE, fixed_lines, known_lines, tune_lines
+from local_page import PAGE, fixed_lines, known_lines, trained_lines, tune_lines
 from own_study import Own, fixed, own_studies
+from own_training import judged, others_move
 from planning import OURS, PICKERS, beliefs, curve
 from planning_page import lines
 from tuning import Tuned, candidate, tuned
@@ -155,7 +156,7 @@ def searched(group: str, given: Own, seeds: int) -> list[Searched]:
 
 def page(every: Sequence[Own], records: Sequence[Record], seeds: int, tunes: int, least: float) -> str:
     """The page, from its studies."""
-    facts, known, found, always = [], [], [], []
+    facts, known, found, always, trained = [], [], [], [], []
     for study in every:
         for group, given in groups(study).items():
             name = group if len(every) == 1 else f"{group}, {study.machine}"
@@ -163,6 +164,7 @@ def page(every: Sequence[Own], records: Sequence[Record], seeds: int, tunes: int
                 name, str(given.tasks), str(len(given.where)), str(int(np.sum(~np.isfinite(given.truth)))),
                 ", ".join(sorted({given.names[row][1] for row in np.flatnonzero(~given.gate)})) or "none",
             ])  # fmt: skip
+            trained += judged(name, given, records)
             known += learnt(name, given, seeds)
             print(f"{name}: learnt", file=sys.stderr, flush=True)
             mine = searched(name, given, tunes)
@@ -171,10 +173,12 @@ def page(every: Sequence[Own], records: Sequence[Record], seeds: int, tunes: int
     head = ("choice of", "tasks", "methods in tasks", "of them failed", "not admitted")
     devices = sorted({study.machine for study in every})
     failed = sum(record.metrics is None for record in records)
+    compared, moved = others_move(records)
     return PAGE.format(
         records=len(records), failed=failed, machines=", ".join(devices), least=least, seeds=seeds,
         planner=splits("planner", seeds), tunes=tunes, facts=lines(head, facts), known=known_lines(known),
-        tune=tune_lines(found), fixed="\n".join(always),
+        tune=tune_lines(found), fixed="\n".join(always), trained=trained_lines(trained),
+        compared=f"{compared:,}", moved="not at all" if moved == 0 else f"by up to {np.expm1(moved):.2%}",
     )  # fmt: skip
 
 

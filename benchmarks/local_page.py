@@ -35,6 +35,18 @@ def tune_lines(found: Sequence[Any]) -> str:
     return lines(head, rows)
 
 
+def trained_lines(found: Sequence[Any]) -> str:
+    """Choices and numbers of `Judged`s."""
+    rows = []
+    for one in found:
+        low, high = interval(one.regret)
+        regret = f"{one.regret.mean():.3f} ({low:.3f} to {high:.3f})"
+        factor = f"{np.exp(np.median(one.error)):.2f}"
+        rows.append([one.group, one.by, f"{one.top.mean():.0%}", regret, factor, f"{one.inside.mean():.0%}"])
+    head = ("choice of", "predicted by", "top-1", "regret", "median error, as a factor", "within 90 %")
+    return lines(head, rows)
+
+
 def fixed_lines(group: str, given: Any, every: Sequence[Any], found: Sequence[Any]) -> str:
     """Every method as the only one against what `tune` chose, and whether the bar is reached."""
     best = np.array([given.truth[(given.where.task == t) & given.works].max() for t in range(given.tasks)])
@@ -83,6 +95,16 @@ other, as [planning.md](planning.md) tells. Top-1 counts a choice within 2 % of 
 splits (planner: {planner}); intervals are 95 % bootstrap over them.
 
 {known}
+
+## Training on own runs
+
+`metainf train` keeps the runs of a store that this project's own measuring made, and corrects with them what
+is predicted on their device. Without, `select` refuses these engines here. The table holds what is predicted
+of a workload by the shipped predictor, and by the same with the runs of all *other* workloads. Median error is
+that of the tokens per second: 2.00 means twice or half as much. On other devices {compared} predictions were
+compared with and without own runs; they moved {moved}.
+
+{trained}
 
 ## Tune
 
