@@ -100,9 +100,9 @@ splits (planner: {planner}); intervals are 95 % bootstrap over them.
 
 `metainf train` keeps the runs of a store that this project's own measuring made, and corrects with them what
 is predicted on their device. Without, `select` refuses these engines here. The table holds what is predicted
-of a workload by the shipped predictor, and by the same with the runs of all *other* workloads. Median error is
-that of the tokens per second: 2.00 means twice or half as much. On other devices {compared} predictions were
-compared with and without own runs; they moved {moved}.
+of a workload by the shipped predictor, and by the same with the runs of all *other* workloads. Median error
+is that of the tokens per second: 2.00 means twice or half as much. On other devices {compared} predictions
+were compared with and without own runs; they moved {moved}.
 
 {trained}
 

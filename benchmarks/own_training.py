@@ -8,7 +8,7 @@ from own_study import Own
 
 from metainf import catalog
 from metainf.api.choosing import load_predictor
-from metainf.domain import Hardware, Method, Record, Workload
+from metainf.domain import Hardware, Method, NotSupported, Record, Workload
 from metainf.learn.own_history import merged
 from metainf.learn.own_runs import OwnRuns
 from metainf.learn.predictor import TrainedPredictor
@@ -35,8 +35,14 @@ class Judged:
 
 
 def judged(group: str, given: Own, records: Sequence[Record]) -> list[Judged]:
-    """Both predictors on every task; own runs are those of all workloads but the judged one."""
+    """Both predictors on every task; own runs are those of all workloads but the judged one. None where the
+    model cannot be predicted."""
     given, base = given.only(given.works), load_predictor(None)
+    try:
+        for setting, _ in given.pairs:
+            base.require(setting.model, setting.workload)
+    except NotSupported:
+        return []
     after = {
         name: OwnRuns(base, merged([r for r in records if r.setting.workload.name != name]))
         for name, _ in given.cells
