@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from kept import Kept, TimeUp, mark
 from planning import OURS, PICKERS, RANDOM, curve, read_off
-from planning_page import PAGE, figure, goal_rows, rule_rows, tune_rows
+from planning_page import PAGE, PRIORS, figure, goal_rows, rule_rows, tune_rows
+from stopping import MACHINES, TASKS, judged_on, score, stop_rows, stops
 from studies import SOURCES, Study, studies
 from tuning import Tuned, tuned
 
@@ -32,7 +33,7 @@ Curves = dict[tuple[str, str, str, str], Floats]
 DEPENDS = (
     *(f"src/metainf/learn/{name}.py" for name in ("local", "places", "contest", "views")),
     *(f"src/metainf/measure/{name}.py" for name in ("beliefs", "plan", "tune")),
-    *(f"benchmarks/{name}.py" for name in ("planning", "studies", "tuning")),
+    *(f"benchmarks/{name}.py" for name in ("planning", "stopping", "studies", "tuning")),
 )
 """What the results depend on, beside the records."""
 
@@ -92,6 +93,20 @@ def searched(
     return found
 
 
+def stopped(every: Sequence[Study], kept: Kept) -> str:
+    """The rows of all rules to stop by."""
+    found: dict[tuple[str, float], dict[tuple[str, str], dict[str, list[list[float]]]]] = {}
+    for name, bar, stop in stops():
+        for study in judged_on(every):
+            for prior, given in priors(study):
+                for way in ("alone", "one after the other"):
+                    key = ("stop", study.source, study.machine, study.view, prior, way, name, str(bar))
+                    made = kept.get(key, partial(score, given, stop, way != "alone"))
+                    kind = found.setdefault((name, bar), {}).setdefault((PRIORS[prior], way), {})
+                    kind.setdefault(study.source, []).append(made)
+    return stop_rows(found)
+
+
 def plain(few: Study, way: str, seed: int) -> tuple[list[float], list[float], float, float]:
     """A tuning of all tasks as plain data."""
     one = tuned(few, way != "alone", seed)
@@ -128,7 +143,7 @@ def write(options: argparse.Namespace, kept: Kept) -> None:
     search = searched(every, max(1, options.seeds // 3), options.tasks, kept)
     page = PAGE.format(
         seeds=options.seeds, tasks=options.tasks, goal=goal_rows(curves, facts), rules=rule_rows(curves),
-        tune=tune_rows(search),
+        tune=tune_rows(search), machines=MACHINES, few=TASKS, stops=stopped(every, kept),
     )  # fmt: skip
     if options.write is None:
         print(page)

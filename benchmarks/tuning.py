@@ -8,7 +8,7 @@ from studies import Study
 
 from metainf.learn.views import Floats
 from metainf.measure.plan import Candidate, Known
-from metainf.measure.tune import Ran, Rules, search, tune
+from metainf.measure.tune import Ran, Rules, Stop, search, tune
 
 SECONDS = 60.0
 RULES = Rules()
@@ -30,7 +30,12 @@ Taught = Callable[[int], Sequence[Known]]
 
 
 def tuned(
-    study: Study, remember: bool, seed: int, rules: Rules = RULES, taught: Taught = lambda _: ()
+    study: Study,
+    remember: bool,
+    seed: int,
+    rules: Rules = RULES,
+    taught: Taught = lambda _: (),
+    stop: Stop | None = None,
 ) -> Tuned:
     """Tune every task, in an order by chance; remember: what earlier tasks showed is known.
 
@@ -54,7 +59,7 @@ def tuned(
             return Ran(float(np.exp(shown)), one.seconds, float(study.kept(row)))
 
         before = [*(known if remember else ()), *taught(task)]
-        verdict, done = tune(search(some, rules, before), run)
+        verdict, done = tune(search(some, rules, before), run, stop)
         assert verdict.winner is not None
         good = [row for row in rows.tolist() if study.kept(row)]
         chosen[task], best[task] = study.truth[rows[verdict.winner]], study.truth[good].max()
