@@ -29,6 +29,9 @@ class Sizes:
     varying: float = 0.5
 
 
+AFTER_FORECAST = Sizes(effect=0.1)
+"""What is believed where a forecast speaks of every place: most of the effects are in it. Set on machines of
+the public history (docs/planning.md)."""
 _GRID: dict[str, tuple[float, ...]] = {
     "effect": (0.05, 0.1, 0.2, 0.4, 0.8),
     "varying": (0.5, 0.8),
@@ -113,7 +116,7 @@ def posterior(
     prior: Floats,
     rows: Numbers,
     log_values: Floats,
-    believed: Sizes = Sizes(),
+    believed: Sizes | None = None,
     noise: float | None = None,
     sizes: Sizes | None = None,
 ) -> Posterior:
@@ -121,12 +124,13 @@ def posterior(
 
     prior: natural logs (n,), NaN where nothing is said: such places stand at the mean of their task, or of
     all. The mean of what it left of the runs of a machine is added to all of it there. believed: the sizes
-    before any run, about which they are settled; noise: the error of one run, where it is known; sizes:
-    those that were settled before, where they were.
+    before any run, about which they are settled (None: by whether the prior speaks of every place); noise:
+    the error of one run, where it is known; sizes: those that were settled before, where they were.
     """
     from scipy.linalg import cho_solve, solve_triangular
 
     kernel, every = Kernel(where, prior), np.arange(len(where))
+    believed = believed or (AFTER_FORECAST if np.isfinite(prior).all() else Sizes())
     start = filled(prior, where.task)
     left, ran = log_values - start[rows], where.machine[rows]
     for machine in np.unique(ran).tolist():
