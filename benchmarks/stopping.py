@@ -23,27 +23,27 @@ Score = Sequence[float]
 """Mean regret and share of runs."""
 
 
-def leader(at: Standing) -> int:
+def best_run(at: Standing) -> int:
     """The best of what ran and may win."""
     return int(np.argmax(np.where(at.proven, at.beliefs.mean, -np.inf)))
 
 
 def against(at: Standing) -> tuple[Floats, Floats, Flags]:
-    """Of each place against the leader: mean and standard deviation of what it is better by, and whether it
-    may still win."""
-    best, c = leader(at), at.beliefs.covariance
+    """Of each place against the best that ran: mean and standard deviation of what it is better by, and
+    whether it may still win."""
+    best, c = best_run(at), at.beliefs.covariance
     apart = np.sqrt(np.maximum(np.diag(c) + c[best, best] - 2 * c[best], 0.0)) + 1e-9
     rivals = at.alive & (np.arange(len(apart)) != best)
     return at.beliefs.mean - at.beliefs.mean[best], apart, rivals
 
 
 def losses(at: Standing) -> Floats:
-    """What the leader loses against the best, in a thousand draws of all beliefs."""
+    """What the best that ran loses against the best of all, in a thousand draws of all beliefs."""
     alive = np.flatnonzero(at.alive)
     spread, axes = np.linalg.eigh(at.beliefs.covariance[np.ix_(alive, alive)])
     normal = np.random.default_rng(0).standard_normal((1000, len(alive)))
     drawn = at.beliefs.mean[alive] + (normal * np.sqrt(np.maximum(spread, 0.0))) @ axes.T
-    return np.asarray(drawn.max(axis=1) - drawn[:, int(np.flatnonzero(alive == leader(at))[0])])
+    return np.asarray(drawn.max(axis=1) - drawn[:, int(np.flatnonzero(alive == best_run(at))[0])])
 
 
 def loses_little(bar: float, at: Standing, may: Flags, rules: Rules) -> bool:

@@ -135,15 +135,20 @@ def step(now: Search, stop: "Stop | None" = None) -> Try | Verdict:
         wanted = at.gain / at.seconds
     if not may.any():
         return _verdict(now, at, "no run is left" if not fresh.any() else "the time or the share is spent")
-    if now.rules.worth > 0 and at.proven.any() and (stop or enough)(at, may, now.rules):
-        return _verdict(now, at, "no run is expected to change the choice")
+    if now.rules.worth > 0 and at.proven.any():
+        if (stop or enough)(at, may, now.rules):
+            return _verdict(now, at, "no run is expected to change the choice")
+        if float(at.gain[may].max()) <= now.rules.worth and (fresh & may)[at.leader]:
+            wanted = np.where(np.arange(len(fresh)) == at.leader, np.inf, wanted)
     place = int(np.argmax(np.where(may, wanted, -np.inf)))
     return Try(place, left, _why(at, place))
 
 
 def enough(at: "Standing", may: Flags, rules: Rules) -> bool:
-    """Whether no run that may be made is expected to raise the choice by more than the worth of the rules."""
-    return float(at.gain[may].max()) <= rules.worth
+    """Whether what is believed best was run, and no run that may be made is expected to raise the choice by
+    more than the worth of the rules."""
+    awaited = may[at.leader] and at.runs[at.leader] == 0
+    return float(at.gain[may].max()) <= rules.worth and not awaited
 
 
 def tune(
@@ -191,6 +196,11 @@ class Standing:
     alive: Flags
     proven: Flags
     gain: Floats
+
+    @property
+    def leader(self) -> int:
+        """What is believed best of all that may win."""
+        return int(np.argmax(np.where(self.alive, self.beliefs.mean, -np.inf)))
 
 
 Stop = Callable[[Standing, Flags, Rules], bool]
