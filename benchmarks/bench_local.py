@@ -23,13 +23,14 @@ from tuning import Tuned, candidate, tuned
 from metainf.domain import Record
 from metainf.learn.views import Floats
 from metainf.measure.asked import LEAST_AGREEMENT
-from metainf.measure.plan import picture
+from metainf.measure.plan import Known, picture
 from metainf.measure.study import shipped
 from metainf.measure.study_grid import of_study
 from metainf.store import open_store
 
 SHARES = (0.1, 0.5)
-FORECAST, NOTHING, TAUGHT = "MetaInf's forecast", "nothing", "the other workloads"
+FORECAST, NOTHING, TAUGHT = "the forecast", "nothing", "the other workloads"
+BOTH = "both"
 CLEAR = 0.02
 """Values that differ by less are as good as each other for top-1."""
 SEEDS, TUNES = 20, 4
@@ -143,15 +144,24 @@ def planned(given: Own, share: float, seed: int) -> list[int]:
 
 
 def searched(group: str, given: Own, seeds: int) -> list[Searched]:
-    """`tune` with and without what the other workloads teach, and with the runs of earlier tasks."""
+    """`tune` by what is known before, each task alone and with the runs of earlier tasks."""
     silent = replace(given, prior=np.full(len(given.where), np.nan))
     found = []
-    for before, taught in ((TAUGHT, silent.lessons), (NOTHING, lambda _: [])):
+    befores = {BOTH: (given, given.lessons), FORECAST: (given, nothing)}
+    if not np.isfinite(given.prior).any():
+        befores = {}
+    befores |= {TAUGHT: (silent, silent.lessons), NOTHING: (silent, nothing)}
+    for before, (one, taught) in befores.items():
         for way in ("alone", "one after the other"):
-            tunes = tuple(tuned(silent, way != "alone", seed, taught=taught) for seed in range(seeds))
+            tunes = tuple(tuned(one, way != "alone", seed, taught=taught) for seed in range(seeds))
             found.append(Searched(group, before, way, tunes))
             print(f"{group}, {before}, {way}: searched", file=sys.stderr, flush=True)
     return found
+
+
+def nothing(_: int) -> list[Known]:
+    """No lessons."""
+    return []
 
 
 def page(every: Sequence[Own], records: Sequence[Record], seeds: int, tunes: int, least: float) -> str:
@@ -169,7 +179,7 @@ def page(every: Sequence[Own], records: Sequence[Record], seeds: int, tunes: int
             print(f"{name}: learnt", file=sys.stderr, flush=True)
             mine = searched(name, given, tunes)
             found += mine
-            always.append(fixed_lines(name, given, fixed(given), mine))
+            always.append(fixed_lines(name, given, fixed(given), mine[:2]))
     head = ("choice of", "tasks", "methods in tasks", "of them failed", "not admitted")
     devices = sorted({study.machine for study in every})
     failed = sum(record.metrics is None for record in records)

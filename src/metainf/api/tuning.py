@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from metainf.api.choosing import load_predictor
 from metainf.api.contenders import Tuning, entries, parts
-from metainf.api.planning import earlier_runs, lessons, prior_of
+from metainf.api.planning import earlier_runs, forecasts_level, lessons, prior_of
 from metainf.api.tuned import Tuned
 
 if TYPE_CHECKING:
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from metainf.measure.sweep import Tell
     from metainf.measure.tuning import Contest
     from metainf.store import Store
+
+
+ARITHMETIC = "arithmetic"
+"""What a forecast is called of an engine or a device that its history does not know."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,8 @@ class Prospect:
     left_out: tuple[tuple[str, str], ...]
     own: "tuple[Known, ...]" = ()
     lessons: "tuple[Known, ...]" = ()
+    levels: frozenset[str] = frozenset()
+    """Engines of which the predictor's history says how fast they are here."""
 
     def rows(self) -> list[dict[str, Any]]:
         """The candidates, those first that would be run, in their order if all goes as expected.
@@ -46,13 +53,12 @@ class Prospect:
             whys.setdefault(one.place, one.why)
         rest = [place for place in range(len(values)) if place not in whys]
         order = [*whys, *sorted(rest, key=lambda place: -values[place])]
-        surely = any(one.log_value is not None for one in self.contest.search.candidates)
         aim = self.contest.aim
         return [
             {
                 "method": self.contest.planned[place].name,
                 "engine": self.contest.planned[place].run.method.engine,
-                "expected": aim.shown(math.exp(values[place])) if surely or self.own else None,
+                "expected": aim.shown(math.exp(values[place])) if self.levels or self.own else None,
                 "ratio": self._ratio(place, values),
                 "known_from": self.known_from(place),
                 "expected_s": round(self.contest.planned[place].expected_s, 1),
@@ -66,7 +72,8 @@ class Prospect:
         one = self.contest.search.candidates[place]
         engine = one.method.engine
         told = {
-            "forecast": one.log_value is not None,
+            "forecast": one.log_value is not None and engine in self.levels,
+            ARITHMETIC: one.log_value is not None and engine not in self.levels,
             "own runs": any(run.candidate.method.engine == engine for run in self.own),
             "study": any(run.candidate.method.engine == engine for run in self.lessons),
         }
@@ -108,9 +115,14 @@ def prepare_tuning(asked: Tuning, store: "Store | None" = None) -> Prospect:
     rules = Rules(asked.time_limit_s, asked.least_quality, repeats=asked.repeats, share=asked.share)
     shares = tuple(Part(replace(each.order, asks_plain=True), each.layout) for each in prepared)
     taught = lessons(earlier, candidates, aim, prior, asked.least_quality)
+    trained = load_predictor(asked.predictor)
+    levels = {c.method.engine for c in candidates if forecasts_level(trained, c.setting, c.method)}
     begun = search(candidates, rules, [*known, *taught])
     contest = Contest(aim, begun, tuple(planned), tuple(part_of), shares)
-    return Prospect(contest, prepared[0].engine_of, campaign, tuple(left_out), tuple(known), tuple(taught))
+    return Prospect(
+        contest, prepared[0].engine_of, campaign, tuple(left_out), tuple(known), tuple(taught),
+        frozenset(levels),
+    )  # fmt: skip
 
 
 def tune(prospect: Prospect, store: "Store | None", tell: "Tell | None" = None) -> Tuned:

@@ -128,6 +128,11 @@ def _known_before(prospect: "Prospect") -> list[str]:
     told = []
     if prospect.own:
         told.append(f"own runs: {len(prospect.own)} runs of the store speak of these methods.")
+    if any("arithmetic" in row["known_from"] for row in prospect.rows()):
+        told.append(
+            "arithmetic: the predictor's history does not know these engines, or this device; it tells how "
+            "methods compare by what they compute and move."
+        )
     if prospect.lessons:
         machines = ", ".join(prospect.teachers)
         told.append(

@@ -2,9 +2,9 @@
 
 The covariance of two places is a sum of parts: the level of the machine, of like tasks and of the task; the
 effect of like methods, everywhere and in like tasks; an error of the prior that grows with what it said;
-and what is left of the place alone. How large the parts are is settled by the runs themselves, by marginal
-likelihood against a weak prior, on a small grid. Nothing is trained elsewhere, so an engine that no history
-knows is learnt like any other.
+and what is left of the place alone. How large the parts are is settled by the runs of this machine (that of
+the first place), by marginal likelihood against a weak prior, on a small grid. Nothing is trained elsewhere,
+so an engine that no history knows is learnt like any other.
 
 Places of another machine share no level with this one's, and the effects of methods only as far as the two
 machines are kin: contrasts carry over, weakly, and levels not at all.
@@ -135,7 +135,8 @@ def posterior(
     left, ran = log_values - start[rows], where.machine[rows]
     for machine in np.unique(ran).tolist():
         start[where.machine == machine] += float(np.mean(left[ran == machine]))
-    sizes = sizes or settled(kernel, rows, log_values - start[rows], believed, noise)
+    mine, left = ran == 0, log_values - start[rows]
+    sizes = sizes or settled(kernel, rows[mine], left[mine], believed, noise)
     full = kernel.joined(kernel.parts(every, every), sizes)
     if not len(rows):
         return Posterior(start, full, sizes.noise, sizes)

@@ -33,7 +33,7 @@ class Rules:
 
     limit_s: float = float("inf")
     quality: float | None = None
-    worth: float = 0.01
+    worth: float = 0.02
     repeats: int = 3
     share: float = 1.0
     noise: float | None = None
