@@ -88,11 +88,11 @@ a quality of at least {least}.
 
 Choices with none, a tenth and half of the runs known. *The forecast* is the shipped predictor's number, which
 never saw this machine; it knows neither the engine's history on such a device nor the device's bandwidth, so
-`metainf select` does not show it, and `tune` takes of it only how methods compare. *Nothing* starts without. *The other workloads* is what all runs
-of all other workloads of the study teach when they are taken for another machine's. *Random runs* are any
-runs; *whole tasks* are all runs of some tasks, judged on the others alone; *planner* picks one after the
-other, as [planning.md](planning.md) tells. Top-1 counts a choice within 2 % of the best. Means over {seeds}
-splits (planner: {planner}); intervals are 95 % bootstrap over them.
+`metainf select` does not show it, and `tune` takes of it only how methods compare. *Nothing* starts without.
+*The other workloads* is what all runs of all other workloads of the study teach when they are taken for
+another machine's. *Random runs* are any runs; *whole tasks* are all runs of some tasks, judged on the others
+alone; *planner* picks one after the other, as [planning.md](planning.md) tells. Top-1 counts a choice within
+2 % of the best. Means over {seeds} splits (planner: {planner}); intervals are 95 % bootstrap over them.
 
 {known}
 
@@ -113,13 +113,13 @@ before. *One after the other*: the runs of earlier tasks are known. What does no
 like the rest: a run of it counts and cannot win. The goal is at most 3 % regret with at most 15 % of the
 runs; a winner was always run, so one run of each task is the least.
 
-`metainf tune` knows the forecast and the study before it runs anything (*both*). On the study's own tasks the
-study would be the answer itself, so a judged workload is left out of it, at every load. What is left is of the same machine and model,
-though it is taken for another machine's; on another machine, or with another model, it will teach less. The
-stopping rule was chosen on the public history ([planning.md](planning.md)), not here. That a forecast speaks at
-all of engines and devices that its history does not know, and that sizes are settled by this machine's runs
-alone, was decided after an earlier study of this machine had been seen. Means over {tunes}
-orders; intervals are 95 % bootstrap over tasks.
+`metainf tune` knows the forecast and the study before it runs anything (*both*). On the study's own tasks
+the study would be the answer itself, so a judged workload is left out of it, at every load. What is left is of
+the same machine and model, though it is taken for another machine's; on another machine, or with another
+model, it will teach less. The stopping rule was chosen on the public history ([planning.md](planning.md)), not
+here. That a forecast speaks at all of engines and devices that its history does not know, and that this
+machine's runs alone settle how large effects are, was decided after an earlier study of this machine had been
+seen. Means over {tunes} orders; intervals are 95 % bootstrap over tasks.
 
 {tune}
 
