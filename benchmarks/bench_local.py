@@ -1,132 +1,136 @@
 """A study of this machine's own runs: what choosing on it costs with none, a tenth and half of them known.
 
-    python benchmarks/bench_local.py --store OWN.sqlite --write docs/closing_the_loop.md
+    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_local.py --write docs/closing_the_loop.md
 
-The records of source "metainf" in the store; the forecast is the shipped predictor's, which never saw them.
+The study that ships, or the records of a study in another store. Takes some minutes on one core.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from local_page import PAGE
+from local_page import PAGE, fixed_lines, known_lines, trained_lines, tune_lines
+from own_study import Own, fixed, own_studies
+from own_training import judged, others_move
 from planning import OURS, PICKERS, beliefs, curve
-from planning_page import interval, lines
-from studies import Study, study
-from tuning import Tuned, tuned
+from planning_page import lines
+from tuning import Tuned, candidate, tuned
 
-from metainf.api import choosing
-from metainf.domain import Hardware, MetaInfError, Method, Model, Record, Workload
-from metainf.embed.columns import encode_method
-from metainf.learn.table import Table, table
-from metainf.learn.views import Floats, Options, View
+from metainf.domain import Record
+from metainf.learn.views import Floats
+from metainf.measure.asked import LEAST_AGREEMENT
+from metainf.measure.plan import Known, picture
+from metainf.measure.study import shipped
+from metainf.measure.study_grid import of_study
 from metainf.store import open_store
 
-SOURCE = "metainf"
-VIEW = View("tokens_per_s_per_device")
-SHARES = (0.0, 0.1, 0.5)
-FORECAST, NOTHING = "MetaInf's forecast", "nothing"
+SHARES = (0.1, 0.5)
+FORECAST, NOTHING, TAUGHT = "the forecast", "nothing", "the other workloads"
+BOTH = "both"
 CLEAR = 0.02
 """Values that differ by less are as good as each other for top-1."""
+SEEDS, TUNES = 20, 4
 
 
-def own(records: Sequence[Record], quality: float | None) -> list[Record]:
-    """The machine's own runs; those that measured a quality below the floor are left out."""
-    kept = [record for record in records if record.provenance.source == SOURCE]
-    if quality is not None:
-        kept = [
-            r for r in kept if r.metrics is None or r.metrics.quality is None or r.metrics.quality >= quality
-        ]
-    return kept
+@dataclass(frozen=True)
+class Learnt:
+    """Choices after some runs: top-1 and regret, one number for each split."""
+
+    group: str
+    before: str
+    way: str
+    share: float
+    top: Floats
+    regret: Floats
 
 
-def forecast(_: Table, found: Options, records: Sequence[Record]) -> Floats:
-    """What the shipped predictor says of each option: log tokens per second; NaN where it is silent."""
-    predictor = choosing.load_predictor(None)
-    said = np.full(len(records), np.nan)
-    groups: dict[tuple[str, str], list[int]] = {}
-    for i, record in enumerate(records):
-        groups.setdefault((record.setting.model.id, record.setting.workload.id), []).append(i)
-    for rows in groups.values():
-        model: Model = records[rows[0]].setting.model
-        work: Workload = records[rows[0]].setting.workload
-        pairs: list[tuple[Hardware, Method]] = [
-            (records[i].setting.hardware, records[i].method) for i in rows
-        ]
-        try:
-            told = predictor.forecast(model, work, pairs)
-        except MetaInfError:
-            continue
-        if "output_tokens_per_s" in told.log_median:
-            said[rows] = told.log_median["output_tokens_per_s"]
-    return said
+@dataclass(frozen=True)
+class Searched:
+    """`tune` over all tasks of a group, some times."""
+
+    group: str
+    before: str
+    way: str
+    tunes: tuple[Tuned, ...]
 
 
-def machines(records: Sequence[Record]) -> list[Study]:
-    """One study for each device that has tasks with a choice."""
-    found = []
-    for device in sorted({record.setting.hardware.device.name for record in records}):
-        here = [record for record in records if record.setting.hardware.device.name == device]
-        rows = table(here)
-        one = np.where(np.isfinite(rows.columns["num_devices"]), rows.columns["num_devices"], 1.0)
-        rows = replace(rows, columns=rows.columns | {"num_devices": one})
-        found.append(study(rows, here, VIEW, device, forecast))
+def groups(study: Own) -> dict[str, Own]:
+    """Each engine alone, and where there are several, engine and method together."""
+    found = {engine: study.of_engine(engine) for engine in study.engines}
+    joint = study.of_several()
+    if len(joint.where):
+        found["engine and method together"] = joint
+    return {name: one for name, one in found.items() if len(one.where)}
+
+
+def scores(given: Own, mean: Floats, tasks: Sequence[int]) -> tuple[float, float]:
+    """Mean regret and top-1 of the choices in the tasks."""
+    regret = []
+    for task in tasks:
+        rows = np.flatnonzero(given.where.task == task)
+        pick = rows[int(np.argmax(mean[rows]))]
+        regret.append(float(-np.expm1(given.truth[pick] - given.truth[rows].max())))
+    return float(np.mean(regret)), float(np.mean(np.array(regret) <= CLEAR))
+
+
+def learnt(group: str, given: Own, seeds: int) -> list[Learnt]:
+    """Top-1 and regret by what was known before, how the known runs were picked and how many they are."""
+    given = given.only(given.works)
+    silent = replace(given, prior=np.full(len(given.where), np.nan))
+    found = [taught_alone(group, silent)]
+    befores = {FORECAST: given} if np.isfinite(given.prior).any() else {}
+    for before, one in (befores | {NOTHING: silent}).items():
+        for way in ("none", "random runs", "whole tasks", "planner"):
+            for share in (0.0,) if way == "none" else SHARES:
+                some = [split(one, way, share, seed) for seed in range(splits(way, seeds))]
+                top, regret = np.array([pair[1] for pair in some]), np.array([pair[0] for pair in some])
+                found.append(Learnt(group, before, way, share, top, regret))
     return found
 
 
-def scores(given: Study, mean: Floats, tasks: Floats) -> tuple[Floats, Floats]:
-    """Regret and top-1 of the choice in each of the tasks."""
-    regret, hit = [], []
-    for task in tasks.tolist():
+def splits(way: str, seeds: int) -> int:
+    """How often a way is tried: what chance does not touch is tried once."""
+    return 1 if way == "none" else max(1, seeds // 5) if way == "planner" else seeds
+
+
+def taught_alone(group: str, given: Own) -> Learnt:
+    """The choices that the other workloads teach, without one run of the judged one."""
+    mean = np.zeros(len(given.where))
+    for task in range(given.tasks):
         rows = np.flatnonzero(given.where.task == task)
-        pick = rows[int(np.argmax(mean[rows]))]
-        lost = float(-np.expm1(given.truth[pick] - given.truth[rows].max()))
-        regret.append(lost)
-        hit.append(float(lost <= CLEAR))
-    return np.array(regret), np.array(hit)
+        seen = picture([candidate(given, row) for row in rows.tolist()], given.lessons(task))
+        mean[rows] = seen.beliefs.mean[seen.place]
+    regret, top = scores(given, mean, range(given.tasks))
+    return Learnt(group, TAUGHT, "none", 0.0, np.array([top]), np.array([regret]))
 
 
-def known_rows(given: Study, tell: str, seeds: int) -> list[list[str]]:
-    """Top-1 and regret by how the known runs were picked and how many they are."""
-    rows = []
-    every = np.arange(given.tasks)
-    for way in ("none", "random runs", "whole tasks", "planner"):
-        for share in SHARES[:1] if way == "none" else SHARES[1:]:
-            regret, hit = [], []
-            for seed in range(seeds):
-                rng = np.random.default_rng(seed)
-                runs, tasks = picked(given, way, share, rng)
-                shown = [float(rng.choice(given.runs[row])) for row in runs]
-                lost, best = scores(given, beliefs(given, runs, shown).mean, tasks if len(tasks) else every)
-                regret.append(lost.mean())
-                hit.append(best.mean())
-            low, high = interval(np.array(regret))
-            rows.append([
-                given.machine, tell, way, f"{share:.0%}", f"{np.mean(hit):.0%}",
-                f"{np.mean(regret):.3f} ({low:.3f} to {high:.3f})",
-            ])  # fmt: skip
-    return rows
+def split(given: Own, way: str, share: float, seed: int) -> tuple[float, float]:
+    """Regret and top-1 after some of the runs."""
+    rng = np.random.default_rng(seed)
+    runs, tasks = picked(given, way, share, rng)
+    shown = [float(rng.choice(given.runs[row])) for row in runs]
+    return scores(given, beliefs(given, runs, shown).mean, tasks)
 
 
-def picked(given: Study, way: str, share: float, rng: np.random.Generator) -> tuple[list[int], Any]:
-    """The known runs, and the tasks to judge (empty: all of them)."""
-    n = len(given.where)
+def picked(given: Own, way: str, share: float, rng: np.random.Generator) -> tuple[list[int], Sequence[int]]:
+    """The known runs, and the tasks to judge."""
+    n, every = len(given.where), range(given.tasks)
     if way == "none":
-        return [], np.zeros(0, dtype=np.intp)
+        return [], every
     if way == "random runs":
-        return rng.choice(n, max(1, round(share * n)), replace=False).tolist(), np.zeros(0, dtype=np.intp)
+        return rng.choice(n, max(1, round(share * n)), replace=False).tolist(), every
     if way == "whole tasks":
         order = rng.permutation(given.tasks)
         cut = max(1, round(share * given.tasks))
-        return np.flatnonzero(np.isin(given.where.task, order[:cut])).tolist(), order[cut:]
-    seed = int(rng.integers(1 << 30))
-    return planned(given, share, seed), np.zeros(0, dtype=np.intp)
+        return np.flatnonzero(np.isin(given.where.task, order[:cut])).tolist(), order[cut:].tolist()
+    return planned(given, share, int(rng.integers(1 << 30))), every
 
 
-def planned(given: Study, share: float, seed: int) -> list[int]:
+def planned(given: Own, share: float, seed: int) -> list[int]:
     """The runs that the planner makes, one after the other."""
     rows: list[int] = []
     pick = PICKERS[OURS]
@@ -139,94 +143,71 @@ def planned(given: Study, share: float, seed: int) -> list[int]:
     return rows
 
 
-def label(method: Method) -> str:
-    """A method in a few words."""
-    row = encode_method(method)
-    parts = [method.engine, str(row["batching"])]
-    for name in ("max_sequences", "chunk_tokens"):
-        if np.isfinite(float(row[name])):
-            parts.append(f"{name} {float(row[name]):g}")
-    parts += [name for name in ("prefix_cache", "chunked_prefill") if float(row[name]) == 1]
-    parts += [str(row[name]) for name in ("speculative", "weight_format", "kv_format", "dtype", "flags")]
-    return " ".join(part for part in parts if part)
+def searched(group: str, given: Own, seeds: int) -> list[Searched]:
+    """`tune` by what is known before, each task alone and with the runs of earlier tasks."""
+    silent = replace(given, prior=np.full(len(given.where), np.nan))
+    found = []
+    befores = {BOTH: (given, given.lessons), FORECAST: (given, nothing)}
+    if not np.isfinite(given.prior).any():
+        befores = {}
+    befores |= {TAUGHT: (silent, silent.lessons), NOTHING: (silent, nothing)}
+    for before, (one, taught) in befores.items():
+        for way in ("alone", "one after the other"):
+            tunes = tuple(tuned(one, way != "alone", seed, taught=taught) for seed in range(seeds))
+            found.append(Searched(group, before, way, tunes))
+            print(f"{group}, {before}, {way}: searched", file=sys.stderr, flush=True)
+    return found
 
 
-def fixed_rows(given: Study, tunes: Sequence[Tuned]) -> list[list[str]]:
-    """Geometric mean of tune's choice over each single method, on the tasks where both were measured."""
-    methods: dict[str, list[int]] = {}
-    for row, (_, method) in enumerate(given.pairs):
-        methods.setdefault(method.id, []).append(row)
-    chosen = np.mean([tune.log_value for tune in tunes], axis=0)
-    rows = []
-    for places in methods.values():
-        tasks = given.where.task[places]
-        if len(np.unique(tasks)) < max(2, given.tasks // 2):
-            continue
-        ratio = float(np.exp(np.mean(chosen[tasks] - given.truth[places])))
-        rows.append(
-            (ratio, [given.machine, label(given.pairs[places[0]][1]), str(len(tasks)), f"{ratio:.2f}"])
-        )
-    return [row for _, row in sorted(rows, key=lambda pair: pair[0])]
+def nothing(_: int) -> list[Known]:
+    """No lessons."""
+    return []
 
 
-def tune_row(given: Study, tell: str, way: str, tunes: Sequence[Tuned]) -> list[str]:
-    """Regret and share of runs of `tune`."""
-    regret = np.concatenate([tune.regret for tune in tunes])
-    low, high = interval(regret)
-    share = float(np.mean([tune.share for tune in tunes]))
-    goal = "yes" if regret.mean() <= 0.03 and share <= 0.15 else "no"
-    told = f"{regret.mean():.3f} ({low:.3f} to {high:.3f})"
-    return [given.machine, tell, way, told, f"{share:.0%}", f"{np.mean([t.least for t in tunes]):.0%}", goal]
-
-
-def page(every: Sequence[Study], records: Sequence[Record], seeds: int, quality: float | None) -> str:
+def page(every: Sequence[Own], records: Sequence[Record], seeds: int, tunes: int, least: float) -> str:
     """The page, from its studies."""
-    known: list[list[str]] = []
-    tunes: list[list[str]] = []
-    fixed: list[list[str]] = []
-    for given in every:
-        priors = {FORECAST: given, NOTHING: replace(given, prior=np.full(len(given.where), np.nan))}
-        if not np.isfinite(given.prior).any():
-            del priors[FORECAST]
-        for tell, one in priors.items():
-            known += known_rows(one, tell, seeds)
-            for way in ("alone", "one after the other"):
-                found = [tuned(one, way != "alone", seed) for seed in range(seeds)]
-                tunes.append(tune_row(one, tell, way, found))
-            if one is priors[next(iter(priors))]:
-                fixed += fixed_rows(one, found)
+    facts, known, found, always, trained = [], [], [], [], []
+    for study in every:
+        for group, given in groups(study).items():
+            name = group if len(every) == 1 else f"{group}, {study.machine}"
+            facts.append([
+                name, str(given.tasks), str(len(given.where)), str(int(np.sum(~np.isfinite(given.truth)))),
+                ", ".join(sorted({given.names[row][1] for row in np.flatnonzero(~given.gate)})) or "none",
+            ])  # fmt: skip
+            trained += judged(name, given, records)
+            known += learnt(name, given, seeds)
+            print(f"{name}: learnt", file=sys.stderr, flush=True)
+            mine = searched(name, given, tunes)
+            found += mine
+            always.append(fixed_lines(name, given, fixed(given), mine[:2]))
+    head = ("choice of", "tasks", "methods in tasks", "of them failed", "not admitted")
+    devices = sorted({study.machine for study in every})
     failed = sum(record.metrics is None for record in records)
-    facts = [
-        [s.machine, str(len(s.where)), str(s.tasks), f"{len(s.where) / s.tasks:.1f}",
-         ", ".join(sorted({method.engine for _, method in s.pairs}))]
-        for s in every
-    ]  # fmt: skip
+    compared, moved = others_move(records)
     return PAGE.format(
-        records=len(records), failed=failed, seeds=seeds,
-        quality="No floor on quality was set." if quality is None else f"Quality floor: {quality:g}.",
-        facts=lines(("machine", "runs", "tasks", "methods of a task", "engines"), facts),
-        known=lines(("machine", "known before", "runs known", "share", "top-1", "regret"), known),
-        tune=lines(
-            ("machine", "known before", "tasks", "regret", "share of runs", "one run of each", "goal"), tunes
-        ),
-        fixed=lines(("machine", "always", "tasks", "tune is faster by"), fixed),
+        records=len(records), failed=failed, machines=", ".join(devices), least=least, seeds=seeds,
+        planner=splits("planner", seeds), tunes=tunes, facts=lines(head, facts), known=known_lines(known),
+        tune=tune_lines(found), fixed="\n".join(always), trained=trained_lines(trained),
+        compared=f"{compared:,}", moved="not at all" if moved == 0 else f"by up to {np.expm1(moved):.2%}",
     )  # fmt: skip
 
 
 def main() -> None:
     """Measure, and write or print the page."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", required=True, help="a store with the machine's own records")
-    parser.add_argument("--seeds", type=int, default=8, help="splits and orders")
-    parser.add_argument("--quality", type=float, help="leave out runs whose measured quality is lower")
+    parser.add_argument("--store", help="a store with the records of a study; without, the one that ships")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="splits")
+    parser.add_argument("--tunes", type=int, default=TUNES, help="orders of the tasks of a tuning")
+    parser.add_argument("--quality", type=float, default=LEAST_AGREEMENT, help="the gate of docs/study.md")
     parser.add_argument("--write", type=Path, help="the page to write")
     options = parser.parse_args()
-    records = own(list(open_store(options.store, create=False).query()), options.quality)
+    records = shipped()
+    if options.store is not None:
+        records = of_study(open_store(options.store, create=False).query())
     if not records:
-        raise SystemExit(
-            f'expected records of source "{SOURCE}" in {options.store}, found none: metainf measure'
-        )
-    text = page(machines(records), records, options.seeds, options.quality)
+        raise SystemExit("expected records of a study, found none: metainf study run --store STORE")
+    every = own_studies(records, options.quality)
+    text = page(every, records, options.seeds, options.tunes, options.quality)
     if options.write is None:
         print(text)
     else:

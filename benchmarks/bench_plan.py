@@ -3,17 +3,21 @@
     python benchmarks/bench_plan.py --store HISTORY.sqlite --write docs/planning.md
 
 Held-out machines of the public history are taken for "this machine"; the forecast is trained on the others.
-Takes some minutes on one core.
+Takes TIME on one core; with --keep FILE it can be stopped at any time, and goes on where it was.
 """
 
 import argparse
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from kept import Kept, TimeUp, mark
 from planning import OURS, PICKERS, RANDOM, curve, read_off
-from planning_page import PAGE, figure, goal_rows, rule_rows, tune_rows
+from planning_page import PAGE, PRIORS, figure, goal_rows, rule_rows, tune_rows
+from stopping import MACHINES, TASKS, judged_on, score, stop_rows, stops
 from studies import SOURCES, Study, studies
 from tuning import Tuned, tuned
 
@@ -26,6 +30,12 @@ OTHERS = 0.2
 """Shares of the runs that are revealed, by rule."""
 Curves = dict[tuple[str, str, str, str], Floats]
 """By source, machine and view, prior, and rule: regret (seeds, shares of GRID)."""
+DEPENDS = (
+    *(f"src/metainf/learn/{name}.py" for name in ("local", "places", "contest", "views")),
+    *(f"src/metainf/measure/{name}.py" for name in ("beliefs", "plan", "tune")),
+    *(f"benchmarks/{name}.py" for name in ("planning", "stopping", "studies", "tuning")),
+)
+"""What the results depend on, beside the records."""
 
 
 def priors(study: Study) -> Iterable[tuple[str, Study]]:
@@ -35,7 +45,9 @@ def priors(study: Study) -> Iterable[tuple[str, Study]]:
     yield "nothing", replace(study, prior=np.full(len(study.where), np.nan))
 
 
-def measured(every: Sequence[Study], seeds: int, tasks: int) -> tuple[Curves, list[dict[str, float | str]]]:
+def measured(
+    every: Sequence[Study], seeds: int, tasks: int, kept: Kept
+) -> tuple[Curves, list[dict[str, float | str]]]:
     """Curves of all rules, and what each study is."""
     found: Curves = {}
     facts: list[dict[str, float | str]] = []
@@ -43,11 +55,12 @@ def measured(every: Sequence[Study], seeds: int, tasks: int) -> tuple[Curves, li
         name = f"{study.machine}, {study.view.partition(' ')[0]}"
         sizes = []
         for prior, given in priors(study):
-            for rule, picker in PICKERS.items():
+            for rule in PICKERS:
                 rows = []
                 for seed in range(seeds):
                     few = given.sample(tasks, np.random.default_rng(seed))
-                    rows.append(read_off(curve(few, picker, MOST.get(rule, OTHERS), seed), len(few.where)))
+                    key = ("curve", study.source, study.machine, study.view, prior, rule, seed, tasks)
+                    rows.append(np.array(kept.get(key, partial(shown, few, rule, seed)), dtype=np.float64))
                     sizes.append(len(few.where) / few.tasks)
                 found[study.source, name, prior, rule] = np.array(rows)
         facts.append({
@@ -57,7 +70,15 @@ def measured(every: Sequence[Study], seeds: int, tasks: int) -> tuple[Curves, li
     return found, facts
 
 
-def searched(every: Sequence[Study], seeds: int, tasks: int) -> dict[tuple[str, str, str], list[Tuned]]:
+def shown(few: Study, rule: str, seed: int) -> list[float]:
+    """The curve of a rule at the shares of GRID."""
+    found = curve(few, PICKERS[rule], MOST.get(rule, OTHERS), seed)
+    return read_off(found, len(few.where)).tolist()
+
+
+def searched(
+    every: Sequence[Study], seeds: int, tasks: int, kept: Kept
+) -> dict[tuple[str, str, str], list[Tuned]]:
     """Results of `tune` by source, prior and whether earlier tasks are known."""
     found: dict[tuple[str, str, str], list[Tuned]] = {}
     for study in every:
@@ -65,9 +86,31 @@ def searched(every: Sequence[Study], seeds: int, tasks: int) -> dict[tuple[str, 
             for history in ("alone", "one after the other"):
                 for seed in range(seeds):
                     few = given.sample(tasks, np.random.default_rng(seed))
-                    key = study.source, prior, history
-                    found.setdefault(key, []).append(tuned(few, history != "alone", seed))
+                    key = ("tune", study.source, study.machine, study.view, prior, history, seed, tasks)
+                    made = kept.get(key, partial(plain, few, history, seed))
+                    one = Tuned(np.array(made[0]), np.array(made[1]), made[2], made[3])
+                    found.setdefault((study.source, prior, history), []).append(one)
     return found
+
+
+def stopped(every: Sequence[Study], kept: Kept) -> str:
+    """The rows of all rules to stop by."""
+    found: dict[tuple[str, float], dict[tuple[str, str], dict[str, list[list[float]]]]] = {}
+    for name, bar, stop in stops():
+        for study in judged_on(every):
+            for prior, given in priors(study):
+                for way in ("alone", "one after the other"):
+                    key = ("stop", study.source, study.machine, study.view, prior, way, name, str(bar))
+                    made = kept.get(key, partial(score, given, stop, way != "alone"))
+                    kind = found.setdefault((name, bar), {}).setdefault((PRIORS[prior], way), {})
+                    kind.setdefault(study.source, []).append(made)
+    return stop_rows(found)
+
+
+def plain(few: Study, way: str, seed: int) -> tuple[list[float], list[float], float, float]:
+    """A tuning of all tasks as plain data."""
+    one = tuned(few, way != "alone", seed)
+    return one.regret.tolist(), one.log_value.tolist(), one.share, one.least
 
 
 def main() -> None:
@@ -77,16 +120,30 @@ def main() -> None:
     parser.add_argument("--sources", nargs="*", default=list(SOURCES), help="which campaigns")
     parser.add_argument("--seeds", type=int, default=3, help="samples of tasks and orders of each machine")
     parser.add_argument("--tasks", type=int, default=20, help="tasks of one sample, at most")
+    parser.add_argument("--keep", type=Path, help="a file that keeps results, so that it can go on later")
+    parser.add_argument(
+        "--time-limit", type=float, default=float("inf"), help="seconds; ends with 3 if short"
+    )
     parser.add_argument("--write", type=Path, help="the page to write; its figure goes into figures/ beside")
     options = parser.parse_args()
+    kept = Kept(options.keep, mark(DEPENDS), options.time_limit)
+    try:
+        write(options, kept)
+    except TimeUp as up:
+        print(up, file=sys.stderr)
+        raise SystemExit(3) from None
+
+
+def write(options: argparse.Namespace, kept: Kept) -> None:
+    """Measure what is not kept, and make the page."""
     records = list(open_store(options.store, create=False).query())
     history = table(records)
-    every = [study for source in options.sources for study in studies(history, records, source)]
-    curves, facts = measured(every, options.seeds, options.tasks)
-    search = searched(every, max(1, options.seeds // 3), options.tasks)
+    every = [study for source in options.sources for study in studies(history, records, source, kept.get)]
+    curves, facts = measured(every, options.seeds, options.tasks, kept)
+    search = searched(every, max(1, options.seeds // 3), options.tasks, kept)
     page = PAGE.format(
         seeds=options.seeds, tasks=options.tasks, goal=goal_rows(curves, facts), rules=rule_rows(curves),
-        tune=tune_rows(search),
+        tune=tune_rows(search), machines=MACHINES, few=TASKS, stops=stopped(every, kept),
     )  # fmt: skip
     if options.write is None:
         print(page)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metainf.domain import Method, Record, Setting
 from metainf.learn.contest import OURS, entries, views_of
@@ -28,7 +29,8 @@ Prior = Callable[[Table, Options, Sequence[Record]], Floats]
 @dataclass(frozen=True)
 class Study:
     """One machine: n places (a task and a method), the true log values, the runs that measured each, and
-    what a prior says (log value, NaN where there is none)."""
+    what a prior says (log value, NaN where there is none). `keeps`: whether a place keeps the quality gate
+    (None: there is none)."""
 
     source: str
     machine: str
@@ -38,6 +40,11 @@ class Study:
     truth: Floats
     runs: tuple[Floats, ...]
     prior: Floats
+    keeps: NDArray[np.bool_] | None = None
+
+    def kept(self, row: int) -> bool:
+        """Whether a place keeps the quality gate."""
+        return self.keeps is None or bool(self.keeps[row])
 
     @property
     def tasks(self) -> int:
@@ -51,6 +58,7 @@ class Study:
             self.source, self.machine, self.view, self.where.take(rows),
             tuple(self.pairs[row] for row in rows), self.truth[rows],
             tuple(self.runs[row] for row in rows), self.prior[rows],
+            None if self.keeps is None else self.keeps[rows],
         )  # fmt: skip
 
     def sample(self, tasks: int, rng: np.random.Generator) -> "Study":
@@ -58,7 +66,13 @@ class Study:
         return self.take(rng.choice(self.tasks, min(tasks, self.tasks), replace=False))
 
 
-def studies(history: Table, records: Sequence[Record], source: str) -> Iterator[Study]:
+Keep = Callable[[Sequence[str], Callable[[], list[float]]], list[float]]
+"""What makes a list of numbers under a key, or has it already."""
+
+
+def studies(
+    history: Table, records: Sequence[Record], source: str, keep: Keep = lambda _, make: make()
+) -> Iterator[Study]:
     """The machines of a source under each of its views at fixed load (without those of one quality)."""
     mine = np.flatnonzero(history.keys["source"] == source)
     rows, few = history.take(mine), [records[row] for row in mine.tolist()]
@@ -73,7 +87,7 @@ def studies(history: Table, records: Sequence[Record], source: str) -> Iterator[
         for name in kept:
             fold = held.get(name, alone)
             part = rows.take(fold.test), [few[row] for row in fold.test.tolist()]
-            yield study(*part, view, name, trained_on(rows.take(fold.train), view))
+            yield study(*part, view, name, kept(keep, (source, name, view.name), rows.take(fold.train), view))
 
 
 def study(rows: Table, records: Sequence[Record], view: View, machine: str, prior: Prior) -> Study:
@@ -87,6 +101,17 @@ def study(rows: Table, records: Sequence[Record], view: View, machine: str, prio
         places([pair[0] for pair in pairs], [pair[1] for pair in pairs], found.cell.tolist()), pairs,
         np.log(found.value), tuple(value[member] for member in found.members), prior(rows, found, few),
     )  # fmt: skip
+
+
+def kept(keep: Keep, key: Sequence[str], train: Table, view: View) -> Prior:
+    """`trained_on`, fitted only where its word is not kept."""
+    made = trained_on(train, view)
+
+    def prior(test: Table, found: Options, records: Sequence[Record]) -> Floats:
+        said = keep(("prior", *key), lambda: made(test, found, records).tolist())
+        return np.array(said, dtype=np.float64)
+
+    return prior
 
 
 def trained_on(train: Table, view: View) -> Prior:

@@ -93,3 +93,9 @@ def test_a_store_is_made_only_where_wanted(tmp_path: Path) -> None:
         assert api.import_file(fixture, None, {}, kept).new == 1
         assert api.import_file(fixture, None, {}, kept).known == 1
     assert sum(row["records"] for row in api.sources(str(tmp_path / "kept.sqlite"))) == 1
+
+
+def test_here_is_the_hardware_of_this_machine() -> None:
+    found = hardware_of(["here", "1xL4", "HERE"])
+    assert [hardware for hardware, _ in found][:-1] == api.detect()
+    assert found[-1][0].device.name == "l4"

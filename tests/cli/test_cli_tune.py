@@ -127,6 +127,31 @@ def test_the_dry_run_tells_what_would_be_run_and_why(store: Path) -> None:
 
 
 @needs_llama
+def test_the_dry_run_tells_where_expectations_come_from(store: Path) -> None:
+    from metainf.measure.study import shipped
+
+    study = [record for record in shipped() if record.method.engine == "llama.cpp"]
+    told = json.loads(run(f"tune --dry-run --json {FEW}"))
+    before = told["known_before"]
+    assert before["own_runs"] == 0
+    if not study:
+        assert before["study_runs"] == 0 and all(
+            "study" not in row["known_from"] for row in told["candidates"]
+        )
+        return
+    assert 0 < before["study_runs"] <= len(study)
+    assert before["study_of"] == sorted({record.setting.hardware.device.name for record in study})
+    for row in told["candidates"]:
+        assert row["known_from"][-1] == "study" and row["ratio"] > 0
+        assert set(row["known_from"]) <= {"forecast", "arithmetic", "study"}
+        assert (row["expected"] is None) == ("forecast" not in row["known_from"])
+    (plain,) = (row for row in told["candidates"] if row["method"] == "baseline")
+    assert plain["ratio"] == 1
+    words = run(f"tune --dry-run {FEW}")
+    assert "how fast this machine is they do not tell" in words and before["study_of"][0] in words
+
+
+@needs_llama
 def test_the_plan_is_the_few_that_tell_most(store: Path) -> None:
     asked = "--workload short_chat --workload long_prompt --method baseline --method prefix --batch 2"
     told = json.loads(run(f"measure --plan 3 --dry-run --json {asked}"))

@@ -47,28 +47,28 @@ def errors(predictor: OwnRuns, names: tuple[str, ...] = ("half",)) -> tuple[floa
 
 def test_without_runs_the_base_stands() -> None:
     work = workload("half", 4)
-    said = OwnRuns(Wrong(), []).forecast(MODEL, work, PAIRS).log_median[RATE]
+    said = OwnRuns.of(Wrong(), []).forecast(MODEL, work, PAIRS).log_median[RATE]
     assert np.array_equal(said, Wrong().forecast(MODEL, work, PAIRS).log_median[RATE])
-    assert OwnRuns(None, []).forecast(MODEL, workload("half", 4), PAIRS).log_median == {}
+    assert OwnRuns.of(None, []).forecast(MODEL, workload("half", 4), PAIRS).log_median == {}
 
 
 def test_runs_of_other_tasks_correct_the_level_and_then_the_rest() -> None:
     runs = [record(one) for one in candidates(("chat", "shared", "long"))]
     few = [runs[i] for i in np.random.default_rng(0).permutation(len(runs))[:6]]
-    none, some, all_ = (errors(OwnRuns(Wrong(), own))[0] for own in ([], few, runs))
+    none, some, all_ = (errors(OwnRuns.of(Wrong(), own))[0] for own in ([], few, runs))
     assert none == pytest.approx(np.log(3)) and some < 0.25 * none and all_ < 0.1 * none
 
 
 def test_an_engine_never_seen_is_learnt_from_runs_alone() -> None:
     runs = [record(one) for one in candidates(("chat", "shared", "long"))]
-    error, covered = errors(OwnRuns(None, runs))
+    error, covered = errors(OwnRuns.of(None, runs))
     assert error < 0.35 and covered > 0.7
 
 
 def test_more_runs_narrow_the_intervals() -> None:
     runs = [record(one) for one in candidates(("chat", "shared", "long"))]
-    wide = OwnRuns(Wrong(), runs[:3]).forecast(MODEL, workload("half", 4), PAIRS)
-    narrow = OwnRuns(Wrong(), runs).forecast(MODEL, workload("half", 4), PAIRS)
+    wide = OwnRuns.of(Wrong(), runs[:3]).forecast(MODEL, workload("half", 4), PAIRS)
+    narrow = OwnRuns.of(Wrong(), runs).forecast(MODEL, workload("half", 4), PAIRS)
     assert np.median(narrow.log_scale[RATE]) < np.median(wide.log_scale[RATE])
 
 
@@ -76,7 +76,7 @@ def test_other_devices_are_left_alone() -> None:
     runs = [record(one) for one in candidates(("chat",))]
     other = Hardware(device=Device(name="a-gpu"), count=1)
     pairs = [*PAIRS, (other, PAIRS[0][1])]
-    said = OwnRuns(Wrong(), runs).forecast(MODEL, workload("chat", 4), pairs).log_median[RATE]
+    said = OwnRuns.of(Wrong(), runs).forecast(MODEL, workload("chat", 4), pairs).log_median[RATE]
     before = Wrong().forecast(MODEL, workload("chat", 4), pairs).log_median[RATE]
     assert said[-1] == before[-1] and np.all(said[:-1] != before[:-1])
 
@@ -86,7 +86,7 @@ def test_failures_lower_the_chance_of_like_runs() -> None:
         record(one).model_copy(update={"outcome": Failed(reason="crashed")})
         for one in candidates(("chat",)) if one.method.engine == "two"
     ]  # fmt: skip
-    said = OwnRuns(None, runs).forecast(MODEL, workload("chat", 4), PAIRS)
+    said = OwnRuns.of(None, runs).forecast(MODEL, workload("chat", 4), PAIRS)
     engines = np.array([method.engine for _, method in PAIRS])
     assert said.p_ok[engines == "two"].max() < 0.7 < said.p_ok[engines == "one"].min()
 

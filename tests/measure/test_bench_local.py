@@ -1,56 +1,105 @@
-"""The page of a machine's own study is written from any store, here one with a known structure."""
+"""The page of a machine's own study is written from any study, here one whose winners are known."""
 
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from planned_runs import candidates, record
-
-from metainf.domain import Failed, Provenance
+from measure_study_grids import Outcome, grid
 
 pytest.importorskip("sklearn")
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from bench_local import label, machines, own, page, scores
+from bench_local import groups, page, scores
+from own_study import Own, fixed, own_studies
 from tuning import tuned
 
-
-def runs() -> list:  # type: ignore[type-arg]
-    rng = np.random.default_rng(0)
-    found = []
-    for one in candidates():
-        for trial in range(2):
-            made = record(one, math.exp(0.03 * rng.standard_normal()))
-            found.append(made.model_copy(update={"provenance": Provenance(source="metainf", trial=trial)}))
-    failed = {"outcome": Failed(reason="crashed"), "provenance": Provenance(source="metainf", trial=9)}
-    return [*found, found[0].model_copy(update=failed), record(candidates()[0])]
+RATES: dict[str, tuple[float, float]] = {
+    "baseline": (50.0, 50.0), "static": (55.0, 200.0), "continuous": (50.0, 300.0), "prefix": (60.0, 280.0),
+    "lookup": (90.0, 200.0), "q8_0": (70.0, 320.0), "q4_0": (200.0, 900.0),
+}  # fmt: skip
+"""Tokens per second with 1 and with 16 in flight; four-bit weights are fast, and answer something else."""
+SHARE = {"openvino": 1.0, "llama.cpp": 0.5}
 
 
-def test_only_own_runs_count() -> None:
-    assert len(own(runs(), None)) == len(runs()) - 1
+def cells(share: float) -> dict[tuple[str, int], dict[str, Outcome]]:
+    found: dict[tuple[str, int], dict[str, Outcome]] = {}
+    for number, workload in enumerate(("short_chat", "copy_edit", "long_prompt")):
+        for place, load in enumerate((1, 16)):
+            rates = {name: share * (1 + number) * rate[place] for name, rate in RATES.items()}
+            found[workload, load] = {**rates, "lookup": rates["lookup"] * (1 + (workload == "copy_edit"))}
+    del found["short_chat", 1]["static"]
+    return found | {("copy_edit", 1): {**found["copy_edit", 1], "prefix": "crashed"}}
 
 
-def test_the_study_is_what_was_measured() -> None:
-    (study,) = machines(own(runs(), None))
-    assert study.tasks == 12 and len(study.where) == 120
-    assert all(len(found) == 2 for found in study.runs)
-    regret, hit = scores(study, study.truth, np.arange(study.tasks))
-    assert regret.max() == 0 and hit.min() == 1
+def study() -> Own:
+    records = [
+        record
+        for on, share in SHARE.items()
+        for record in grid(cells(share), on=on, agreement={"q4_0": 0.05})
+    ]
+    (found,) = own_studies(records)
+    return found
 
 
-def test_tune_chooses_well_and_beats_each_single_method() -> None:
-    (study,) = machines(own(runs(), None))
-    found = tuned(replace(study, prior=np.full(len(study.where), np.nan)), True, 0)
-    assert found.regret.mean() <= 0.05 and found.least <= found.share < 1
-    for method in {pair[1].id for pair in study.pairs}:
-        rows = [i for i, pair in enumerate(study.pairs) if pair[1].id == method]
-        assert np.mean(found.log_value[study.where.task[rows]] - study.truth[rows]) > -0.05
+def silent(given: Own) -> Own:
+    return replace(given, prior=np.full(len(given.where), np.nan))
+
+
+def test_a_method_is_one_whatever_its_batch_and_a_failure_is_kept() -> None:
+    found = study()
+    assert found.tasks == 6 and len(found.where) == 2 * (6 * 7 - 1)
+    assert {name for _, name in found.names} == set(RATES)
+    assert sum(not len(runs) for runs in found.runs) == 2
+    assert {name for (_, name), kept in zip(found.names, found.gate, strict=True) if not kept} == {"q4_0"}
+    assert found.works.sum() == len(found.where) - 2 - 12
+    regret, top = scores(found.only(found.works), found.truth[found.works], range(found.tasks))
+    assert regret == 0 and top == 1
+
+
+def test_what_a_task_is_taught_leaves_its_workload_out() -> None:
+    found = study()
+    for task, (workload, _) in enumerate(found.cells):
+        lessons = found.lessons(task)
+        assert {known.candidate.setting.workload.name for known in lessons} == {
+            "short_chat", "copy_edit", "long_prompt"
+        } - {workload}  # fmt: skip
+        assert all(known.candidate.machine for known in lessons)
+        assert any(not known.meets for known in lessons)
+
+
+def test_every_fixed_method_is_compared_and_what_was_not_run_counts_as_the_baseline() -> None:
+    every = {one.name: one for one in fixed(study())}
+    assert len(every) == 2 * len(RATES)
+    chat = study().cells.index(("short_chat", 1))
+    edit = study().cells.index(("copy_edit", 1))
+    for engine, share in SHARE.items():
+        static, prefix, held = (every[engine, name] for name in ("static", "prefix", "q4_0"))
+        assert static.ran == 5 and static.log_value[chat] == pytest.approx(np.log(share * 50.0), abs=0.02)
+        assert prefix.ran == 5 and prefix.log_value[edit] == pytest.approx(np.log(share * 100.0), abs=0.02)
+        assert not held.admitted and np.allclose(held.log_value, every[engine, "baseline"].log_value)
+
+
+def test_tune_beats_each_single_method_and_never_takes_what_is_held_back() -> None:
+    found = silent(study())
+    taught = tuned(found, False, 0, taught=found.lessons)
+    best = max(np.mean(taught.log_value - one.log_value) for one in fixed(found) if one.admitted)
+    worst = min(np.mean(taught.log_value - one.log_value) for one in fixed(found) if one.admitted)
+    assert taught.regret.mean() < 0.1 and taught.least < taught.share < 0.7
+    assert best > np.log(2) and worst > 0
+
+
+def test_engines_stand_alone_and_together() -> None:
+    parts = groups(study())
+    assert list(parts) == ["llama.cpp", "openvino", "engine and method together"]
+    assert parts["openvino"].engines == ["openvino"] and parts["openvino"].tasks == 6
+    assert len(parts["engine and method together"].where) == len(study().where)
 
 
 def test_the_page_holds_its_tables() -> None:
-    kept = own(runs(), None)
-    text = page(machines(kept), kept, 2, None)
-    assert "(1 failed)" in text and "| planner | 10% |" in text and "| whole tasks | 50% |" in text
-    assert label(candidates()[1].method) in text
+    records = [record for on, share in SHARE.items() for record in grid(cells(share), on=on)]
+    text = page(own_studies(records), records, 2, 1, 0.25)
+    assert "(4 failed)" in text and "| planner | 10% |" in text and "| whole tasks | 50% |" in text
+    for heading in ("### llama.cpp", "### openvino", "### engine and method together"):
+        assert heading in text
+    assert "| openvino: static | 5 of 6 |" in text and "the other workloads, alone" in text

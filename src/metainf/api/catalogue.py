@@ -9,6 +9,7 @@ from metainf import catalog
 from metainf.domain import Device, Hardware, Method, Model, NotSupported, Setting, Technique, Workload
 from metainf.domain.errors import BadInput, UnknownName
 
+HERE = "here"
 TRACE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 
 
@@ -127,12 +128,15 @@ def methods(engine: str, model_name: str, on: str, offline: bool = False) -> lis
 def hardware_of(texts: Sequence[str]) -> list[tuple[Hardware, float | None]]:
     """Hardware with its price per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5".
 
-    Hardware that is named twice counts once. A stated price wins over the catalogue's; raises BadInput for
-    two different stated ones.
+    "here" is the hardware of this machine. Hardware that is named twice counts once. A stated price wins over
+    the catalogue's; raises BadInput for two different stated ones.
     """
     found: dict[str, Hardware] = {}
     stated: dict[str, float] = {}
     for text in texts:
+        if text.strip().lower() == HERE:
+            found.update({item.id: item for item in detect()})
+            continue
         own = catalog.parse_price(text)
         for item in catalog.parse_hardware(text):
             found[item.id] = item

@@ -183,7 +183,8 @@ def _require_history(names: Sequence[str], subject: Model, predictor: "TrainedPr
 
     if draws(subject) or tuple(names) == ENGINES:
         return
-    known = {*ENGINES, *DRAWING_ENGINES, *predictor.engines()}
+    own = predictor.own.engines.values() if predictor.own is not None else ()
+    known = {*ENGINES, *DRAWING_ENGINES, *predictor.engines()}.union(*own)
     strange = [name for name in names if engines.engine(name).name not in known]
     if strange:
         raise NotSupported(
@@ -220,7 +221,7 @@ def _checker(
 
     def check(hardware: Hardware, method: Method) -> Excluded | None:
         unknown = why_not(hardware)
-        if unknown is not None:
+        if unknown is not None and not predictor.ran(hardware.device.name, method.engine):
             return Excluded(hardware=hardware, method=method, limit="unknown", reason=unknown)
         for finding in engines.check(method, subject, work, hardware):
             return Excluded(

@@ -16,37 +16,67 @@ if TYPE_CHECKING:
 def train(opened: "Store", output: Path, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
     """Train on all records of a store and write the predictor. Returns its manifest. Deterministic.
 
+    What this project's own measuring ran on a device corrects every prediction on that device; where such
+    runs are all there is, or the rest is too little, it is the shipped predictor that they correct.
     `tell` hears what is being done. Raises BadInput before the work where `output` has no folder.
     """
     from metainf import __version__
     from metainf.learn.artifact import Artifact
-    from metainf.learn.nearest import index
-    from metainf.learn.predictor import fit
-    from metainf.learn.table import table
 
     if not output.parent.is_dir():
         raise BadInput(f"expected a folder for {output.name} at {output.parent}, found none: make it first")
     tell("reading the records of the store")
     records = sorted(opened.query(), key=lambda record: record.id)
-    tell(f"laying out {len(records):,} records as columns")
-    rows = table(records)
-    tell(f"training on {len(records):,} records")
-    state, trees = fit(rows)
-    tell("indexing the measured records")
-    state["nearest"] = index(rows, records)
-    manifest = {
+    manifest: dict[str, Any] = {
         "metainf": __version__,
         "records": len(records),
         "records_hash": _hash(records),
         "sources": _sources(records),
-        "known": state["known"],
         "versions": _versions(),
     }
-    data = Artifact(manifest, state, trees).dump()
+    state, trees, more = _learnt(records, tell)
+    data = Artifact(manifest | more, state, trees).dump()
     part = output.with_name(output.name + ".part")
     part.write_bytes(data)
     part.replace(output)
-    return manifest
+    return manifest | more
+
+
+def _learnt(
+    records: Sequence[Record], tell: Callable[[str], None]
+) -> tuple[dict[str, Any], dict[str, bytes], dict[str, Any]]:
+    """State, tree models, and what the manifest tells beside the records."""
+    import numpy as np
+
+    from metainf.api.predictable import why_not
+    from metainf.learn import own_history
+    from metainf.learn.artifact import read
+    from metainf.learn.nearest import index, joined
+    from metainf.learn.predictor import fit
+    from metainf.learn.table import table
+
+    tell(f"laying out {len(records):,} records as columns")
+    rows = table(records)
+    own = [record for record in records if own_history.is_own(record)]
+    alone = [own_history.is_own(one) and why_not(one.setting.hardware) is not None for one in records]
+    rest = rows.take(np.flatnonzero(~np.array(alone)))
+    more: dict[str, Any] = {"own_runs": len(own)} if own else {}
+    tell(f"training on {len(rest):,} records" + (f", with {len(own):,} own runs" if own else ""))
+    try:
+        state, trees = fit(rest, rows)
+        tell("indexing the measured records")
+        state["nearest"] = index(rows, records)
+    except BadInput as error:
+        if not own:
+            raise
+        tell(f"the shipped predictor is corrected: {error}")
+        shipped = read(None)
+        state, trees = dict(shipped.state), shipped.trees
+        state["nearest"] = joined(state.get("nearest", {}), index(rows, records))
+        more["base"] = {key: shipped.manifest.get(key) for key in ("metainf", "records", "records_hash")}
+    if own:
+        state["own"] = own_history.dump(own_history.merged(own))
+    return state, trees, more | {"known": state["known"]}
 
 
 def evaluation_plan(**fields: Any) -> "Plan":

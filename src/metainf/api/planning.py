@@ -1,4 +1,4 @@
-"""What is known before a run is made: the predictor's word, and earlier runs on this machine."""
+"""What is known before a run is made: the predictor's word, earlier runs on this machine, and the study."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,37 +10,41 @@ from metainf.api.predictable import why_not
 from metainf.domain import Method, NotSupported, Record, Setting
 
 if TYPE_CHECKING:
+    from metainf.learn.predictor import TrainedPredictor
     from metainf.measure.earlier import Aim, Prior
     from metainf.measure.order import Layout, Planned
-    from metainf.measure.plan import Candidate
+    from metainf.measure.plan import Candidate, Known
     from metainf.store import Store
 
 
 def prior_of(aim: "Aim", predictor: Path | None = None) -> "Prior":
-    """The forecasts of a predictor (the shipped one by default) for engines that its history knows; of others
-    nothing is said."""
+    """The forecasts of a predictor (the shipped one by default). Own runs that it learnt are left out: they
+    are told as such. Of an engine or a device that its history does not know the forecast tells how methods
+    compare, by arithmetic alone; its chance that a method works is not taken (see `forecasts_level`)."""
     trained = load_predictor(predictor)
-    known = trained.engines()
 
     def prior(setting: Setting, methods: Sequence[Method]) -> list[tuple[float | None, float]]:
         said: list[tuple[float | None, float]] = [(None, 1.0)] * len(methods)
-        rows = [place for place, method in enumerate(methods) if method.engine in known]
-        if not rows or why_not(setting.hardware) is not None:
-            return said
-        pairs = [(setting.hardware, methods[place]) for place in rows]
+        pairs = [(setting.hardware, method) for method in methods]
         try:
-            forecast = trained.forecast(setting.model, setting.workload, pairs)
+            forecast = trained.plain(setting.model, setting.workload, pairs)
         except NotSupported:
             return said
         median = forecast.log_median.get(aim.metric)
-        for i, place in enumerate(rows):
-            value = float("nan") if median is None else float(median[i])
+        for place, method in enumerate(methods):
+            value = float("nan") if median is None else float(median[place])
             sign = 1.0 if aim.more else -1.0
-            chance = min(1.0, max(0.0, float(forecast.p_ok[i])))
-            said[place] = (None if value != value else sign * value, chance)
+            chance = min(1.0, max(0.0, float(forecast.p_ok[place])))
+            known = forecasts_level(trained, setting, method)
+            said[place] = (None if value != value else sign * value, chance if known else 1.0)
         return said
 
     return prior
+
+
+def forecasts_level(trained: "TrainedPredictor", setting: Setting, method: Method) -> bool:
+    """Whether a predictor's history says how fast a method is in a setting, not only how methods compare."""
+    return method.engine in trained.engines() and why_not(setting.hardware) is None
 
 
 def earlier_runs(store: "Store | None", candidates: "Sequence[Candidate]") -> list[Record]:
@@ -52,6 +56,22 @@ def earlier_runs(store: "Store | None", candidates: "Sequence[Candidate]") -> li
         return []
     devices = sorted({one.setting.hardware.device.name for one in candidates})
     return [record for name in devices for record in store.query(Filter(source=SOURCE, device=name))]
+
+
+def lessons(
+    earlier: Sequence[Record],
+    candidates: "Sequence[Candidate]",
+    aim: "Aim",
+    prior: "Prior",
+    floor: float | None = None,
+) -> "list[Known]":
+    """What the study that ships tells of how the candidates' methods compare: contrasts of another machine.
+    Of its runs, those that this store holds too are this machine's own, and not counted twice."""
+    from metainf.measure.earlier import lessons_of
+    from metainf.measure.study import shipped
+
+    own = {record.id for record in earlier}
+    return lessons_of([record for record in shipped() if record.id not in own], candidates, aim, prior, floor)
 
 
 def picked(
@@ -76,6 +96,7 @@ def picked(
     ]
     earlier = earlier_runs(store, candidates)
     known = known_of(earlier, candidates, aim, prior, forgive=False)
+    known += lessons(earlier, candidates, aim, prior)
     picks = plan(candidates, known, float("inf") if budget_s is None else budget_s, most)
     why = {firsts[pick.place].pair: pick.why for pick in picks}
     return replace(layout, runs=tuple(run for pair in why for run in repeats[pair])), why

@@ -11,7 +11,7 @@ MODEL_HELP = "Name, hub name (organisation/name), config.json, diffusers folder 
 AIMS = ("throughput", "throughput_per_dollar", "cost", "latency", "ttft", "tpot", "energy")
 MODALITIES = ("text", "multimodal", "image", "video", "audio")
 """Repeated from `domain`, whose words cost more to load than a help text may (a test compares them)."""
-HARDWARE_HELP = 'Candidates: "1-4xL4", "A100-80GB", "2xh100@3.5" ($/device-hour), "mine.toml".'
+HARDWARE_HELP = 'Candidates: "1-4xL4", "A100-80GB", "2xh100@3.5" ($/device-hour), "mine.toml", "here".'
 
 Json = Annotated[bool, typer.Option("--json", help="Print data instead of a table.")]
 Offline = Annotated[bool, typer.Option("--offline", help="Never ask the Hugging Face hub.")]

@@ -104,18 +104,47 @@ def _show_prospect(prospect: "Prospect", json: bool) -> None:
     rows = prospect.rows()
     if json:
         told = {"aim": prospect.contest.aim.name, "unit": prospect.contest.aim.unit}
-        print_json({**told, "candidates": rows, "left_out": dict(prospect.left_out)})
+        known = {
+            "own_runs": len(prospect.own), "study_runs": len(prospect.lessons), "study_of": prospect.teachers
+        }  # fmt: skip
+        left_out = dict(prospect.left_out)
+        print_json({**told, "candidates": rows, "known_before": known, "left_out": left_out})
         return
     unit = prospect.contest.aim.unit
-    head = ("method", "engine", unit, "seconds", "why it would be run")
-    table(head, [[row[key] for key in ("method", "engine", "expected", "expected_s", "why")] for row in rows])
+    head = ("method", "engine", unit, "× baseline", "known from", "seconds", "why it would be run")
+    keys = ("method", "engine", "expected", "ratio", "known_from", "expected_s", "why")
+    table(head, [[_joined(row[key]) for key in keys] for row in rows])
     for name, why in prospect.left_out:
         typer.echo(f"left out: {name}: {why}")
-    known = f" {prospect.learnt_from} runs of the store speak of them." if prospect.learnt_from else ""
+    for said in _known_before(prospect):
+        typer.echo(said)
     typer.echo(
         f"{len(rows)} candidates; those with a reason would be run, in this order, if all went as expected."
-        + known
     )
+
+
+def _known_before(prospect: "Prospect") -> list[str]:
+    """Where what is expected comes from, in sentences."""
+    told = []
+    if prospect.own:
+        told.append(f"own runs: {len(prospect.own)} runs of the store speak of these methods.")
+    if any("arithmetic" in row["known_from"] for row in prospect.rows()):
+        told.append(
+            "arithmetic: the predictor's history does not know these engines, or this device; it tells how "
+            "methods compare by what they compute and move."
+        )
+    if prospect.lessons:
+        machines = ", ".join(prospect.teachers)
+        told.append(
+            f"study: {len(prospect.lessons)} results of the study that ships ({machines}) tell how methods "
+            "compare; how fast this machine is they do not tell."
+        )
+    return told
+
+
+def _joined(value: Any) -> Any:
+    """A list in words."""
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 def _show(found: "Tuned") -> None:

@@ -2,9 +2,12 @@
 
 The covariance of two places is a sum of parts: the level of the machine, of like tasks and of the task; the
 effect of like methods, everywhere and in like tasks; an error of the prior that grows with what it said;
-and what is left of the place alone. How large the parts are is settled by the runs themselves, by marginal
-likelihood against a weak prior, on a small grid. Nothing is trained elsewhere, so an engine that no history
-knows is learnt like any other.
+and what is left of the place alone. How large the parts are is settled by the runs of this machine (that of
+the first place), by marginal likelihood against a weak prior, on a small grid. Nothing is trained elsewhere,
+so an engine that no history knows is learnt like any other.
+
+Places of another machine share no level with this one's, and the effects of methods only as far as the two
+machines are kin: contrasts carry over, weakly, and levels not at all.
 """
 
 from dataclasses import dataclass, replace
@@ -26,6 +29,9 @@ class Sizes:
     varying: float = 0.5
 
 
+AFTER_FORECAST = Sizes(effect=0.1)
+"""What is believed where a forecast speaks of every place: most of the effects are in it. Set on machines of
+the public history (docs/planning.md)."""
 _GRID: dict[str, tuple[float, ...]] = {
     "effect": (0.05, 0.1, 0.2, 0.4, 0.8),
     "varying": (0.5, 0.8),
@@ -39,7 +45,7 @@ _SLOPE = 0.3
 _ALONE = 0.1
 """Share of an effect's variance that nothing else shares."""
 LEAST_NOISE = 1e-3
-_TRUST = 2.0
+TRUST = 2.0
 """Runs that a predicted chance of working counts for."""
 _NARROW = 3.0
 """How much less far a failure reaches than a time."""
@@ -59,13 +65,16 @@ class Kernel:
         work = where.work[np.ix_(where.setting[left], where.setting[right])]
         pairs = np.ix_(where.kind[left], where.kind[right])
         same = where.task[left][:, None] == where.task[right]
+        here = where.machine[left][:, None] == where.machine[right]
+        kin = where.kin[np.ix_(where.machine[left], where.machine[right])]
         effect = 0.5 * where.additive[pairs] + 0.5 * where.method[pairs]
         alone = (left[:, None] == right) * 1.0
         return {
-            "level": 0.4 + 0.3 * work + 0.3 * same,
-            "shared": (1 - _ALONE) * effect + _ALONE * alone,
-            "varying": (1 - _ALONE) * where.method[pairs] * (0.7 * work + 0.3 * same) + _ALONE * alone,
-            "slope": _SLOPE**2 * np.outer(self.prior[left], self.prior[right]),
+            "level": here * (0.4 + 0.3 * work + 0.3 * same),
+            "shared": kin * ((1 - _ALONE) * effect + _ALONE * alone),
+            "varying": kin
+            * ((1 - _ALONE) * where.method[pairs] * (0.7 * work + 0.3 * same) + _ALONE * alone),
+            "slope": kin * _SLOPE**2 * np.outer(self.prior[left], self.prior[right]),
         }
 
     @staticmethod
@@ -107,25 +116,32 @@ def posterior(
     prior: Floats,
     rows: Numbers,
     log_values: Floats,
-    believed: Sizes = Sizes(),
+    believed: Sizes | None = None,
     noise: float | None = None,
+    sizes: Sizes | None = None,
 ) -> Posterior:
     """Beliefs about every place after runs of `rows` (which may repeat) measured `log_values`.
 
     prior: natural logs (n,), NaN where nothing is said: such places stand at the mean of their task, or of
-    all. The mean of what it left of the runs is added to all of it. believed: the sizes before any run,
-    about which they are settled; noise: the error of one run, where it is known.
+    all. The mean of what it left of the runs of a machine is added to all of it there. believed: the sizes
+    before any run, about which they are settled (None: by whether the prior speaks of every place); noise:
+    the error of one run, where it is known; sizes: those that were settled before, where they were.
     """
     from scipy.linalg import cho_solve, solve_triangular
 
     kernel, every = Kernel(where, prior), np.arange(len(where))
+    believed = believed or (AFTER_FORECAST if np.isfinite(prior).all() else Sizes())
     start = filled(prior, where.task)
-    if len(rows):
-        start = start + float(np.mean(log_values - start[rows]))
-    sizes = settled(kernel, rows, log_values - start[rows], believed, noise)
+    left, ran = log_values - start[rows], where.machine[rows]
+    for machine in np.unique(ran).tolist():
+        start[where.machine == machine] += float(np.mean(left[ran == machine]))
+    mine, left = ran == 0, log_values - start[rows]
+    sizes = sizes or settled(kernel, rows[mine], left[mine], believed, noise)
     full = kernel.joined(kernel.parts(every, every), sizes)
     if not len(rows):
         return Posterior(start, full, sizes.noise, sizes)
+    unseen = ~np.isin(where.machine, ran)
+    full += believed.level**2 * (unseen[:, None] & (where.machine[:, None] == where.machine))
     cross = full[:, rows]
     lower = np.linalg.cholesky(cross[rows] + sizes.noise**2 * np.eye(len(rows)))
     mean = start + cross @ cho_solve((lower, True), log_values - start[rows])
@@ -181,5 +197,6 @@ def _evidence(parts: dict[str, Floats], sizes: Sizes, left: Floats, believed: Si
 def chances(where: Places, p_ok: Floats, rows: Numbers, worked: Floats) -> Floats:
     """Chance (n,) that each place runs: as predicted, moved by how like places fared (1 worked, 0 failed)."""
     kinds = where.method[np.ix_(where.kind, where.kind[rows])] ** _NARROW
+    kinds = kinds * where.kin[np.ix_(where.machine, where.machine[rows])]
     alike = kinds * where.work[np.ix_(where.setting, where.setting[rows])]
-    return np.asarray((_TRUST * p_ok + alike @ worked) / (_TRUST + alike.sum(axis=1)))
+    return np.asarray((TRUST * p_ok + alike @ worked) / (TRUST + alike.sum(axis=1)))

@@ -39,6 +39,11 @@ def index(table: Table, records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
+def joined(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """The records of two indices; one that is empty has no points."""
+    return {key: [*one.get(key, ()), *other.get(key, ())] for key in ("points", "engines", "told")}
+
+
 def nearest(found: dict[str, Any], columns: Columns, load: float, count: int = 3) -> list[tuple[str, ...]]:
     """The closest records of each row of `columns`, in words, each with its id."""
     engines = columns["engine"].tolist()

@@ -14,18 +14,13 @@ from numpy.typing import NDArray
 
 from metainf.domain import Hardware, MetaInfError, Method, Model, Record, Setting, Workload
 from metainf.learn.forecast import Forecast
-from metainf.learn.local import Sizes, chances, posterior
+from metainf.learn.local import TRUST, Sizes, chances, posterior
+from metainf.learn.own_history import METRICS, OwnRun, merged
 from metainf.learn.places import Places, places
 from metainf.learn.views import Floats
 
 Pairs = Sequence[tuple[Hardware, Method]]
-METRICS = (
-    "output_tokens_per_s", "total_tokens_per_s", "requests_per_s", "ttft_s", "tpot_s", "itl_s", "e2e_s",
-    "energy_j_per_token", "energy_j_per_request", "memory_gib", "images_per_s",
-)  # fmt: skip
-MOST = 800
-"""Own runs that are learnt from, the newest; more would cost time for little."""
-_LEAST_SCALE = 0.05
+_LEAST_SCALE, _LEAST_CHANCE = 0.05, 0.01
 _NONE = np.array([np.nan])
 
 
@@ -47,11 +42,20 @@ class _Question:
 
 
 class OwnRuns:
-    """`base` corrected by `records`; None predicts from the runs alone."""
+    """`base` corrected by own runs; a base of None predicts from the runs alone."""
 
-    def __init__(self, base: Predicts | None, records: Sequence[Record]) -> None:
-        self.base, self.records = base, list(records)[-MOST:]
-        self._said = self._of_records()
+    def __init__(self, base: Predicts | None, runs: Sequence[OwnRun]) -> None:
+        self.base, self.runs = base, list(runs)
+        self.engines: dict[str, set[str]] = {}
+        for run in self.runs:
+            self.engines.setdefault(run.device, set()).add(run.method.engine)
+        self._told: list[Forecast | None] | None = None
+        self._sizes: dict[tuple[str, str], Sizes] = {}
+
+    @classmethod
+    def of(cls, base: Predicts | None, records: Sequence[Record]) -> "OwnRuns":
+        """From records; their repeats are merged."""
+        return cls(base, merged(records))
 
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
         """Forecasts of all pairs. Pairs on other devices are left as the base says.
@@ -64,26 +68,32 @@ class OwnRuns:
         scale = {name: values.copy() for name, values in said.log_scale.items()} if said else {}
         p_ok = said.p_ok.copy() if said else np.ones(len(pairs))
         for device in np.unique(devices).tolist():
-            rows = [i for i, one in enumerate(self.records) if one.setting.hardware.device.name == device]
+            rows = [i for i, one in enumerate(self.runs) if one.device == device]
             if rows:
                 here = np.flatnonzero(devices == device)
                 asked = self._asked(rows, model, workload, pairs, here)
-                p_ok[here] = self._chances(asked, p_ok[here])
+                p_ok[here] = self._chances(asked, p_ok[here], pairs)
                 for metric in METRICS:
                     self._correct(asked, metric, median, scale)
         return Forecast(median, scale, p_ok, said.basis if said else {})
 
-    def _of_records(self) -> list[Forecast | None]:
-        """What the base says of each own run; None where it cannot."""
+    @property
+    def _said(self) -> list[Forecast | None]:
+        """What the base says of each own run, asked when it is needed first; None where it cannot tell."""
+        if self._told is None:
+            self._told = self._of_runs()
+        return self._told
+
+    def _of_runs(self) -> list[Forecast | None]:
+        found: list[Forecast | None] = [None] * len(self.runs)
         if self.base is None:
-            return [None] * len(self.records)
+            return found
         groups: dict[tuple[str, str], list[int]] = {}
-        for i, one in enumerate(self.records):
+        for i, one in enumerate(self.runs):
             groups.setdefault((one.setting.model.id, one.setting.workload.id), []).append(i)
-        found: list[Forecast | None] = [None] * len(self.records)
         for rows in groups.values():
-            first = self.records[rows[0]].setting
-            pairs = [(self.records[i].setting.hardware, self.records[i].method) for i in rows]
+            first = self.runs[rows[0]].setting
+            pairs = [(self.runs[i].setting.hardware, self.runs[i].method) for i in rows]
             try:
                 said = self.base.forecast(first.model, first.workload, pairs)
             except MetaInfError:
@@ -96,24 +106,35 @@ class OwnRuns:
         self, rows: list[int], model: Model, workload: Workload, pairs: Pairs, here: NDArray[np.intp]
     ) -> _Question:
         few = [pairs[i] for i in here.tolist()]
-        every = [self.records[i].setting for i in rows]
+        every = [self.runs[i].setting for i in rows]
         every += [Setting(model=model, workload=workload, hardware=hardware) for hardware, _ in few]
-        used = [self.records[i].method for i in rows] + [method for _, method in few]
-        tasks = [f"{setting.model.id} {setting.workload.id}" for setting in every]
+        used = [self.runs[i].method for i in rows] + [method for _, method in few]
+        names = {id(part): part.id for one in every for part in (one.model, one.workload)}
+        tasks = [f"{names[id(setting.model)]} {names[id(setting.workload)]}" for setting in every]
         return _Question(places(every, used, tasks), rows, here, len(pairs))
 
-    def _chances(self, asked: _Question, p_ok: Floats) -> Floats:
+    def _chances(self, asked: _Question, p_ok: Floats, pairs: Pairs) -> Floats:
+        """Chances of the asked pairs: scaled by how the runs of their engine fared against what the base said
+        of them, then moved by how the runs most like them fared."""
         ran = np.arange(len(asked.runs))
-        worked = np.array([float(self.records[i].metrics is not None) for i in asked.runs])
+        worked = np.array([self.runs[i].worked for i in asked.runs])
         said = [self._said[i] for i in asked.runs]
         before = np.array([1.0 if one is None else float(one.p_ok[0]) for one in said])
-        return chances(asked.where, np.concatenate([before, p_ok]), ran, worked)[len(ran) :]
+        engine = np.array([self.runs[i].method.engine for i in asked.runs])
+        chance = p_ok.copy()
+        for place, i in enumerate(asked.pairs.tolist()):
+            mine = engine == pairs[i][1].engine
+            if mine.any():
+                expected = max(float(before[mine].mean()), _LEAST_CHANCE)
+                found = (TRUST * expected + worked[mine].sum()) / (TRUST + mine.sum())
+                chance[place] = min(1.0, float(p_ok[place] * found / expected))
+        return chances(asked.where, np.concatenate([before, chance]), ran, worked)[len(ran) :]
 
     def _correct(
         self, asked: _Question, metric: str, median: dict[str, Floats], scale: dict[str, Floats]
     ) -> None:
         """Lay one metric's correction on the medians and scales of the asked pairs, in place."""
-        shown = np.array([self._shown(i, metric) for i in asked.runs])
+        shown = np.array([self.runs[i].logs.get(metric, np.nan) for i in asked.runs])
         rows = np.flatnonzero(np.isfinite(shown))
         if not len(rows):
             return
@@ -126,13 +147,10 @@ class OwnRuns:
         wide = wide[np.isfinite(wide)]
         known = max(float(np.median(wide)), _LEAST_SCALE) if len(wide) else None
         believed = Sizes() if known is None else Sizes(level=known, effect=0.5 * known)
-        found = posterior(asked.where, prior, rows, shown[rows], believed)
+        key = self.runs[asked.runs[0]].device, metric
+        found = posterior(asked.where, prior, rows, shown[rows], believed, sizes=self._sizes.get(key))
+        self._sizes[key] = found.sizes
         place = np.arange(len(asked.runs), len(asked.where))
         median[metric][asked.pairs] = found.mean[place]
         variance = np.maximum(np.diag(found.covariance)[place], 0.0) + found.noise**2
         scale[metric][asked.pairs] = np.sqrt(variance)
-
-    def _shown(self, record: int, metric: str) -> float:
-        metrics = self.records[record].metrics
-        value = None if metrics is None else getattr(metrics, metric)
-        return float(np.log(value)) if value else float("nan")

@@ -1,7 +1,8 @@
 """The trained predictor: two serving learners, and the seam that selection asks.
 
 One learner is calibrated for models never seen, one for hardware never seen. A question about a known
-model on new hardware asks the second, and so on; where both sides are new the errors add up.
+model on new hardware asks the second, and so on; where both sides are new the errors add up. On a device
+that this project's own measuring ran on, those runs correct the answer (`own_runs`).
 """
 
 from dataclasses import replace
@@ -11,18 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf import catalog
-from metainf.domain import BadInput, Model, NotSupported, Prediction, Workload
+from metainf.domain import BadInput, Hardware, Method, Model, NotSupported, Prediction, Workload
 from metainf.embed.columns import Columns, columns
 from metainf.embed.layout import num, whole
 from metainf.embed.pairs import Pairs, asked
 from metainf.embed.physics import stated_load, terms
 from metainf.embed.remembering import coded
-from metainf.learn import effects, images, untried
+from metainf.learn import effects, images, own_history, untried
 from metainf.learn.artifact import Artifact
 from metainf.learn.energy import FEWEST_ROWS, EnergyLearner, measured
 from metainf.learn.forecast import Forecast, predictions
 from metainf.learn.image_runs import measured as drawn
 from metainf.learn.nearest import nearest
+from metainf.learn.own_runs import OwnRuns
 from metainf.learn.residual import Runs
 from metainf.learn.serving import ServingLearner, Unseen
 from metainf.learn.speculation import known
@@ -32,8 +34,11 @@ from metainf.learn.views import load_of
 SIDES: dict[Unseen, str] = {"model": "model_group", "hardware": "device"}
 
 
-def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
-    """State and tree models of a predictor trained on a table. Raises BadInput for too little history."""
+def fit(table: Table, tried: Table | None = None) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """State and tree models of a predictor trained on a table. Raises BadInput for too little history.
+
+    tried: the runs that tell which techniques were tried with which engines; those of `table` by default.
+    """
     state: dict[str, Any] = {"learners": {}}
     trees: dict[str, bytes] = {}
     learners = {side: ServingLearner(side).fit(table) for side in SIDES}
@@ -47,7 +52,7 @@ def fit(table: Table) -> tuple[dict[str, Any], dict[str, bytes]]:
         table.columns["engine"][told].tolist(), table.columns["speculative"][told].tolist(), strict=True
     )
     state["speculative"] = sorted({f"{engine} {algorithm}" for engine, algorithm in pairs})
-    state["untried"] = untried.fit(table)
+    state["untried"] = untried.fit(table if tried is None else tried)
     if len(measured(table)) >= FEWEST_ROWS:
         joules = EnergyLearner().fit(table)
         joules.calibrate(table, learners["model"].forecast, state["known"]["model"])
@@ -67,7 +72,7 @@ class TrainedPredictor:
     """Predictions of the trained learners, by what a model makes; other work is answered NotSupported.
 
     An artifact without the energy or image part leaves those answers unknown; one that does not tell what
-    was tried takes everything as tried.
+    was tried takes everything as tried; one without own runs corrects nothing.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -77,7 +82,8 @@ class TrainedPredictor:
             self._one_failure_model = len({repr(x.failures) for x in self.learners.values()}) == 1
             self.speculative = frozenset(state["speculative"])
             self.known = {side: frozenset(state["known"][side]) for side in SIDES}
-        except (KeyError, TypeError) as error:
+            own = own_history.load(state["own"]) if "own" in state else None
+        except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"the predictor lacks {error}: train it again with metainf train") from None
         self.untried: dict[str, Any] = state.get("untried", {})
         self._index: dict[str, Any] = state.get("nearest", {"told": []})
@@ -85,6 +91,7 @@ class TrainedPredictor:
         self.images: images.DrawingLearner | None = None
         if "images" in state:
             self.images = images.DrawingLearner.load(state["images"], _trees(artifact, "images"))
+        self.own = None if own is None else OwnRuns(_Plain(self), own)
 
     def require(self, model: Model, workload: Workload) -> None:
         """Raise NotSupported for what cannot be predicted, with the nearest thing that can."""
@@ -121,7 +128,18 @@ class TrainedPredictor:
         return whole(columns([model], [workload], [pair[0] for pair in pairs], [pair[1] for pair in pairs]))
 
     def forecast(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
-        """Forecasts of all pairs by the learners that fit the question."""
+        """Forecasts of all pairs by the learners that fit the question; own runs of a device correct them."""
+        if self.own is None or not any(hardware.device.name in self.own.engines for hardware, _ in pairs):
+            return self.plain(model, workload, pairs)
+        return self.own.forecast(model, workload, pairs)
+
+    def ran(self, device: str, engine: str) -> bool:
+        """Whether own runs of an engine on a device are known, so that it can be predicted there whatever is
+        not known of the device."""
+        return self.own is not None and engine in self.own.engines.get(device, ())
+
+    def plain(self, model: Model, workload: Workload, pairs: Pairs) -> Forecast:
+        """Forecasts without what own runs say."""
         self.require(model, workload)
         found = whole(asked(model, workload, pairs))
         if self.images is not None and draws(model):
@@ -175,8 +193,17 @@ class TrainedPredictor:
         for i, row in enumerate(rows):
             side: Unseen = "model" if new_model[i] and not new_device[i] else "hardware"
             effect = effects.told(row, self.learners[side].forecast, self.speculative)
-            found.append(doubts[i] + effect + tuple(_phrase(*reason) for reason in told[side][i]))
+            own = self._own_words(*pairs[i])
+            found.append(own + doubts[i] + effect + tuple(_phrase(*reason) for reason in told[side][i]))
         return found
+
+    def _own_words(self, hardware: Hardware, method: Method) -> tuple[str, ...]:
+        """That own runs correct a prediction, as its first reason."""
+        device = hardware.device.name
+        if self.own is None or device not in self.own.engines:
+            return ()
+        runs = [run for run in self.own.runs if run.device == device and run.method.engine == method.engine]
+        return (f"corrected by {len(runs)} results of {method.engine} measured on {device}",)
 
     def nearest(self, model: Model, workload: Workload, pairs: Pairs) -> list[tuple[str, ...]]:
         """The measured records closest to each pair, in words with their ids; none for pictures."""
@@ -198,6 +225,13 @@ class TrainedPredictor:
             found += [(f"time of an image, {kind}", name, share) for name, share in shares.items()]
         place = {target: i for i, target in enumerate(dict.fromkeys(row[0] for row in found))}
         return sorted(found, key=lambda row: (place[row[0]], -row[2]))
+
+
+class _Plain:
+    """A predictor without its own runs, as the base that they correct."""
+
+    def __init__(self, predictor: TrainedPredictor) -> None:
+        self.forecast = predictor.plain
 
 
 def _phrase(cause: str, amount: float) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 from metainf.domain import Method, Record, Setting, UnknownName, Workload
 from metainf.measure.asked import asked_workload
@@ -81,12 +82,18 @@ def candidates_of(planned: Sequence[Planned], prior: Prior) -> list[Candidate]:
 
 
 def known_of(
-    records: Sequence[Record], candidates: Sequence[Candidate], aim: Aim, prior: Prior, forgive: bool
+    records: Sequence[Record],
+    candidates: Sequence[Candidate],
+    aim: Aim,
+    prior: Prior,
+    forgive: bool,
+    floor: float | None = None,
 ) -> list[Known]:
     """What earlier runs on the candidates' devices tell, of the candidates and of others like them.
 
     A run of a candidate's own task counts as a run of that candidate, whatever the engine's version. With
-    `forgive` what failed before may be tried again; it is only less likely to work.
+    `forgive` what failed before may be tried again; it is only less likely to work. floor: the least quality;
+    a run that measured less breaks it.
     """
     first = {_key(one.setting): one.setting for one in candidates}
     groups: dict[tuple[str, str], list[Record]] = {}
@@ -102,8 +109,44 @@ def known_of(
                 continue
             task = FORGIVEN if failed and (forgive or not is_hopeless(record)) else _task(setting, candidates)
             one = Candidate(setting, method, task, 1.0, said, chance)
-            found.append(Known(one, None if value is None else math.log(value)))
+            found.append(Known(one, None if value is None else math.log(value), _meets([record], floor)))
     return found
+
+
+def lessons_of(
+    records: Sequence[Record],
+    candidates: Sequence[Candidate],
+    aim: Aim,
+    prior: Prior,
+    floor: float | None = None,
+) -> list[Known]:
+    """What runs on another machine tell of how the methods of the candidates' engines compare; nothing of
+    this machine's level. Repeats are merged: the mean of the logs of those that worked, else a failure.
+    floor: as for `known_of`."""
+    engines = {one.method.engine for one in candidates}
+    groups: dict[tuple[str, ...], dict[str, list[Record]]] = {}
+    for record in records:
+        if record.method.engine in engines:
+            key = record.setting.hardware.device.name, *_key(record.setting)
+            groups.setdefault(key, {}).setdefault(unversioned(record.method).id, []).append(record)
+    found = []
+    for (machine, *_), runs in groups.items():
+        setting = next(iter(runs.values()))[0].setting
+        methods = [unversioned(repeats[0].method) for repeats in runs.values()]
+        task = f"{task_of(setting.workload)} of {setting.model.name}"
+        said = prior(setting, methods)
+        for repeats, method, (value, chance) in zip(runs.values(), methods, said, strict=True):
+            one = Candidate(setting, method, task, 1.0, value, chance, machine)
+            shown = [math.log(each) for record in repeats if (each := aim.value(record)) is not None]
+            if shown or all(record.metrics is None for record in repeats):
+                found.append(Known(one, fmean(shown) if shown else None, _meets(repeats, floor)))
+    return found
+
+
+def _meets(records: Sequence[Record], floor: float | None) -> bool:
+    """Whether the measured quality keeps a floor; what was not measured breaks none."""
+    told = [r.metrics.quality for r in records if r.metrics and r.metrics.quality is not None]
+    return floor is None or not told or fmean(told) >= floor
 
 
 def task_of(work: Workload) -> str:

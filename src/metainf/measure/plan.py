@@ -6,6 +6,7 @@ its runs are known: after each pick the beliefs are those that a run with the ex
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -26,7 +27,8 @@ MOST = 48
 @dataclass(frozen=True)
 class Candidate:
     """A run that could be made. `task` names the choice it belongs to; `log_value` is the forecast of what
-    is maximised (natural log; None: nothing is known of this engine), `seconds` what the run takes."""
+    is maximised (natural log; None: nothing is known of this engine), `seconds` what the run takes.
+    `machine` names another machine on which it was made (empty: this one)."""
 
     setting: Setting
     method: Method
@@ -34,12 +36,19 @@ class Candidate:
     seconds: float
     log_value: float | None = None
     p_ok: float = 1.0
+    machine: str = ""
+
+    @cached_property
+    def key(self) -> tuple[str, ...]:
+        """Tells places apart."""
+        return self.machine, self.task, self.setting.id, self.method.id
 
 
 @dataclass(frozen=True)
 class Known:
     """A run that was made; `candidate` is what it was. `log_value` is None for one that failed; `meets`
-    is False for one that breaks a limit, such as the quality floor."""
+    is False for one that breaks a limit, such as the quality floor. A run of another machine tells how
+    methods compare, and nothing of this machine's level."""
 
     candidate: Candidate
     log_value: float | None
@@ -86,37 +95,36 @@ def picture(candidates: Sequence[Candidate], known: Sequence[Known], noise: floa
     if not candidates:
         raise BadInput("expected candidates to choose runs from, found none")
     _check(candidates)
-    first: dict[tuple[str, str, str], int] = {}
+    first: dict[tuple[str, ...], int] = {}
     every: list[Candidate] = []
     for one in [*candidates, *(run.candidate for run in known)]:
-        if _key(one) not in first:
-            first[_key(one)] = len(every)
+        if one.key not in first:
+            first[one.key] = len(every)
             every.append(one)
-    where = places([c.setting for c in every], [c.method for c in every], [c.task for c in every])
+    where = places(
+        [c.setting for c in every], [c.method for c in every],
+        [f"{c.machine} {c.task}" for c in every], [c.machine for c in every],
+    )  # fmt: skip
     prior = np.array([np.nan if c.log_value is None else c.log_value for c in every])
-    ran = [(first[_key(run.candidate)], run) for run in known]
+    ran = [(first[run.candidate.key], run) for run in known]
     good = [(place, run.log_value) for place, run in ran if run.log_value is not None]
     rows = np.array([place for place, _ in good], dtype=np.intp)
     now = posterior(where, prior, rows, np.array([value for _, value in good], dtype=np.float64), noise=noise)
-    alive = np.ones(len(every), dtype=np.bool_)
+    alive = np.array([not one.machine for one in every])
     alive[[place for place, run in ran if run.log_value is None or not run.meets]] = False
     values: dict[int, tuple[float, ...]] = {}
     for place, value in good:
         values[place] = (*values.get(place, ()), value)
     tried = np.array([place for place, _ in ran], dtype=np.intp)
-    worked = np.array([run.log_value is not None for _, run in ran], dtype=np.float64)
+    worked = np.array([run.log_value is not None and run.meets for _, run in ran], dtype=np.float64)
     p_ok = chances(where, np.array([one.p_ok for one in every]), tried, worked)
     beliefs = Beliefs(now.mean, now.covariance, now.noise, where.task, alive, np.where(alive, p_ok, 0.0))
-    own = np.array([first[_key(one)] for one in candidates], dtype=np.intp)
+    own = np.array([first[one.key] for one in candidates], dtype=np.intp)
     failed = frozenset(place for place, run in ran if run.log_value is None)
     names = [""] * (int(where.task.max()) + 1)
     for code, one in zip(where.task.tolist(), every, strict=True):
         names[code] = one.task
     return Picture(tuple(every), own, values, failed, beliefs, tuple(names))
-
-
-def _key(one: Candidate) -> tuple[str, str, str]:
-    return one.task, one.setting.id, one.method.id
 
 
 def _check(candidates: Sequence[Candidate]) -> None:
@@ -172,7 +180,7 @@ def told(seen: Picture, beliefs: Beliefs, place: int) -> str:
     task = seen.tasks[beliefs.task[place]]
     error = float(np.sqrt(max(beliefs.covariance[place, place], 0.0)))
     moved = beliefs.moved()[place]
-    share = np.abs(moved - moved[beliefs.chosen()]) > 0.01
+    share = beliefs.alive & (np.abs(moved - moved[beliefs.chosen()]) > 0.01)
     tasks = len(np.unique(beliefs.task[share]))
     spread = known_to(error)
     if place == best:

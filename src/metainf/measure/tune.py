@@ -20,6 +20,8 @@ from metainf.measure.plan import Candidate, Known, known_to, picture, worth
 Flags = NDArray[np.bool_]
 DRAWS = 4000
 """Of a loss."""
+AHEAD = 0.01
+"""By less (natural log), another method is no better."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Rules:
 
     limit_s: float = float("inf")
     quality: float | None = None
-    worth: float = 0.01
+    worth: float = 0.02
     repeats: int = 3
     share: float = 1.0
     noise: float | None = None
@@ -62,8 +64,8 @@ class Verdict:
     """How a search ended. winner: number of the candidate, None where none worked and met the floor.
 
     value: the mean of its runs; runs: how many it had; ahead: the chance that the strongest other candidate
-    is not better by more than the worth of the rules; gain: expected rise (natural log) by one more run;
-    loss: what the best of all candidates is expected to be above the winner (natural log).
+    is not better by more than AHEAD; gain: expected rise (natural log) by one more run; loss: what the best
+    of all candidates is expected to be above the winner (natural log).
     """
 
     winner: int | None
@@ -116,8 +118,8 @@ def search(candidates: Sequence[Candidate], rules: Rules = Rules(), known: Seque
     return Search(tuple(candidates), rules, tuple(known))
 
 
-def step(now: Search) -> Try | Verdict:
-    """What to do: one more run, or stop."""
+def step(now: Search, stop: "Stop | None" = None) -> Try | Verdict:
+    """What to do: one more run, or stop. stop: when enough is known; `enough` by default."""
     at = _standing(now)
     left = now.rules.limit_s - now.spent_s
     fresh = at.runs == 0
@@ -133,22 +135,31 @@ def step(now: Search) -> Try | Verdict:
         wanted = at.gain / at.seconds
     if not may.any():
         return _verdict(now, at, "no run is left" if not fresh.any() else "the time or the share is spent")
-    if now.rules.worth > 0 and at.proven.any() and float(at.gain[may].max()) <= now.rules.worth:
-        leader = int(np.argmax(np.where(at.alive, at.beliefs.mean, -np.inf)))
-        if not (fresh & may)[leader]:
+    if now.rules.worth > 0 and at.proven.any():
+        if (stop or enough)(at, may, now.rules):
             return _verdict(now, at, "no run is expected to change the choice")
-        wanted = np.where(np.arange(len(fresh)) == leader, np.inf, wanted)
+        if float(at.gain[may].max()) <= now.rules.worth and (fresh & may)[at.leader]:
+            wanted = np.where(np.arange(len(fresh)) == at.leader, np.inf, wanted)
     place = int(np.argmax(np.where(may, wanted, -np.inf)))
     return Try(place, left, _why(at, place))
 
 
-def tune(now: Search, run: Callable[[Candidate, float], Ran]) -> tuple[Verdict, Search]:
+def enough(at: "Standing", may: Flags, rules: Rules) -> bool:
+    """Whether what is believed best was run, and no run that may be made is expected to raise the choice by
+    more than the worth of the rules."""
+    awaited = may[at.leader] and at.runs[at.leader] == 0
+    return float(at.gain[may].max()) <= rules.worth and not awaited
+
+
+def tune(
+    now: Search, run: Callable[[Candidate, float], Ran], stop: "Stop | None" = None
+) -> tuple[Verdict, Search]:
     """Drive a search: `run(candidate, at_most_s)` measures one and takes no longer than it may.
 
     An interrupted caller keeps nothing here: the runs are its own records, and it may begin again with them
     as `known`.
     """
-    while isinstance(found := step(now), Try):
+    while isinstance(found := step(now, stop), Try):
         now = now.after(found.place, run(now.candidates[found.place], found.at_most_s))
     return found, now
 
@@ -175,7 +186,7 @@ def foreseen(now: Search) -> list[Try]:
 
 
 @dataclass(frozen=True)
-class _Standing:
+class Standing:
     """What is believed of the candidates, how often each was run, which may win (alive) and which were run
     here, worked and keep the floor (proven), and what one more run of each is worth (gain)."""
 
@@ -186,8 +197,17 @@ class _Standing:
     proven: Flags
     gain: Floats
 
+    @property
+    def leader(self) -> int:
+        """What is believed best of all that may win."""
+        return int(np.argmax(np.where(self.alive, self.beliefs.mean, -np.inf)))
 
-def _standing(now: Search) -> _Standing:
+
+Stop = Callable[[Standing, Flags, Rules], bool]
+"""Whether enough is known, given where a search stands and which runs may be made."""
+
+
+def _standing(now: Search) -> Standing:
     own = [
         Known(now.candidates[place], None if ran.value is None else float(np.log(ran.value)), now.meets(ran))
         for place, ran in now.runs
@@ -198,10 +218,10 @@ def _standing(now: Search) -> _Standing:
     mine = Beliefs(every.mean[rows], covariance, every.noise, task, every.alive[rows], every.p_ok[rows])
     runs = np.bincount([place for place, _ in now.runs], minlength=len(rows))
     seconds = np.array([one.seconds for one in now.candidates])
-    return _Standing(mine, runs, seconds, mine.alive, mine.alive & (runs > 0), worth(mine) * mine.p_ok)
+    return Standing(mine, runs, seconds, mine.alive, mine.alive & (runs > 0), worth(mine) * mine.p_ok)
 
 
-def _verdict(now: Search, at: _Standing, why: str) -> Verdict:
+def _verdict(now: Search, at: Standing, why: str) -> Verdict:
     from scipy.special import ndtr
 
     gain, own = float(at.gain.max()), at.beliefs
@@ -211,7 +231,7 @@ def _verdict(now: Search, at: _Standing, why: str) -> Verdict:
     values = [ran.value for place, ran in now.runs if place == winner and ran.value is not None]
     c = own.covariance
     apart = np.sqrt(np.maximum(np.diag(c) + c[winner, winner] - 2 * c[winner], 0.0)) + 1e-9
-    lead = ndtr((own.mean[winner] - own.mean + now.rules.worth) / apart)
+    lead = ndtr((own.mean[winner] - own.mean + AHEAD) / apart)
     rivals = at.alive & (np.arange(len(lead)) != winner)
     ahead = float(np.min(lead[rivals], initial=1.0))
     return Verdict(winner, float(np.mean(values)), len(values), ahead, gain, why, _loss(own, winner))
@@ -228,7 +248,7 @@ def _loss(beliefs: Beliefs, winner: int) -> float:
     return float(np.mean(drawn.max(axis=1) - drawn[:, mine]))
 
 
-def _why(at: _Standing, place: int) -> str:
+def _why(at: Standing, place: int) -> str:
     own = at.beliefs
     if at.runs[place]:
         return f"run {int(at.runs[place]) + 1}: it is within noise of another"

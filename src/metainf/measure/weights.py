@@ -5,6 +5,7 @@ What is made here lies in the user's cache folder, named after the file it was m
 
 import hashlib
 import re
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -58,6 +59,13 @@ def cache_folder() -> Path:
 
 def format_of(path: Path) -> str:
     """The number format of most of a GGUF file's weights, such as Q4_1. BadInput for a broken file."""
+    stamp = path.stat() if path.exists() else None
+    return _format_of(path, None if stamp is None else (stamp.st_size, stamp.st_mtime_ns))
+
+
+@lru_cache(maxsize=32)
+def _format_of(path: Path, _: tuple[int, int] | None) -> str:
+    """Read once for each state of a file: the vocabulary alone takes half a second."""
     return number_format(read_gguf(path))
 
 
