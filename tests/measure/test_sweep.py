@@ -1,5 +1,6 @@
 """Many runs: their order, what is shared, resuming, limits, and what is said of them."""
 
+import asyncio
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,12 @@ from measure_fakes import SUBJECT, FakeEngine, order, traffic
 
 from metainf.domain import BadInput, Failed, Method, Model, Record, Speculative
 from metainf.measure.asking import Load, traffics_of
+from metainf.measure.drive import drive
 from metainf.measure.order import lay_out
 from metainf.measure.serving import Writing
 from metainf.measure.summary import noise, summary
 from metainf.measure.sweep import Seats, prepare, sweep, warnings
-from metainf.measure.words import ClosedLoop, OpenLoop
+from metainf.measure.words import ClosedLoop, OpenLoop, Request
 from metainf.store import open_store
 
 pytest.importorskip("aiohttp", reason="the extra measure is not installed")
@@ -70,6 +72,26 @@ def test_an_engine_is_shared_only_where_no_prefix_is_kept() -> None:
                 pass
             with seats.serve(second) as other:
                 assert (one.process is other.process) is shared
+
+
+def test_an_engine_that_forgets_its_prefixes_is_shared_with_an_empty_cache() -> None:
+    def served(path: str | None) -> tuple[bool, list[float | None]]:
+        """Whether two runs of one long prompt shared a process, and what each found in the cache."""
+        engine = FakeEngine()
+        engine.forgets = path
+        long = replace(traffic(), requests=(Request("how far is the moon " * 20, 3),))
+        asked = order(engine, "prefix", traffics=[long, replace(long, name="other")])
+        processes, hits = [], []
+        with Seats(lambda _: engine, asked.rules, None) as seats:
+            for planned in lay_out(asked, lambda _: engine, "c").runs:
+                with seats.serve(planned) as one:
+                    (timing,) = asyncio.run(drive(planned.run.traffic, one.endpoint))
+                    hits.append(timing.cached_tokens)
+                    processes.append(one.process)
+        return processes[0] is processes[1], hits
+
+    assert served("/reset_prefix_cache") == (True, [0, 0])
+    assert served(None) == served("/health") == (False, [0, 0])  # the latter does not say that it did
 
 
 def test_records_are_stored_summed_up_and_resumed(tmp_path: Path) -> None:

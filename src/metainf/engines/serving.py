@@ -74,6 +74,8 @@ class ServingEngine(ABC):
     offers: tuple[type, ...] = SERVED
     health: str = "/health"
     metrics: str | None = "/metrics"
+    forgets: str | None = None
+    """Where a POST empties its prefix cache, so that runs may share a start; None where each needs one."""
     context_step: ClassVar[int] = 1
     """What is measured starts with a context of a multiple of it, so that traffics may share one start."""
 

@@ -68,6 +68,7 @@ class Vllm(ServingEngine):
         drafted=("draft_model", "eagle", "eagle3", "medusa"),
     )
     context_step = 2048
+    forgets = "/reset_prefix_cache"  # there with VLLM_SERVER_DEV_MODE=1
 
     def serves(self, device: Device) -> bool:
         """NVIDIA from Volta, AMD Instinct MI200 and RDNA3 on, and processors."""

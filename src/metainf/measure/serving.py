@@ -110,6 +110,15 @@ class Served:
         path = None if self.engine is None else self.engine.metrics
         return "" if path is None else fetch(self.endpoint, path) or ""
 
+    def forget(self) -> bool:
+        """Have it empty its prefix cache, where it can be told to: whether it says that it did."""
+        path = None if self.engine is None else self.engine.forgets
+        said = None if path is None else fetch(self.endpoint, path, b"")
+        try:
+            return bool(json.loads(said or "{}").get("success"))
+        except (ValueError, AttributeError):
+            return False
+
     def mark(self) -> Mark:
         """Where it stands now."""
         return Mark(self.metrics(), 0 if self.process is None else self.process.log_bytes())
@@ -182,10 +191,11 @@ def model_at(endpoint: Endpoint) -> str:
     return str(found)
 
 
-def fetch(endpoint: Endpoint, path: str) -> str | None:
-    """The text at a path; None where the server does not answer with success."""
+def fetch(endpoint: Endpoint, path: str, posted: bytes | None = None) -> str | None:
+    """The text at a path, to which something may be posted; None where the server does not answer with
+    success."""
     headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
-    request = urllib.request.Request(endpoint.base_url.rstrip("/") + path, headers=headers)
+    request = urllib.request.Request(endpoint.base_url.rstrip("/") + path, posted, headers)
     try:
         with _DIRECT.open(request, timeout=ANSWER_S) as answer:
             found: bytes = answer.read()

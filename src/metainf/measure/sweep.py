@@ -74,8 +74,8 @@ class Seats:
 
     @contextmanager
     def serve(self, planned: Planned, patience: Patience | None = None) -> Iterator[Served]:
-        """The engine of a run, started if need be. After an error, or where it may not be shared, it ends.
-        `patience` instead of the rules'."""
+        """The engine of a run, started if need be. It ends after an error, and where it keeps prefixes that
+        the next run must not find. `patience` instead of the rules'."""
         assert planned.launch is not None
         command = planned.launch.command
         served = self._served
@@ -98,7 +98,7 @@ class Seats:
         except BaseException:
             self.clear()
             raise
-        if not planned.shares:
+        if not planned.shares and not served.forget():
             self.clear()
 
     def clear(self) -> None:

@@ -85,6 +85,7 @@ class ModelServer:
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/version", self._version)
+        app.router.add_post("/reset_prefix_cache", self._forget)
         bound = self.behaviour.slots
         self._slots = asyncio.Semaphore(bound) if bound else contextlib.nullcontext()
         self._ready_at = asyncio.get_running_loop().time() + self.behaviour.slow_start_s
@@ -103,6 +104,10 @@ class ModelServer:
 
     async def _version(self, _: web.Request) -> web.Response:
         return web.json_response({"version": VERSION})
+
+    async def _forget(self, _: web.Request) -> web.Response:
+        self._beginnings.clear()
+        return web.json_response({"success": True})
 
     async def _health(self, _: web.Request) -> web.Response:
         ready = asyncio.get_running_loop().time() >= self._ready_at
