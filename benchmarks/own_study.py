@@ -21,7 +21,8 @@ from metainf.measure.asked import LEAST_AGREEMENT
 from metainf.measure.order import unversioned
 from metainf.measure.plan import Known
 from metainf.measure.recipes import PLAIN
-from metainf.measure.study_grid import bench_of, benches, in_grid, name_of
+from metainf.measure.study_benches import benches
+from metainf.measure.study_grid import bench_of, in_grid, name_of
 
 ELSEWHERE = "another machine"
 Flags = NDArray[np.bool_]
