@@ -113,13 +113,14 @@ before. *One after the other*: the runs of earlier tasks are known. What does no
 like the rest: a run of it counts and cannot win. The goal is at most 3 % regret with at most 15 % of the
 runs; a winner was always run, so one run of each task is the least.
 
-`metainf tune` knows the forecast and the study before it runs anything (*both*). On the study's own tasks
-the study would be the answer itself, so a judged workload is left out of it, at every load. What is left is
-of the same machine and model, though it is taken for another machine's; on another machine, or with another
-model, it will teach less. The stopping rule was chosen on the public history ([planning.md](planning.md)),
-not here. That a forecast speaks at all of engines and devices that its history does not know, and that this
-machine's runs alone settle how large effects are, was decided after an earlier study of this machine had
-been seen. Means over {tunes} orders; intervals are 95 % bootstrap over tasks.
+`metainf tune` knows *the forecast* before it runs anything, and where that is silent, the study (*the
+other workloads*). On the study's own tasks the study would be the answer itself, so a judged workload is left
+out of it, at every load. What is left is of the same machine and model, though it is taken for another
+machine's; on another machine, or with another model, it will teach less. The stopping rule was chosen on the
+public history ([planning.md](planning.md)), not here. Decided after an earlier study of this machine had been
+seen: that a forecast speaks at all of engines and devices that its history does not know; that the study is
+not asked beside it (*both* ended searches early, on the wrong engine); that this machine's runs alone settle
+how large effects are. Means over {tunes} orders; intervals are 95 % bootstrap over tasks.
 
 {tune}
 

@@ -127,26 +127,33 @@ def test_the_dry_run_tells_what_would_be_run_and_why(store: Path) -> None:
 
 
 @needs_llama
-def test_the_dry_run_tells_where_expectations_come_from(store: Path) -> None:
+def test_the_dry_run_tells_where_expectations_come_from() -> None:
+    told = json.loads(run(f"tune --dry-run --json {FEW}"))
+    assert told["known_before"] == {"own_runs": 0, "study_runs": 0, "study_of": []}
+    for row in told["candidates"]:
+        assert row["known_from"] in (["forecast"], ["arithmetic"]) and row["ratio"] > 0
+        assert (row["expected"] is None) == (row["known_from"] == ["arithmetic"])
+    (plain,) = (row for row in told["candidates"] if row["method"] == "baseline")
+    assert plain["ratio"] == 1
+
+
+@needs_llama
+def test_where_the_forecast_is_silent_the_study_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    from metainf.api import tuning as made
     from metainf.measure.study import shipped
 
+    monkeypatch.setattr(made, "prior_of", lambda *_: lambda _, methods: [(None, 1.0)] * len(methods))
     study = [record for record in shipped() if record.method.engine == "llama.cpp"]
     told = json.loads(run(f"tune --dry-run --json {FEW}"))
     before = told["known_before"]
     assert before["own_runs"] == 0
     if not study:
-        assert before["study_runs"] == 0 and all(
-            "study" not in row["known_from"] for row in told["candidates"]
-        )
+        assert before["study_runs"] == 0 and all(not row["known_from"] for row in told["candidates"])
         return
     assert 0 < before["study_runs"] <= len(study)
     assert before["study_of"] == sorted({record.setting.hardware.device.name for record in study})
     for row in told["candidates"]:
-        assert row["known_from"][-1] == "study" and row["ratio"] > 0
-        assert set(row["known_from"]) <= {"forecast", "arithmetic", "study"}
-        assert (row["expected"] is None) == ("forecast" not in row["known_from"])
-    (plain,) = (row for row in told["candidates"] if row["method"] == "baseline")
-    assert plain["ratio"] == 1
+        assert row["known_from"] == ["study"] and row["ratio"] > 0 and row["expected"] is None
     words = run(f"tune --dry-run {FEW}")
     assert "how fast this machine is they do not tell" in words and before["study_of"][0] in words
 

@@ -66,10 +66,13 @@ def lessons(
     floor: float | None = None,
 ) -> "list[Known]":
     """What the study that ships tells of how the candidates' methods compare: contrasts of another machine.
-    Of its runs, those that this store holds too are this machine's own, and not counted twice."""
+    Nothing where the forecast speaks of every candidate: it chooses better alone (docs/closing_the_loop.md).
+    Of the study's runs, those that this store holds too are this machine's own, and not counted twice."""
     from metainf.measure.earlier import lessons_of
     from metainf.measure.study import shipped
 
+    if all(one.log_value is not None for one in candidates):
+        return []
     own = {record.id for record in earlier}
     return lessons_of([record for record in shipped() if record.id not in own], candidates, aim, prior, floor)
 

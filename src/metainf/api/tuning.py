@@ -116,7 +116,11 @@ def prepare_tuning(asked: Tuning, store: "Store | None" = None) -> Prospect:
     shares = tuple(Part(replace(each.order, asks_plain=True), each.layout) for each in prepared)
     taught = lessons(earlier, candidates, aim, prior, asked.least_quality)
     trained = load_predictor(asked.predictor)
-    levels = {c.method.engine for c in candidates if forecasts_level(trained, c.setting, c.method)}
+    levels = {
+        one.method.engine
+        for one in candidates
+        if one.log_value is not None and forecasts_level(trained, one.setting, one.method)
+    }
     begun = search(candidates, rules, [*known, *taught])
     contest = Contest(aim, begun, tuple(planned), tuple(part_of), shares)
     return Prospect(

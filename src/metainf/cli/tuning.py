@@ -116,19 +116,19 @@ def _show_prospect(prospect: "Prospect", json: bool) -> None:
     table(head, [[_joined(row[key]) for key in keys] for row in rows])
     for name, why in prospect.left_out:
         typer.echo(f"left out: {name}: {why}")
-    for said in _known_before(prospect):
+    for said in _known_before(prospect, rows):
         typer.echo(said)
     typer.echo(
         f"{len(rows)} candidates; those with a reason would be run, in this order, if all went as expected."
     )
 
 
-def _known_before(prospect: "Prospect") -> list[str]:
+def _known_before(prospect: "Prospect", rows: list[dict[str, Any]]) -> list[str]:
     """Where what is expected comes from, in sentences."""
     told = []
     if prospect.own:
         told.append(f"own runs: {len(prospect.own)} runs of the store speak of these methods.")
-    if any("arithmetic" in row["known_from"] for row in prospect.rows()):
+    if any("arithmetic" in row["known_from"] for row in rows):
         told.append(
             "arithmetic: the predictor's history does not know these engines, or this device; it tells how "
             "methods compare by what they compute and move."
