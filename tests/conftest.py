@@ -3,6 +3,10 @@
 import pytest
 from hypothesis import settings
 
+from postgres_server import postgres_url, socket_folder
+
+__all__ = ["postgres_url", "socket_folder"]
+
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
 

@@ -139,6 +139,14 @@ UNDERSTOOD = [
     ("records merge cut.parquet", "not a whole Parquet file"),
     ("describe no-such-model", "unknown model"),
     ("describe Llama-3.1-8B-Instruct --hardware 0xL4", "counts must rise from 1"),
+    (f"{CHAT} -H L4 --export composer", "did you mean compose"),
+    ("keys add grafana --scope reed", "did you mean read"),
+    ("keys revoke nobody", "unknown key"),
+    ("serve --host 0.0.0.0", "metainf keys add NAME"),
+    ("serve --host 1.2.3.4.5", "metainf keys add NAME"),
+    ("serve --rate often", "a rate such as 200/second"),
+    ("serve --tls-key good.toml", "expected both"),
+    ("serve --tls-key good.toml --tls-certificate absent.pem", "PEM file at absent.pem"),
 ]
 """Command -> what the sentence holds; exit code 2."""
 
@@ -170,6 +178,10 @@ UNANSWERED = [
     (f"import {RESULT} --store garbage.sqlite", "expected a SQLite file made by MetaInf"),
     (f"import {RESULT} --store bare", "found a folder"),
     (f"import {RESULT} --store good.toml/records.sqlite", "good.toml"),
+    (f"{CHAT} -H L4 --engine sglang --export ray", "Ray Serve LLM runs vllm"),
+    (f"{CHAT} -H MI300X --engine sglang --export compose", "name one with --image"),
+    ("serve --store garbage.sqlite", "expected a SQLite file made by MetaInf"),
+    ("serve --predictor absent", "expected a predictor file"),
 ]
 """Command -> what the sentence holds; exit code 1."""
 

@@ -21,7 +21,8 @@ from metainf.api.choosing import ENGINES, Question, command_of, select, size
 from metainf.api.contenders import Tuning
 from metainf.api.history import Imported, export, import_file, sources, store
 from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
-from metainf.api.measuring import Measurement, Measuring, Prepared, measure, prepare_measuring
+from metainf.api.measured import Measurement
+from metainf.api.measuring import Measuring, Prepared, measure, prepare_measuring
 from metainf.api.pictures import pareto_plot, study_plots
 from metainf.api.study_page import study_page, write_study
 from metainf.api.studying import Studied, prepare_study, study, study_grid, study_records, study_winners

@@ -8,6 +8,7 @@ from typing import Any, get_args
 from metainf import catalog
 from metainf.domain import Device, Hardware, Method, Model, NotSupported, Setting, Technique, Workload
 from metainf.domain.errors import BadInput, UnknownName
+from metainf.domain.shown import method_words
 
 HERE = "here"
 TRACE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".txt")
@@ -125,16 +126,19 @@ def methods(engine: str, model_name: str, on: str, offline: bool = False) -> lis
     return found
 
 
-def hardware_of(texts: Sequence[str]) -> list[tuple[Hardware, float | None]]:
-    """Hardware with its price per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5".
+def hardware_of(given: Sequence[str | Hardware]) -> list[tuple[Hardware, float | None]]:
+    """Hardware with its price per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5", or as it is.
 
     "here" is the hardware of this machine. Hardware that is named twice counts once. A stated price wins over
     the catalogue's; raises BadInput for two different stated ones.
     """
     found: dict[str, Hardware] = {}
     stated: dict[str, float] = {}
-    for text in texts:
-        if text.strip().lower() == HERE:
+    for text in given:
+        if isinstance(text, Hardware):
+            found[text.id] = text
+            continue
+        if text.strip().lower() == HERE and catalog.may_be_file():
             found.update({item.id: item for item in detect()})
             continue
         own = catalog.parse_price(text)
@@ -163,7 +167,8 @@ def workload(name_or_path: str) -> Workload:
     if not name_or_path.strip():
         raise BadInput("expected the name of a workload or a trace file, found an empty text")
     path = Path(name_or_path)
-    if name_or_path not in catalog.workloads() and (path.exists() or path.suffix in TRACE_ENDINGS):
+    known = name_or_path in catalog.workloads() or not catalog.may_be_file()
+    if not known and (path.exists() or path.suffix in TRACE_ENDINGS):
         from metainf.importers.traces import read_trace
 
         return read_trace(name_or_path)
@@ -219,21 +224,4 @@ def method_in_words(method: Any) -> str:
     """A method on one short line."""
     if not isinstance(method, Method):
         raise NotSupported(f"expected a method, found {type(method).__name__}")
-    parts = [method.engine]
-    for technique in method.techniques:
-        said = technique.model_dump(mode="json", exclude_none=True)
-        kind = said.pop("kind").replace("_", " ")
-        if said.pop("enabled", True) is False:
-            parts.append(f"no {kind}")
-            continue
-        values = ", ".join(
-            _word(name, value) for name, value in said.items() if name not in ("bits", "activation_bits")
-        )
-        parts.append(f"{kind} {values}" if values else kind)
-    return " · ".join(parts)
-
-
-def _word(name: str, value: Any) -> str:
-    if name in ("format", "dtype", "name", "mode", "algorithm", "values"):
-        return " ".join(value) if isinstance(value, list) else str(value)
-    return f"{name.replace('_', ' ')} {value:g}" if isinstance(value, (int, float)) else f"{name} {value}"
+    return method_words(method)

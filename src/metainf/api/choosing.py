@@ -36,11 +36,12 @@ _loaded: dict[str, "TrainedPredictor"] = {}
 class Question:
     """A decision to make. `hardware` as people write it ("1-4xL4"); `changes` are workload fields.
 
-    Of the `top` answers the first `explain` get reasons and nearest records, all of them where it is None.
+    A model or hardware may also be given as what it is, in place of its name. Of the `top` answers the
+    first `explain` get reasons and nearest records, all of them where it is None.
     """
 
-    model: str
-    hardware: Sequence[str]
+    model: str | Model
+    hardware: Sequence[str | Hardware]
     workload: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     objective: Objective = field(default_factory=Objective)
@@ -61,12 +62,12 @@ def select(question: Question) -> Selection:
     """Rank every method on every hardware. Raises NoFeasible, UnknownName, NotSupported, BadInput."""
     from metainf import selection
 
-    subject, work = _parts(question)
+    subject, work = parts(question)
     predictor = load_predictor(question.predictor)
     predictor.require(subject, work)
-    _require_history(question.engines, subject, predictor)
+    require_history(question.engines, subject, predictor)
     rules = selection.Rules(
-        check=_checker(subject, work, predictor),
+        check=checker(subject, work, predictor),
         recovery=recovery(subject),
         command=lambda hardware, method: command_of(subject, method, hardware, work),
         notes=_noter(subject, work),
@@ -85,12 +86,12 @@ def size(question: Question, rate_per_s: float, percentile: str | None = None) -
     from metainf import selection
 
     _need_tokens(question)
-    subject, work = _parts(question)
+    subject, work = parts(question)
     if work.concurrency is None and work.batch_size is None:
         raise BadInput("expected the concurrency that one replica is sized for, found none: --concurrency")
     predictor = load_predictor(question.predictor)
     predictor.require(subject, work)
-    _require_history(question.engines, subject, predictor)
+    require_history(question.engines, subject, predictor)
     if percentile not in (None, "p50", "p90", "p95", "p99"):
         raise BadInput(f"expected a percentile of p50, p90, p95 or p99, found {percentile!r}")
     target = selection.Target.of(
@@ -99,12 +100,12 @@ def size(question: Question, rate_per_s: float, percentile: str | None = None) -
     )
     return selection.size(
         subject, work, question.objective, hardware_of(question.hardware), predictor,
-        _passing(_proposals(question.engines, subject, work), _checker(subject, work, predictor)), target,
+        _passing(_proposals(question.engines, subject, work), checker(subject, work, predictor)), target,
     )  # fmt: skip
 
 
 def _need_tokens(question: Question) -> None:
-    subject = model(question.model, question.offline)
+    subject = _subject(question)
     if draws(subject):
         raise NotSupported(
             f"{subject.name} makes {subject.modality}, and only models that write tokens are sized for a "
@@ -153,8 +154,9 @@ def recovery(subject: Model) -> dict[str, float]:
     return {name: delta.mean for name, delta in found.items() if delta is not None}
 
 
-def _parts(question: Question) -> tuple[Model, Workload]:
-    work, subject = workload_of(question.workload, question.changes), model(question.model, question.offline)
+def parts(question: Question) -> tuple[Model, Workload]:
+    """The model and the workload of a question. BadInput where the workload does not suit it."""
+    work, subject = workload_of(question.workload, question.changes), _subject(question)
     if draws(subject):
         if work.input_tokens is not None or work.output_tokens is not None:
             raise BadInput(
@@ -172,12 +174,17 @@ def _parts(question: Question) -> tuple[Model, Workload]:
     return subject, work
 
 
+def _subject(question: Question) -> Model:
+    given = question.model
+    return given if isinstance(given, Model) else model(given, question.offline)
+
+
 def draws(subject: Model) -> bool:
     """Whether a model makes images or video."""
     return subject.modality in ("image", "video")
 
 
-def _require_history(names: Sequence[str], subject: Model, predictor: "TrainedPredictor") -> None:
+def require_history(names: Sequence[str], subject: Model, predictor: "TrainedPredictor") -> None:
     """NotSupported for an engine beside ENGINES that no run of the predictor's history used."""
     from metainf import engines
 
@@ -214,9 +221,10 @@ def _passing(
     return methods
 
 
-def _checker(
+def checker(
     subject: Model, work: Workload, predictor: "TrainedPredictor"
 ) -> Callable[[Hardware, Method], Excluded | None]:
+    """What puts a pair out before it is predicted: conflicts, unknown devices and effects, memory."""
     from metainf import engines
 
     def check(hardware: Hardware, method: Method) -> Excluded | None:

@@ -11,7 +11,7 @@ from metainf.api.catalogue import model
 from metainf.domain import BadInput, Record, Rejected, UnknownName
 
 if TYPE_CHECKING:
-    from metainf.store import Store
+    from metainf.store import Added, Store
 
 Tell = Callable[[int], None]
 STEP = 500
@@ -53,21 +53,24 @@ def import_file(
     into: "Store | None",
     offline: bool = False,
     tell: Tell = lambda _: None,
+    result: Imported | None = None,
 ) -> Imported:
     """Read a result file into a store (None: only look). Rows that were acknowledged stay, whatever comes.
 
     `said` are facts that the file lacks (model, hardware, engine); `tell` hears how many more rows are read.
+    `result` is filled on the way where it is given: `new` and `known` count what is on disk by then.
     """
     from metainf import importers
 
-    _known(said)
+    known_facts(said)
     given: dict[str, Any] = dict(said)
     if "model" in said:
         given["model"] = model(said["model"], offline)
     if "hardware" in said:
         catalog.parse_hardware(said["hardware"])
     name = format or importers.detect(path)
-    result, reasons = Imported(str(path), name), Counter[str]()
+    result, reasons = result or Imported(str(path), name), Counter[str]()
+    result.format = name
 
     def good() -> Iterator[Record]:
         for item in importers.read(path, name, importers.Context(**given)):
@@ -82,13 +85,16 @@ def import_file(
     if into is None:
         result.new = sum(1 for _ in good())
     else:
-        added = into.add(good())
-        result.new, result.known = added.new, added.known
+
+        def kept(added: "Added") -> None:
+            result.new, result.known = result.new + added.new, result.known + added.known
+
+        into.add(good(), kept)
     result.rejected, result.reasons = sum(reasons.values()), dict(reasons.most_common())
     return result
 
 
-def _known(said: dict[str, str]) -> None:
+def known_facts(said: dict[str, str]) -> None:
     """Refuse empty facts, and an engine that is nearly a known one (a slip of the hand)."""
     from difflib import get_close_matches
 

@@ -1,12 +1,13 @@
 """Measure: from what was asked to runs on this machine, and what they showed."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from metainf.api.measured import Measurement, measurement
 from metainf.api.planning import picked
 from metainf.domain import BadInput, Hardware, Method, Model, NotSupported
 
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from metainf.engines.serving import ServingEngine
     from metainf.measure.order import Layout, Order
     from metainf.measure.serving import Served, Subject, Writing
-    from metainf.measure.summary import Line
-    from metainf.measure.sweep import Swept, Tell
+    from metainf.measure.sweep import Tell
     from metainf.store import Store
 
 DEFAULT_METHODS = ("baseline", "continuous")
@@ -88,36 +88,6 @@ class Prepared:
         ]
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What a sweep showed: records, a line for each method and workload, and the noise between repeats."""
-
-    swept: "Swept"
-    lines: "list[Line]"
-    noise: float | None
-
-    @property
-    def worked(self) -> bool:
-        """Whether any run gave numbers; True where none was to be made."""
-        records = [record for _, record in self.swept.records]
-        return not records or any(record.metrics is not None for record in records)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        swept = self.swept
-        return {
-            "campaign": swept.campaign,
-            "lines": [asdict(line) for line in self.lines],
-            "noise": self.noise,
-            "refused": dict(swept.refused),
-            "warnings": swept.warnings,
-            "resumed": swept.resumed,
-            "unmade": swept.unmade,
-            "skipped": swept.skipped,
-            "records": [record for _, record in swept.records],
-        }
-
-
 def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepared:
     """Lay out what was asked, without starting anything. Raises BadInput, UnknownName, NotSupported (a model
     that does not fit, with the arithmetic) and MissingExtra (with the pip line)."""
@@ -170,13 +140,6 @@ def measure(prepared: Prepared, store: "Store | None", tell: "Tell | None" = Non
     said = (lambda _: None) if tell is None else tell
     swept = sweep(prepared.order, prepared.layout, store, prepared.engine_of, prepared.running, said)
     return measurement(swept)
-
-
-def measurement(swept: "Swept") -> Measurement:
-    """A sweep's records summed up."""
-    from metainf.measure.summary import noise, summary
-
-    return Measurement(swept, summary(swept.records), noise(swept.records))
 
 
 def _methods(asked: Measuring, engine_of: "Callable[[str], ServingEngine]") -> list[tuple[str, Method]]:

@@ -4,7 +4,7 @@ import re
 from functools import cache, lru_cache
 from pathlib import Path
 
-from metainf.catalog.names import device_key, memory_in
+from metainf.catalog.names import device_key, may_be_file, memory_in
 from metainf.catalog.tables import Entries, table
 from metainf.domain import BadInput, Device, Hardware, UnknownName
 
@@ -69,7 +69,7 @@ def find_device(name_or_path: str) -> Device:
 
     Raises UnknownName with near misses, or BadInput for a file that cannot be understood.
     """
-    if name_or_path.endswith(".toml"):
+    if name_or_path.endswith(".toml") and may_be_file():
         from metainf.catalog.device_file import read_device
 
         return read_device(Path(name_or_path))

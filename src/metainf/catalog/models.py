@@ -5,7 +5,7 @@ what the other will show; so are DeepSeek-R1, V3, V3.1 and V3.2."""
 from functools import cache, lru_cache
 from pathlib import Path
 
-from metainf.catalog.names import key, split_format, stem
+from metainf.catalog.names import key, may_be_file, split_format, stem
 from metainf.catalog.tables import Entries, table
 from metainf.domain import BadInput, Model, UnknownName
 
@@ -63,11 +63,10 @@ def find_model(name_or_path: str) -> Model:
     """
     if not name_or_path.strip():
         raise BadInput("expected the name of a model or a path, found an empty text")
-    path = Path(name_or_path)
-    if name_or_path.endswith((".json", ".gguf")) or path.exists():
+    if may_be_file() and (name_or_path.endswith((".json", ".gguf")) or Path(name_or_path).exists()):
         from metainf.catalog.files import read_model
 
-        return read_model(path)
+        return read_model(Path(name_or_path))
     found = lookup(name_or_path)
     if found is None:
         known = [alias for row in table("models") for alias in (row["name"], *row.get("aliases", ()))]

@@ -5,6 +5,9 @@ the words that name a tuning or a number format, so that every variant of one ch
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 
 TOKEN = re.compile(r"[a-z]+|\d+(?:\.\d+)*")
@@ -52,6 +55,24 @@ MAKERS = frozenset(
 )
 MEMORY = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)\s?(?:gb|gib|g)(?![\w.])|(?<=[\d\w]-)(\d+)gb", re.IGNORECASE)
 MEMORY_KIND = re.compile(r"\b(?:hbm|gddr|lpddr)\d?\w*\b", re.IGNORECASE)
+
+
+_FILES: ContextVar[bool] = ContextVar("metainf_files", default=True)
+
+
+def may_be_file() -> bool:
+    """Whether a name may also be the path of a file; it may not inside `names_only`."""
+    return _FILES.get()
+
+
+@contextmanager
+def names_only() -> Iterator[None]:
+    """Inside, a name is a name: for questions and result files that come from another machine."""
+    before = _FILES.set(False)
+    try:
+        yield
+    finally:
+        _FILES.reset(before)
 
 
 def bare(name: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from metainf import __version__
-from metainf.cli import catalogue, choose, history, learning, measuring, studying, tuning
+from metainf.cli import catalogue, choose, history, learning, measuring, serving, studying, tuning
 
 app = typer.Typer(
     name="metainf",
@@ -38,3 +38,4 @@ learning.register(app)
 measuring.register(app)
 studying.register(app)
 tuning.register(app)
+serving.register(app)

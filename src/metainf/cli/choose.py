@@ -30,6 +30,8 @@ from metainf.cli.units import amount, seconds
 if TYPE_CHECKING:
     from metainf.domain import Objective
 
+EXPORTS = ("command", "compose", "kubernetes", "skypilot", "ray")
+"""Repeated from `api.exporting`, which loads more than a help text may (a test compares them)."""
 DRAWN = 200
 """Candidates of a picture, however few are listed."""
 
@@ -72,17 +74,30 @@ def select(
     plot: Annotated[
         Path | None, typer.Option(help="Write the Pareto picture here (.png, .svg, .pdf).")
     ] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Print the first answer as a file of a tool instead: {', '.join(EXPORTS)}.",
+            autocompletion=one_of(*EXPORTS),
+        ),
+    ] = None,
+    image: Annotated[
+        str | None, typer.Option(help="Container image of an export; the engine's own by default.")
+    ] = None,
     offline: Offline = False,
     json: Json = False,
 ) -> None:
     """Which hardware and which methods: ranked, with intervals, reasons and the command to run."""
     from metainf import api
+    from metainf.api.exporting import exported
     from metainf.api.pictures import check_picture
     from metainf.cli.answer import show
     from metainf.domain import UnknownName
 
     if aim not in AIMS:
         raise UnknownName("aim", aim, AIMS)
+    if export is not None and export not in EXPORTS:
+        raise UnknownName("export", export, EXPORTS)
     limits = {
         "aim": aim,
         "max_usd_per_hour": max_usd_per_hour,
@@ -111,6 +126,10 @@ def select(
     if plot is not None:
         api.pareto_plot(found, plot)
         found = found.model_copy(update={"ranked": found.ranked[:top]})
+    if export is not None:
+        text = exported(found, export, image=image)
+        print_json({"export": export, "text": text}) if json else typer.echo(text, nl=False)
+        return
     print_json(found) if json else show(found)
 
 

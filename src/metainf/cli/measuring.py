@@ -12,7 +12,8 @@ from metainf.cli.show import print_json, table
 from metainf.cli.units import amount, seconds
 
 if TYPE_CHECKING:
-    from metainf.api.measuring import Measurement, Prepared
+    from metainf.api.measured import Measurement
+    from metainf.api.measuring import Prepared
 
 STOPPED = 130
 WORKLOADS = (

@@ -1,6 +1,6 @@
 """What is wanted: an aim, and the limits it must respect."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat
 
@@ -8,6 +8,7 @@ from metainf.domain.base import Frozen
 from metainf.domain.method import Method
 from metainf.domain.record import Estimate
 from metainf.domain.setting import Hardware, Model, Workload
+from metainf.domain.shown import data_frame, selection_html, selection_rows
 
 Aim = Literal["throughput", "throughput_per_dollar", "cost", "latency", "ttft", "tpot", "energy"]
 
@@ -79,3 +80,14 @@ class Selection(Frozen):
     objective: Objective
     ranked: tuple[Candidate, ...]
     excluded: tuple[Excluded, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row for each ranked candidate; `pandas.DataFrame(found.rows())` works as it is."""
+        return selection_rows(self)
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas data frame. Raises MissingExtra where pandas is not installed."""
+        return data_frame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return selection_html(self)

@@ -38,6 +38,11 @@ class Store:
         """Path or URL (without password), for messages."""
         return self._database.name
 
+    @property
+    def database(self) -> Database:
+        """The connection, for what lies beside the records (keys, imports)."""
+        return self._database
+
     def close(self) -> None:
         self._database.close()
 
@@ -114,6 +119,11 @@ class Store:
         """Matching records, oldest addition first."""
         for _, record in self._records(0, where, batch):
             yield record
+
+    def page(self, cursor: int, where: Filter | None, limit: int) -> list[tuple[int, Record]]:
+        """At most `limit` matching records added after `cursor` (0 is the start), each with its own."""
+        found = self._records(cursor, where, limit)
+        return list(islice(found, limit))
 
     def since(self, cursor: int = 0) -> Iterator[tuple[int, Record]]:
         """Records added after `cursor`, each with its own cursor to go on from later. 0 is the start."""

@@ -1,0 +1,29 @@
+"""How far to trust the answers: what the shipped predictor was judged to do, and what it leans on."""
+
+from fastapi import APIRouter, Request
+
+from metainf import api
+from metainf.api.answers import Evaluation, Share
+from metainf.api.results import results
+from metainf.service.access import Reads
+from metainf.service.running import Service
+
+router = APIRouter(prefix="/v1", tags=["evidence"])
+
+
+@router.get("/evaluation", response_model=Evaluation)
+async def evaluation(request: Request, caller: Reads) -> Evaluation:
+    """What the shipped results say, view by view: regret against the best baseline and the single best."""
+    from metainf.api.choosing import load_predictor
+
+    service: Service = request.app.state.service
+    trained = await service.answering.run(lambda: load_predictor(service.predictor))
+    return Evaluation(manifest=trained.manifest, judged=results())
+
+
+@router.get("/importance", response_model=list[Share])
+async def importance(request: Request, caller: Reads) -> list[Share]:
+    """What the predictor leans on: causes of the time, and related runs (shares)."""
+    service: Service = request.app.state.service
+    rows = await service.answering.run(lambda: api.importance(service.predictor))
+    return [Share(target=target, cause=cause, share=share) for target, cause, share in rows]

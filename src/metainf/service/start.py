@@ -1,0 +1,117 @@
+"""Starting the service: where it listens, in how many processes, and what it says of that."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import uvicorn
+
+from metainf import api
+from metainf.api import imports
+from metainf.api.choosing import load_predictor
+from metainf.domain import BadInput
+from metainf.service.access import rate_of
+from metainf.service.observing import MULTIPROCESS, log_in_json
+from metainf.service.settings import LOOPBACK, VARIABLE, Settings
+
+MOST_CONNECTIONS = 2000
+LARGEST_HEAD = 64 * 1024
+GRACE_S = 10
+KEPT_S = 75
+WORKER_S = 60
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where and how it listens."""
+
+    host: str
+    port: int
+    workers: int = 1
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def public(self) -> bool:
+        """Whether other machines reach it."""
+        return self.host not in LOOPBACK
+
+
+def listen(settings: Settings, where: Listening, tell: Callable[[str], None]) -> None:
+    """Serve until told to stop. Raises BadInput before it listens where it may not or cannot."""
+    if settings.rate is not None:
+        rate_of(settings.rate)
+    settings = settings.model_copy(update={"public": where.public})
+    with api.store(settings.store) as opened:
+        keys = imports.keyring(opened).all()
+        name, sqlite = opened.name, opened.database.is_sqlite
+    if where.public and not any(key.revoked_at is None for key in keys):
+        raise BadInput(
+            f"expected an API key before listening at {where.host}, found none: make one with metainf keys "
+            "add NAME --scope admin, or listen at 127.0.0.1"
+        )
+    for path in (where.certificate, where.key):
+        if path is not None and not path.is_file():
+            raise BadInput(f"expected a PEM file at {path}, found none")
+    load_predictor(None if settings.predictor is None else Path(settings.predictor))
+    bound = _bind(where)
+    host, port = bound.getsockname()[:2]
+    scheme = "https" if where.certificate is not None else "http"
+    shown = f"[{host}]" if ":" in host else host
+    told = "a key is needed" if keys or where.public else "no keys yet, so on this machine only"
+    tell(f"metainf listens at {scheme}://{shown}:{port} ({told}); records in {name}")
+    if where.workers > 1 and sqlite:
+        tell("several workers share one SQLite file: additions wait for each other; PostgreSQL does better")
+    _run(settings, where, bound)
+
+
+def _bind(where: Listening) -> socket.socket:
+    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
+    bound = socket.socket(family)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((where.host, where.port))
+    except OSError as error:
+        bound.close()
+        raise BadInput(f"cannot listen at {where.host}:{where.port}: {error.strerror or error}") from None
+    bound.set_inheritable(True)
+    return bound
+
+
+def _run(settings: Settings, where: Listening, bound: socket.socket) -> None:
+    os.environ[VARIABLE] = settings.model_dump_json()
+    counts = None
+    if where.workers > 1 and MULTIPROCESS not in os.environ:
+        counts = tempfile.TemporaryDirectory(prefix="metainf-metrics-")
+        os.environ[MULTIPROCESS] = counts.name
+    log_in_json(os.environ.get("METAINF_LOG", "INFO"))
+    config = uvicorn.Config(
+        "metainf.service.app:from_environment",
+        http="h11",
+        factory=True,
+        workers=where.workers,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=LARGEST_HEAD,
+        timeout_graceful_shutdown=GRACE_S,
+        timeout_keep_alive=KEPT_S,
+        timeout_worker_healthcheck=WORKER_S,
+        ssl_certfile=where.certificate,
+        ssl_keyfile=where.key,
+    )
+    try:
+        if where.workers > 1:
+            from uvicorn.supervisors import Multiprocess
+
+            Multiprocess(config, sockets=[bound]).run()
+        else:
+            uvicorn.Server(config).run(sockets=[bound])
+    finally:
+        bound.close()
+        if counts is not None:
+            counts.cleanup()

@@ -1,0 +1,101 @@
+"""The verbs as a person calls them in Python."""
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+
+import metainf
+from metainf import api
+from metainf.api.results import read_page, results
+from metainf.domain import BadInput, Batching, Method, NotSupported, Prediction, UnknownName
+
+QUESTION = ("Llama-3.1-8B-Instruct", ["1-2xL4", "H100"], "sharegpt")
+
+
+class Words(HTMLParser):
+    """Tags that are open and the text between them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.cells, self.said = [], 0, ""  # type: ignore[var-annotated]
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.open.append(tag)
+        self.cells += tag == "td"
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.said += data
+
+
+def test_select_is_the_api_s() -> None:
+    found = metainf.select(*QUESTION, concurrency=8, max_ttft_s=0.5, top=3)
+    question = api.Question(
+        *QUESTION[:1], QUESTION[1], QUESTION[2], {"concurrency": 8},
+        found.objective, top=3, offline=False,
+    )  # fmt: skip
+    assert found == api.select(question) and found.objective.max_ttft_s == 0.5
+
+
+def test_a_selection_shows_itself_and_is_flat() -> None:
+    found = metainf.select(*QUESTION, concurrency=8, top=3)
+    rows = found.rows()
+    assert [row["place"] for row in rows] == [1, 2, 3] and rows[0]["command"] == found.ranked[0].command
+    first = found.ranked[0].prediction.metrics["tpot_s"]
+    assert (rows[0]["tpot_s"], rows[0]["tpot_s_low"], rows[0]["tpot_s_high"]) == (
+        first.value,
+        first.low,
+        first.high,
+    )
+    shown = Words(found._repr_html_())
+    assert shown.cells >= 3 * 8 and str(found.ranked[0].command) in shown.said and "Why" in shown.said
+    odd = found.model_copy(update={"model": found.model.model_copy(update={"name": "<b>&"})})
+    assert "<b>" not in odd._repr_html_() and "<b>&" in Words(odd._repr_html_()).said
+
+
+def test_a_data_frame() -> None:
+    pytest.importorskip("pandas", reason="needs the extra notebook")
+    frame = metainf.select(*QUESTION, concurrency=8, top=4).to_pandas()
+    assert len(frame) == 4 and frame["usd_per_hour"].notna().all() and frame["score"].is_monotonic_decreasing
+
+
+def test_predict_and_size() -> None:
+    method = Method(engine="vllm", techniques=(Batching(max_sequences=8),))
+    found = metainf.predict("Llama-3.1-8B-Instruct", "2xL4", method, "sharegpt", concurrency=8)
+    assert isinstance(found, Prediction) and found.metrics["tpot_s"].value > 0 and found.reasons
+    assert metainf.predict("Llama-3.1-8B-Instruct", "2xL4", "vllm", "sharegpt", concurrency=8).p_ok > 0.5
+    assert metainf.size(*QUESTION[:2], 10, "sharegpt")[0].replicas >= 1
+    with pytest.raises(NotSupported, match="memory"):
+        metainf.predict("meta-llama/Llama-3.1-405B-Instruct", "L4", method, "sharegpt", concurrency=8)
+    with pytest.raises(BadInput, match="one piece"):
+        metainf.predict("Llama-3.1-8B-Instruct", "1-2xL4", method, "sharegpt")
+    with pytest.raises(UnknownName, match="max_ttft_s"):
+        metainf.select(*QUESTION, max_tttft_s=1)
+
+
+def test_unknown_arguments_of_measuring_are_named() -> None:
+    with pytest.raises(UnknownName, match="workloads"):
+        metainf.measure(worklods=["short_chat"])
+
+
+def test_the_package_stays_light_and_lists_its_verbs() -> None:
+    code = "import metainf, sys; assert 'pydantic' not in sys.modules; print(metainf.select.__name__)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("select")
+    with pytest.raises(AttributeError, match="choose"):
+        _ = metainf.choose
+
+
+def test_the_shipped_results_are_those_of_the_page() -> None:
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    assert results() == read_page(page), "stale: python docs/refresh.py"
+    with pytest.raises(BadInput, match="In one table"):
+        read_page("# Nothing")
