@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from metainf.cli.app import app
 from metainf.cli.measuring import RECIPES, WORKLOADS
-from metainf.domain import BadInput, MetaInfError, NotSupported
+from metainf.domain import BadInput, MetaInfError
 from metainf.measure.study_traffic import STUDY
 from metainf.store import open_store
 
@@ -139,7 +139,7 @@ def test_runs_that_would_fail_again_are_told(url: str) -> None:
         ("--method baselin --dry-run", BadInput, "did you mean baseline"),
         ("--workload short_chatt", BadInput, "did you mean short_chat"),
         ("--engine lama.cpp", BadInput, "did you mean llama.cpp"),
-        ("--engine diffusers", NotSupported, "serves no language model"),
+        ("--engine diffusers", BadInput, "expected a model that draws"),
         ("--batch 0", BadInput, "at least 1 request in flight"),
         ("--batch 2 --rate 3", BadInput, "found both"),
         ("--url ftp://x --model SmolLM2-135M-Instruct", BadInput, "expected a URL"),

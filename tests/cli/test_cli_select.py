@@ -124,3 +124,14 @@ def test_an_error_is_one_sentence_with_exit_code_2() -> None:
     ran = subprocess.run([*command, "-w", "sharegpt"], capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert ran.stderr.startswith("metainf: unknown model 'nonsense-model'")
+
+
+def test_a_choice_of_how_to_draw_comes_with_its_program() -> None:
+    ran = CliRunner().invoke(app, ["select", "--model", "sdxl", "--hardware", "rtx-4090", "--steps", "30"])
+    assert ran.exit_code == 0, ran.output
+    head, _, program = ran.stdout.partition("then python draw.py < prompts.txt")
+    assert "save as draw.py" in head
+    text = program.partition("\nWhy")[0].partition("\nMind")[0]
+    compile(text, "draw.py", "exec")
+    assert "DiffusionPipeline.from_pretrained('stabilityai/stable-diffusion-xl-base-1.0'" in text
+    assert "num_inference_steps=30" in text

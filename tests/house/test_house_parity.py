@@ -27,6 +27,10 @@ EXAMPLE: dict[str, dict[str, object]] = {
     "disaggregation": {"prefill": Pool(workers=2)},
     "attention_backend": {"name": "flash"},
     "memory_mode": {"name": "medvram"},
+    "distilled_model": {"model": "segmind/SSD-1B"},
+    "schedule": {"name": "lcm", "steps": 4},
+    "autoencoder": {"name": "tiny"},
+    "memory_format": {"name": "channels_last"},
     "flags": {"values": ("--a-flag",)},
 }
 

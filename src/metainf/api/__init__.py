@@ -20,10 +20,13 @@ from metainf.api.catalogue import (
 from metainf.api.choosing import ENGINES, Question, command_of, select, size
 from metainf.api.contenders import Tuning
 from metainf.api.history import Imported, export, import_file, sources, store
+from metainf.api.image_study_page import image_study_page, image_study_plots, write_image_study
+from metainf.api.image_studying import image_study_records, image_study_rows, prepare_image_study
 from metainf.api.learning import draw_figures, evaluate, evaluation_plan, importance, train, write_report
 from metainf.api.measured import Measurement
 from metainf.api.measuring import Measuring, Prepared, measure, prepare_measuring
 from metainf.api.pictures import pareto_plot, study_plots
+from metainf.api.programs import Program, program_of
 from metainf.api.study_page import study_page, write_study
 from metainf.api.studying import Studied, prepare_study, study, study_grid, study_records, study_winners
 from metainf.api.tuned import Tuned, Winner
@@ -35,6 +38,7 @@ __all__ = [
     "Measurement",
     "Measuring",
     "Prepared",
+    "Program",
     "Prospect",
     "Question",
     "Studied",
@@ -50,6 +54,10 @@ __all__ = [
     "evaluate",
     "evaluation_plan",
     "export",
+    "image_study_page",
+    "image_study_plots",
+    "image_study_records",
+    "image_study_rows",
     "import_file",
     "importance",
     "measure",
@@ -59,11 +67,13 @@ __all__ = [
     "models",
     "offers",
     "pareto_plot",
+    "prepare_image_study",
     "prepare_measuring",
     "prepare_study",
     "prepare_tuning",
     "price",
     "prices",
+    "program_of",
     "runnable",
     "select",
     "size",
@@ -80,6 +90,7 @@ __all__ = [
     "tune",
     "workload",
     "workloads",
+    "write_image_study",
     "write_report",
     "write_study",
 ]

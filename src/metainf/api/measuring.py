@@ -12,6 +12,7 @@ from metainf.api.planning import picked
 from metainf.domain import BadInput, Hardware, Method, Model, NotSupported
 
 if TYPE_CHECKING:
+    from metainf.engines.measurable import Measurable
     from metainf.engines.serving import ServingEngine
     from metainf.measure.order import Layout, Order
     from metainf.measure.serving import Served, Subject, Writing
@@ -65,7 +66,7 @@ class Prepared:
 
     order: "Order"
     layout: "Layout"
-    engine_of: "Callable[[str], ServingEngine]"
+    engine_of: "Callable[[str], Measurable]"
     running: "Served | None" = None
     why: "Mapping[tuple[str, str], str]" = field(default_factory=dict)
 
@@ -89,9 +90,9 @@ class Prepared:
 
 
 def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepared:
-    """Lay out what was asked, without starting anything. Raises BadInput, UnknownName, NotSupported (a model
-    that does not fit, with the arithmetic) and MissingExtra (with the pip line)."""
+    """Lay out what was asked; nothing starts. Raises BadInput, UnknownName, NotSupported and MissingExtra."""
     from metainf import engines
+    from metainf.api.measuring_pictures import asks_for_pictures, prepare_drawing
     from metainf.measure.asking import Load, traffics_of
     from metainf.measure.monitor import free_gib
     from metainf.measure.order import Order
@@ -100,6 +101,9 @@ def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepare
     from metainf.measure.trial import Rules
     from metainf.measure.words import Limits
 
+    if asks_for_pictures(asked):
+        return prepare_drawing(asked, store)
+
     def engine_of(name: str) -> "ServingEngine":
         return serving_engine(engines.engine(name))
 
@@ -107,7 +111,6 @@ def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepare
     traffics = [traffic for name in asked.workloads for traffic in traffics_of(name, load)]
     running = None if asked.url is None else _running(asked, engine_of)
     subject = _subject(asked, running)
-    ttft_s, tpot_s, e2e_s = asked.limits
     order = Order(
         subject,
         _methods(asked, engine_of),
@@ -115,7 +118,7 @@ def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepare
         repeats=asked.repeats,
         campaign=asked.campaign,
         time_limit_s=asked.time_limit_s,
-        rules=Rules(Patience(run_s=asked.run_limit_s), Limits(ttft_s, tpot_s, e2e_s)),
+        rules=Rules(Patience(run_s=asked.run_limit_s), Limits(*asked.limits)),
         port=asked.port,
         room_gib=None if running else free_gib(),
         launches=running is None,
@@ -124,7 +127,7 @@ def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepare
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     layout = prepare(order, store, engine_of, stamp, asked.resume)
     if running is None:
-        _programs_are_here(layout)
+        programs_are_here(layout)
     if asked.plan is None:
         return Prepared(order, layout, engine_of, running)
     if asked.plan < 1:
@@ -169,14 +172,14 @@ def _subject(asked: Measuring, running: "Served | None") -> "Subject":
         raise BadInput(f"expected the name of the model that runs at {asked.url}: --model")
     if running is not None:
         facts = model(str(asked.model), asked.offline)
-        return Subject(facts, _hardware(asked, engine))
+        return Subject(facts, hardware_here(asked, engine))
     text = str(bundled()) if asked.model is None or asked.model == SMOLLM2 else asked.model
     path = Path(text).expanduser().resolve()
     if not path.exists():
         facts = model(text, asked.offline)
-        return _placed(Subject(facts, _hardware(asked, engine)), None, engine)
+        return _placed(Subject(facts, hardware_here(asked, engine)), None, engine)
     facts, size_gib = _named(model(str(path), asked.offline), path), _size_gib(path)
-    subject = Subject(facts, _hardware(asked, engine), weights_gib=size_gib)
+    subject = Subject(facts, hardware_here(asked, engine), weights_gib=size_gib)
     return _placed(subject, path, engine)
 
 
@@ -218,7 +221,7 @@ def _named(facts: Model, path: Path) -> Model:
     return facts.model_copy(update={"name": known.name, "family": known.family}) if same else facts
 
 
-def _hardware(asked: Measuring, engine: str) -> Hardware:
+def hardware_here(asked: Measuring, engine: str) -> Hardware:
     """This machine's CPU or GPU, or what was stated of a server elsewhere."""
     from metainf import catalog
 
@@ -248,7 +251,7 @@ def _running(asked: Measuring, engine_of: "Callable[[str], ServingEngine]") -> "
     return Served(endpoint, None if asked.engine is None else engine_of(asked.engine))
 
 
-def _programs_are_here(layout: "Layout") -> None:
+def programs_are_here(layout: "Layout") -> None:
     from metainf.measure.programs import runnable
 
     for argv in {each.launch.argv for each in layout.runs if each.launch is not None}:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from metainf.api.measuring import Measuring, Prepared, measure, prepare_measuring
 from metainf.domain import BadInput, MissingExtra, NotSupported, Record
@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from metainf.store import Store
 
 WEIGHTS = "F16"
+
+
+class Named(Protocol):
+    """A part of a study."""
+
+    @property
+    def words(self) -> str: ...
+
+
 Tell = Callable[[str, "Progress"], None]
 
 
@@ -58,7 +67,7 @@ def prepare_study(
 
 
 def study(
-    prepared: Sequence[tuple["Part", Prepared]],
+    prepared: Sequence[tuple[Named, Prepared]],
     store: "Store",
     time_limit_s: float | None = None,
     tell: Tell = lambda part, now: None,
@@ -72,7 +81,7 @@ def study(
         made = measure(
             replace(sweep, order=order),
             store,
-            lambda now, words=f"{part.engine}, {part.in_flight} in flight": tell(words, now),  # type: ignore[misc]
+            lambda now, words=part.words: tell(words, now),  # type: ignore[misc]
         )
         result.records += [record for _, record in made.swept.records[made.swept.resumed :]]
         result.unmade += made.swept.unmade

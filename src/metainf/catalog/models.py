@@ -63,6 +63,8 @@ def find_model(name_or_path: str) -> Model:
     """
     if not name_or_path.strip():
         raise BadInput("expected the name of a model or a path, found an empty text")
+    if (made_up := of_our_own(name_or_path)) is not None:
+        return made_up
     if may_be_file() and (name_or_path.endswith((".json", ".gguf")) or Path(name_or_path).exists()):
         from metainf.catalog.files import read_model
 
@@ -76,6 +78,17 @@ def find_model(name_or_path: str) -> Model:
     if number_format is None or number_format in PLAIN_FORMATS or model.quantization is not None:
         return model
     return model.model_copy(update={"quantization": number_format})
+
+
+def of_our_own(name: str) -> Model | None:
+    """A model that ships with its weights, or an architecture with random ones; None for other names."""
+    from metainf.catalog.architectures import architecture
+    from metainf.catalog.digits import digits
+
+    if name in digits():
+        return digits()[name].model
+    found = architecture(name)
+    return None if found is None else found.model
 
 
 PLAIN_FORMATS = frozenset({"bf16", "fp16", "fp32", "f16", "f32", "gguf"})

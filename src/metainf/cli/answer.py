@@ -47,8 +47,7 @@ def show(found: Selection) -> None:
     else:
         _paragraphs(found.ranked, words)
     best = found.ranked[0]
-    if best.command:
-        out.print(f"Run the first:\n  {best.command}\n", soft_wrap=True, markup=False)
+    _run(found)
     _list("Why", best.prediction.reasons)
     _list("Nearest measured", best.prediction.nearest)
     _list("Mind", best.notes)
@@ -59,6 +58,19 @@ def show(found: Selection) -> None:
             f"and {len(told) - MOST_LEFT_OUT} more such groups (--json shows them)",
         ]
     _list("Left out", told)
+
+
+def _run(found: Selection) -> None:
+    """How to run the first: its command line, or the program that draws."""
+    from metainf import api
+
+    out, command = console(), found.ranked[0].command
+    program = api.program_of(found)
+    if program is not None:
+        told = f"Run the first: save as {program.name}, then {program.command}"
+        out.print(f"{told}\n\n{program.text}", soft_wrap=True, markup=False)
+    elif command:
+        out.print(f"Run the first:\n  {command}\n", soft_wrap=True, markup=False)
 
 
 def question(found: Selection) -> str:

@@ -31,7 +31,8 @@ RECIPES = (
     "kv-q8_0",
     "all",
 )
-"""Both repeated from `measure`, which loads more than a help text may (a test compares them)."""
+DRAWN = ("bf16", "sdpa", "fused-qkv", "int8", "compile", "channels-last", "distilled", "steps-8", "tiny-vae")
+"""All repeated from `measure`, which loads more than a help text may (a test compares them)."""
 
 
 def register(app: typer.Typer) -> None:
@@ -48,25 +49,30 @@ def measure(
         typer.Option(
             "--workload",
             "-w",
-            help=f"{', '.join(WORKLOADS)}; a named workload; or a trace file.",
+            help=f"{', '.join(WORKLOADS)}; a named workload; a trace file; or image:256x256@20.",
             autocompletion=one_of(*WORKLOADS),
         ),
     ] = None,
     engine: Annotated[
-        str | None, typer.Option(help="Engine; llama.cpp by default.", autocompletion=engine_names)
+        str | None,
+        typer.Option(help="Engine; llama.cpp, or diffusers for pictures.", autocompletion=engine_names),
     ] = None,
     method: Annotated[
         list[str] | None,
         typer.Option(
-            help=f"{', '.join(RECIPES)}; joined with +; a method as JSON; or @file of select --json.",
+            help=f"{', '.join(RECIPES)}, of pictures {', '.join(DRAWN)}; joined with +; a method as JSON; or "
+            "@file of select --json.",
             autocompletion=one_of(*RECIPES),
         ),
     ] = None,
     batch: Annotated[
-        list[int] | None, typer.Option("--batch", "-b", help="Requests in flight; several are swept.")
+        list[int] | None,
+        typer.Option("--batch", "-b", help="Requests in flight, or pictures of a batch; several are swept."),
     ] = None,
     rate: Annotated[str | None, typer.Option(help="Requests per second, instead of --batch.")] = None,
-    requests: Annotated[int | None, typer.Option(help="Requests of a run; 16 or twice --batch.")] = None,
+    requests: Annotated[
+        int | None, typer.Option(help="Requests of a run; 16 or twice --batch (pictures: twice --batch).")
+    ] = None,
     repeats: Annotated[
         int | None, typer.Option(min=1, help="Runs of each method, interleaved; 2, or 1 with --plan.")
     ] = None,
@@ -153,19 +159,29 @@ def _show_plan(prepared: "Prepared", json: bool) -> None:
 
 
 def _show(found: "Measurement") -> None:
+    from metainf.cli.pictures import draws, show_drawn
+
+    show_drawn(found) if draws(found) else _show_written(found)
+    _show_doubts(found)
+
+
+def _show_written(found: "Measurement") -> None:
     head = (
         "workload", "in flight", "method", "tokens/s", "× first", "ttft_s", "tpot_s", "e2e_s", "GiB",
         "cached", "accepted", "agrees", "runs",
     )  # fmt: skip
     rows = [
         (
-            line.workload, line.in_flight, line.method, line.output_tokens_per_s or line.failed, _ratio(line),
+            line.workload, line.in_flight, line.method, line.output_tokens_per_s or line.failed, ratio(line),
             line.ttft_s, line.tpot_s, line.e2e_s, line.memory_gib, line.prefix_hit_share, line.accepted_share,
             line.quality, line.runs,
         )
         for line in found.lines
     ]  # fmt: skip
     table(head, rows, below="method")
+
+
+def _show_doubts(found: "Measurement") -> None:
     swept = found.swept
     for line in found.lines:
         if line.failed is not None:
@@ -184,7 +200,7 @@ def _show(found: "Measurement") -> None:
     typer.echo(f"{made} records stored as {swept.campaign}.")
 
 
-def _ratio(line: Any) -> str | None:
+def ratio(line: Any) -> str | None:
     if line.ratio is None:
         return None
     return f"{line.ratio:.2f}{'~' if line.clear is False else ''}"

@@ -20,6 +20,9 @@ studies = typer.Typer(no_args_is_help=True, help="Compare every method on every 
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
+    from metainf.cli.image_studying import images
+
+    studies.add_typer(images, name="images")
     app.add_typer(studies, name="study")
 
 
@@ -55,7 +58,7 @@ def study_run(
             _show_parts(prepared, json)
             return
         try:
-            with stopped_like_interrupted(), _parts_bar(json) as tell:
+            with stopped_like_interrupted(), parts_bar(json) as tell:
                 found = api.study(prepared, opened, seconds(minutes(time_limit)), tell)
         except KeyboardInterrupt:
             typer.echo("stopped: finished runs are in the store; the same command goes on", err=True)
@@ -112,7 +115,7 @@ def _show_parts(prepared: Any, json: bool) -> None:
 
 
 @contextmanager
-def _parts_bar(quiet: bool) -> "Iterator[Callable[[str, Any], None]]":
+def parts_bar(quiet: bool) -> "Iterator[Callable[[str, Any], None]]":
     """The bar of a sweep, told which part runs."""
     from dataclasses import replace
 

@@ -123,6 +123,38 @@ class MemoryMode(Frozen):
     name: str = Field(min_length=1)
 
 
+class DistilledModel(Frozen):
+    """A smaller model, trained on the outputs of the one that was asked for, draws in its place."""
+
+    kind: Literal["distilled_model"] = "distilled_model"
+    model: str = Field(min_length=1)
+
+
+class Schedule(Frozen):
+    """How a diffusion model comes from noise to a picture: by which solver (`ddim`, `lcm`, `turbo` ...), in
+    how many denoising `steps` where not those of the workload, and whether each step has a second, unguided
+    pass (`guided`; few-step students need none)."""
+
+    kind: Literal["schedule"] = "schedule"
+    name: str | None = None
+    steps: PositiveInt | None = None
+    guided: bool | None = None
+
+
+class Autoencoder(Frozen):
+    """Pictures are decoded by another autoencoder: `tiny` is one that was distilled from the model's own."""
+
+    kind: Literal["autoencoder"] = "autoencoder"
+    name: str = Field(min_length=1)
+
+
+class MemoryFormat(Frozen):
+    """The order of pictures' elements in memory, such as channels_last."""
+
+    kind: Literal["memory_format"] = "memory_format"
+    name: str = Field(min_length=1)
+
+
 class Flags(Frozen):
     """Engine flags that no technique above names, kept word for word."""
 
@@ -144,6 +176,10 @@ Technique = Annotated[
     | Compile
     | FusedQkv
     | MemoryMode
+    | DistilledModel
+    | Schedule
+    | Autoencoder
+    | MemoryFormat
     | Flags,
     Field(discriminator="kind"),
 ]

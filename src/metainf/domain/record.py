@@ -75,7 +75,8 @@ class Conditions(Frozen):
     """What the machine was like during a run of our own: `host` is what its processor calls itself;
     `other_load` is the load average of one minute
     before the run started; `other_cpu_share` the share of all cores that other processes used during it;
-    `energy` what the energy figures are of (whole devices, with everything else that ran on them)."""
+    `energy` what the energy figures are of (whole devices, with everything else that ran on them);
+    `warm_up_s` the seconds before the clock of a pipeline that draws, compiling included."""
 
     host: str | None = None
     cores: PositiveInt | None = None
@@ -83,6 +84,7 @@ class Conditions(Frozen):
     other_cpu_share: Share | None = None
     duration_s: PositiveFloat | None = None
     energy: str | None = None
+    warm_up_s: PositiveFloat | None = None
 
 
 class Provenance(Frozen):

@@ -13,21 +13,25 @@ from numpy.typing import NDArray
 from metainf import catalog
 from metainf.domain import (
     AttentionBackend,
+    Autoencoder,
     Batching,
     ChunkedPrefill,
     Compile,
     Device,
     Disaggregation,
+    DistilledModel,
     Flags,
     FusedQkv,
     Hardware,
     KvQuantization,
+    MemoryFormat,
     MemoryMode,
     Method,
     Model,
     Parallelism,
     Precision,
     PrefixCache,
+    Schedule,
     Speculative,
     WeightQuantization,
     Workload,
@@ -102,7 +106,19 @@ def encode_method(method: Method) -> dict[str, float | str]:
     compiled, fused = method.get(Compile), method.get(FusedQkv)
     row["compile"] = number(compiled.enabled if compiled else None)
     row["fused_qkv"] = number(fused.enabled if fused else None)
+    _add_drawing(row, method)
     return row
+
+
+def _add_drawing(row: dict[str, float | str], method: Method) -> None:
+    student, schedule = method.get(DistilledModel), method.get(Schedule)
+    decoder, layout = method.get(Autoencoder), method.get(MemoryFormat)
+    row["distilled_model"] = student.model if student else ""
+    row["schedule"] = (schedule.name or "") if schedule else ""
+    row["schedule_steps"] = number(schedule.steps) if schedule else NAN
+    row["guided"] = number(schedule.guided) if schedule else NAN
+    row["autoencoder"] = decoder.name if decoder else ""
+    row["memory_format"] = layout.name if layout else ""
 
 
 def _add_formats(row: dict[str, float | str], method: Method) -> None:

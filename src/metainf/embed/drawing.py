@@ -47,13 +47,15 @@ def picture(c: Columns) -> dict[str, Floats]:
     px = num(c, "width_px", side) * num(c, "height_px", side)
     frames = np.maximum((num(c, "frames", 1.0) + 3) / 4, 1.0)
     named = by_name(text(c, "model"), _pipeline_steps)
-    steps = num(c, "steps", np.where(np.isfinite(named), named, num(c, "default_steps", 50.0)))
+    asked = num(c, "steps", np.where(np.isfinite(named), named, num(c, "default_steps", 50.0)))
+    steps = num(c, "schedule_steps", asked)
     ways = np.maximum(by_name(text(c, "sequence"), _ways), 1.0)
     replicas = np.maximum(num(c, "data", 1.0), 1.0)
     params = 1e9 * num(c, "denoiser_params_b", 1.0)
     rate = rates(c)
     flop, guessed = _flop(c, params, px, frames)
-    passes = np.where(num(c, "guidance_doubles", 0.0) > 0, 2.0, 1.0)
+    guided = num(c, "guided", num(c, "guidance_doubles", 0.0))
+    passes = np.where(guided > 0, 2.0, 1.0)
     return {
         "steps": steps,
         "batch": np.maximum(num(c, "batch_size", 1.0), 1.0),
@@ -119,6 +121,7 @@ def words(c: Columns) -> list[frozenset[str]]:
     """The method of each row as a set of words; the library's own attention is "attention sdpa"."""
     said: dict[tuple[Any, ...], frozenset[str]] = {}
     names = ("engine", "weight_format", "attention_backend", "memory_mode", "dtype", "flags")
+    names += ("distilled_model", "schedule", "autoencoder", "memory_format")
     numbers = ("compile", "fused_qkv")
     columns = [text(c, name).tolist() for name in names] + [num(c, name, 0.0).tolist() for name in numbers]
     columns.append(by_name(text(c, "sequence"), _ring).tolist())
@@ -131,13 +134,16 @@ def words(c: Columns) -> list[frozenset[str]]:
 
 
 def _words(row: tuple[Any, ...]) -> frozenset[str]:
-    engine, weights, attention, memory, dtype, flags, compiled, fused, ring = row
+    engine, weights, attention, memory, dtype, flags, student, schedule, decoder, order = row[:10]
+    compiled, fused, ring = row[10:]
     web = "webui" in engine
     attention = "sdpa" if attention.lower() in _SDPA and not (web and not attention) else attention.lower()
     found = {"engine sd-webui"} if web else set()
     found |= {f"weights {weights.lower()}"} if weights else set()
     found |= {f"attention {attention}"} if attention else set()
     found |= {f"memory mode {part}" for part in memory.lower().split(",") if part}
+    told = {"distilled": student, "schedule": schedule, "autoencoder": decoder, "memory format": order}
+    found |= {f"{name} {said}" for name, said in told.items() if said}
     found |= {"arithmetic fp32"} if dtype == "fp32" else set()
     found |= {flag for flag in _FLAGS if flag in flags.lower()}
     found |= {name for name, on in (("compiled", compiled), ("fused qkv", fused), ("ring", ring > 1)) if on}

@@ -1,42 +1,42 @@
 """Diffusers: a short program that loads a pipeline with the chosen recipe and draws what it reads.
 
-Recipe steps as in the library's guides (optimization/fp16, optimization/memory) and torchao's
-`quantize_`. The program reads one prompt per line from standard input and writes numbered PNG files.
+Recipe steps as in the library's guides (optimization/fp16, optimization/memory) and torchao's `quantize_`.
+The program reads one prompt per line from standard input and writes numbered PNG files. To be measured, the
+same steps are made by a host of our own (`metainf.hosts.diffusers`), which tells what it sees of them.
 """
 
 from metainf.domain import (
     AttentionBackend,
+    Autoencoder,
     Batching,
     Compile,
     Device,
+    DistilledModel,
     FusedQkv,
     Hardware,
+    MemoryFormat,
     MemoryMode,
     Method,
     Model,
+    NotSupported,
     Parallelism,
     Precision,
+    Schedule,
     Technique,
     WeightQuantization,
     Workload,
 )
 from metainf.engines.candidates import ANY_WORKLOAD, device_count
 from metainf.engines.device_support import at_least, computes_bf16, computes_fp8, maker
-from metainf.engines.launch import Launch, checkpoint, dtype_name, finding_notes, not_offered, require_offered
+from metainf.engines.diffusers_limits import require_parts, require_pixels
+from metainf.engines.diffusers_script import OFFLOADS, batch_of, program, target
+from metainf.engines.evidence import Evidence, Reading
+from metainf.engines.hosted import Page
+from metainf.engines.launch import Launch, checkpoint, finding_notes, not_offered, require_offered
 from metainf.engines.memory import requirement
 
 PROGRAM_FILE = "draw.py"
-QUANTIZERS = {
-    "int8dq": "Int8DynamicActivationInt8WeightConfig",
-    "int8wo": "Int8WeightOnlyConfig",
-    "int4wo": "Int4WeightOnlyConfig",
-    "fp8dq": "Float8DynamicActivationFloat8WeightConfig",
-}
-BACKENDS = {"sdpa": "native", "flash": "flash", "flash3": "_flash_3", "sage": "sage", "xformers": "xformers"}
-OFFLOADS = {
-    "model-cpu-offload": "enable_model_cpu_offload()",
-    "sequential-cpu-offload": "enable_sequential_cpu_offload()",
-}
+HOST = ("python", "-m", "metainf.hosts.diffusers")
 
 
 class Diffusers:
@@ -53,7 +53,14 @@ class Diffusers:
         MemoryMode,
         Batching,
         Parallelism,
+        DistilledModel,
+        Schedule,
+        Autoencoder,
+        MemoryFormat,
     )
+    health = "/health"
+    metrics: str | None = "/metrics"
+    forgets: str | None = None
 
     def methods(self, model: Model, hardware: Hardware, workload: Workload = ANY_WORKLOAD) -> list[Method]:
         """Recipes from plain fp32 to everything on; none for text models."""
@@ -81,10 +88,56 @@ class Diffusers:
                     "diffusers", "a pipeline split over devices", ["one device", "data replicas"]
                 )
             notes.append(f"one process per device, {layout.data or 1} in all")
-        text = "\n".join(_program(model, method, hardware.device, workload)) + "\n"
+        text = "\n".join(program(model, method, hardware.device, workload)) + "\n"
         notes.append("reads one prompt per line and writes image-00000.png, image-00001.png, ...")
         notes += finding_notes(method, model, workload, hardware)
         return Launch(argv=("python", PROGRAM_FILE), files={PROGRAM_FILE: text}, notes=tuple(notes))
+
+    def serve(self, model: Model, method: Method, hardware: Hardware, workload: Workload) -> Launch:
+        """The host's command line, which leaves pixels, batch and steps to each request.
+
+        NotSupported for steps that diffusers or this model lacks, BadInput for pixels that the model cannot
+        draw.
+        """
+        require_offered(self.name, method, self.offers)
+        require_pixels(model, workload)
+        require_parts(model, method)
+        batch_of(method, workload)
+        if method.get(Parallelism) is not None:
+            raise NotSupported("one device is measured at a time: leave parallelism out")
+        words = [
+            *HOST,
+            checkpoint(model),
+            "--device",
+            target(hardware.device),
+            *_words(method, hardware.device),
+        ]
+        return Launch(argv=tuple(words), notes=tuple(finding_notes(method, model, workload, hardware)))
+
+    def address(self, host: str, port: int) -> tuple[str, ...]:
+        """The words that make the host listen there."""
+        return "--host", host, "--port", str(port)
+
+    def evidence(self, reading: Reading) -> Evidence:
+        """What the host saw of its parts and kernels."""
+        page = Page(reading, "diffusers")
+        batches, steps = page.gained("batches"), page.gained("steps")
+        layers, integers = page.number("quantized_layers"), page.switch("integer_kernels")
+        share, fused = page.fact("denoiser_share"), page.fact("fused_qkv")
+        return Evidence(
+            version=page.fact("version"),
+            attention=page.fact("attention"),
+            precision=page.fact("dtype"),
+            quantized_layers=layers,
+            integer_kernels=integers,
+            compiled=page.switch("compiled"),
+            fused_qkv=None if fused is None else float(fused),
+            memory_format=page.fact("memory_format"),
+            denoiser_share=None if share is None else float(share),
+            drawn_steps=steps / batches if batches and steps is not None else None,
+            scheduler=page.fact("schedule"),
+            autoencoder=page.fact("autoencoder"),
+        )
 
 
 def _recipes(device: Device) -> list[tuple[Technique, ...]]:
@@ -109,63 +162,39 @@ def _offloaded(device: Device) -> list[tuple[Technique, ...]]:
     return [(half, AttentionBackend(name="sdpa"), MemoryMode(name=name)) for name in OFFLOADS]
 
 
-def _program(model: Model, method: Method, device: Device, workload: Workload) -> list[str]:
-    where = {"cpu": "cpu", "apple": "mps", "intel": "xpu"}.get(maker(device), "cuda")
-    precision = method.get(Precision)
-    dtype = "" if precision is None else f", torch_dtype=torch.{dtype_name(precision.dtype)}"
-    lines = ["import sys", "", "import torch", "from diffusers import DiffusionPipeline", ""]
-    lines.append(f"pipe = DiffusionPipeline.from_pretrained({checkpoint(model)!r}{dtype})")
-    offload = method.get(MemoryMode)
-    if offload is None:
-        lines.append(f"pipe.to({where!r})")
-    elif offload.name not in OFFLOADS:
-        raise not_offered("diffusers", f"memory mode {offload.name}", OFFLOADS)
-    lines.append('part = "transformer" if getattr(pipe, "transformer", None) is not None else "unet"')
-    lines += _denoiser_steps(method)
-    if offload is not None:
-        lines.append(f"pipe.{OFFLOADS[offload.name]}")
-    batch = _batch(method, workload)
-    settings = {
-        "height": workload.height_px,
-        "width": workload.width_px,
-        "num_inference_steps": workload.steps,
-    }
-    settings["num_inference_steps"] = workload.steps or model.default_steps
-    keywords = "".join(f", {key}={value}" for key, value in settings.items() if value is not None)
-    lines += [
-        "prompts = [line.strip() for line in sys.stdin if line.strip()]",
-        f"for start in range(0, len(prompts), {batch}):",
-        f"    images = pipe(prompts[start : start + {batch}]{keywords}).images",
-        "    for offset, image in enumerate(images):",
-        '        image.save(f"image-{start + offset:05d}.png")',
-    ]
-    return lines
-
-
-def _denoiser_steps(method: Method) -> list[str]:
-    lines: list[str] = []
-    if (fused := method.get(FusedQkv)) is not None:
-        lines.append("pipe.fuse_qkv_projections()" if fused.enabled else "# query, key and value stay apart")
-    if (backend := method.get(AttentionBackend)) is not None:
-        if backend.name.lower() not in BACKENDS:
-            raise not_offered("diffusers", f"attention backend {backend.name}", BACKENDS)
-        lines.append(f"getattr(pipe, part).set_attention_backend({BACKENDS[backend.name.lower()]!r})")
+def _words(method: Method, device: Device) -> list[str]:
+    """The host's words for a method, `metainf.hosts.diffusers_words`."""
+    words: list[str] = []
+    if (precision := method.get(Precision)) is not None:
+        if precision.dtype == "tf32" and maker(device) != "nvidia":
+            raise NotSupported("tf32 is a format of NVIDIA GPUs from Ampere on: take bf16 or fp32 here")
+        words += ["--dtype", precision.dtype]
+    if (attention := method.get(AttentionBackend)) is not None:
+        words += ["--attention", attention.name]
+    if (fused := method.get(FusedQkv)) is not None and fused.enabled:
+        words.append("--fuse-qkv")
     if (quantized := method.get(WeightQuantization)) is not None:
-        config = QUANTIZERS.get(quantized.format.lower())
-        if config is None:
-            raise not_offered("diffusers", f"weight format {quantized.format}", QUANTIZERS)
-        lines += [f"from torchao.quantization import {config}, quantize_", ""]
-        lines.append(f"quantize_(getattr(pipe, part), {config}())")
-    if (compiled := method.get(Compile)) is not None:
-        step = 'getattr(pipe, part).compile(mode="max-autotune", fullgraph=True)'
-        lines.append(step if compiled.enabled else "# not compiled")
-    return lines
-
-
-def _batch(method: Method, workload: Workload) -> int:
-    batching = method.get(Batching)
-    if batching is None:
-        return workload.batch_size or 1
-    if batching.mode not in ("none", "static"):
-        raise not_offered("diffusers", f"{batching.mode} batching", ["static batching", "none"])
-    return 1 if batching.mode == "none" else batching.max_sequences or workload.batch_size or 1
+        if quantized.format == "qint8" and (
+            maker(device) != "cpu" or (precision and precision.dtype != "fp32")
+        ):
+            raise NotSupported("qint8 computes on processors, from fp32: leave bf16 out, or take int8dq")
+        if quantized.format == "fp8dq" and not computes_fp8(device):
+            raise NotSupported(f"{device.name} does not compute in fp8: take int8dq, or leave fp8 out")
+        words += ["--quantize", quantized.format]
+    if (compiled := method.get(Compile)) is not None and compiled.enabled:
+        words.append("--compile")
+    if (order := method.get(MemoryFormat)) is not None:
+        words += ["--memory-format", order.name]
+    if (student := method.get(DistilledModel)) is not None:
+        words += ["--denoiser", student.model]
+    if (decoder := method.get(Autoencoder)) is not None:
+        words += ["--autoencoder", decoder.name]
+    if (schedule := method.get(Schedule)) is not None:
+        words += [] if schedule.name is None else ["--schedule", schedule.name]
+        words += [] if schedule.steps is None else ["--steps", str(schedule.steps)]
+        words += ["--no-guidance"] if schedule.guided is False else []
+    if (offload := method.get(MemoryMode)) is not None:
+        if maker(device) == "cpu":
+            raise NotSupported("parts wait in the processor's memory for a GPU: leave cpu-offload out here")
+        words += ["--offload", offload.name]
+    return words

@@ -20,6 +20,7 @@ from metainf.domain import (
     Speculative,
     WeightQuantization,
 )
+from metainf.engines.evidence_drawn import DRAWING, quantized
 from metainf.engines.formats import canonical, is_gguf
 
 UNQUANTIZED = "unquantized"  # a weight format: the engine says that there is no quantization
@@ -63,6 +64,8 @@ class Evidence:
     `prompt_tokens`  of the timed requests, those found in the cache (`prefix_hit_tokens`) included
     `draft_steps`    steps that verified drafts, counted once for each request in them
     `speculative`    our name of the algorithm; `none` where the engine says that it runs none
+    `fused_qkv`      share of the attention layers whose projections are one; `denoiser_share` the parameters
+                     that remove noise over those of the model that was asked for; `drawn_steps` per batch
     """
 
     version: str | None = None
@@ -86,6 +89,15 @@ class Evidence:
     precision: str | None = None
     tensor: int | None = None
     pipeline: int | None = None
+    quantized_layers: int | None = None
+    integer_kernels: bool | None = None
+    compiled: bool | None = None
+    fused_qkv: float | None = None
+    memory_format: str | None = None
+    denoiser_share: float | None = None
+    drawn_steps: float | None = None
+    scheduler: str | None = None
+    autoencoder: str | None = None
 
     @property
     def hit_rate(self) -> float | None:
@@ -202,7 +214,7 @@ def _speculative(asked: Speculative, seen: Evidence) -> Verdict:
 def _weights(asked: WeightQuantization, seen: Evidence) -> Verdict:
     found = seen.weight_format
     if found is None:
-        return [], False
+        return quantized(asked, seen)
     held, wanted = canonical(found), canonical(asked.format)
     same = held == wanted or wanted in _CONTAINERS.get(held, ()) or (held == "gguf" and is_gguf(asked.format))
     return ([] if same else [f"weights in {asked.format} were asked for, the engine loaded {found}"]), same
@@ -267,4 +279,5 @@ _JUDGES: Mapping[type, Callable[[Any, Evidence], Verdict]] = {
     Precision: _precision,
     AttentionBackend: _attention,
     Parallelism: _layout,
+    **DRAWING,
 }

@@ -9,7 +9,7 @@ import json
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -229,18 +229,20 @@ def _event(body: Json) -> bytes:
 
 async def serve(writer: Writer, taken: socket.socket) -> None:
     """Answer on a bound socket until SIGTERM or SIGINT."""
+    writer.begin(asyncio.get_running_loop())
+    await listen(Door(writer).application(), taken, writer.close)
+
+
+async def listen(application: "Application", taken: socket.socket, close: Callable[[], None]) -> None:
+    """Serve an application on a bound socket until SIGTERM or SIGINT, then close what is behind it."""
     from aiohttp import web
 
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
-    writer.begin(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ending.set)
     runner = web.AppRunner(
-        Door(writer).application(),
-        access_log=None,
-        shutdown_timeout=_STOP_WITHIN_S,
-        handler_cancellation=True,
+        application, access_log=None, shutdown_timeout=_STOP_WITHIN_S, handler_cancellation=True
     )
     await runner.setup()
     try:
@@ -248,5 +250,5 @@ async def serve(writer: Writer, taken: socket.socket) -> None:
         print("listening on {}:{}".format(*taken.getsockname()), flush=True)
         await ending.wait()
     finally:
-        writer.close()
+        close()
         await runner.cleanup()

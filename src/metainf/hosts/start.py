@@ -3,11 +3,14 @@
 import asyncio
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any, TypeVar
 
 from metainf.domain import MissingExtra
 from metainf.hosts.openai import Writer, serve
+
+Behind = TypeVar("Behind")
 
 UNREADABLE = 3
 """What a host returns for a model that it cannot load."""
@@ -34,20 +37,35 @@ def last_line(error: Exception) -> str:
 
 def run(load: Callable[[], Writer], model: str, host: str, port: int) -> int:
     """0 after the end, 1 for a taken port or a missing part, 3 for the model; one line says why."""
+
+    def of_file() -> Writer:
+        if not Path(model).exists():
+            raise FileNotFoundError("no such file or folder")
+        return load()
+
+    return answer(of_file, serve, model, host, port)
+
+
+def answer(
+    load: Callable[[], Behind],
+    serving: Callable[[Behind, socket.socket], Coroutine[Any, Any, None]],
+    model: str,
+    host: str,
+    port: int,
+) -> int:
+    """`run` for whatever stands behind a server, with how it is served."""
     try:
         taken = take(host, port)
     except OSError as error:
         print(f"cannot listen on {host}:{port}: {error}", file=sys.stderr)
         return 1
     try:
-        if not Path(model).exists():
-            raise FileNotFoundError("no such file or folder")
-        writer = load()
+        behind = load()
     except MissingExtra as error:
         print(error, file=sys.stderr)
         return 1
     except (RuntimeError, OSError, ValueError, LookupError) as error:
         print(f"cannot load {model}: {last_line(error)}", file=sys.stderr)
         return UNREADABLE
-    asyncio.run(serve(writer, taken))
+    asyncio.run(serving(behind, taken))
     return 0

@@ -225,7 +225,8 @@ def quality_group(method: Method) -> str:
     """Methods whose outputs are of one quality: the number formats of weights and cache."""
     row = encode_method(method)
     bits = f"{row['weight_bits']:g}" if row["weight_format"] else ""
-    return f"{row['dtype']}|{row['weight_format']}|{bits}|{row['kv_format']}"
+    drawn = [str(row[name]) for name in ("distilled_model", "schedule", "autoencoder") if row[name]]
+    return "|".join([str(row["dtype"]), str(row["weight_format"]), bits, str(row["kv_format"]), *drawn])
 
 
 def family(method: Method) -> str:
@@ -241,7 +242,17 @@ def family(method: Method) -> str:
             parts.append(f"{short}{degree:g}")
     if float(row["expert"]) > 1 and not row["disaggregated"]:
         parts.append("ep")
-    for name in ("sequence", "attention_backend", "memory_mode", "speculative", "kv_format"):
+    for name in (
+        "sequence",
+        "attention_backend",
+        "memory_mode",
+        "speculative",
+        "kv_format",
+        "distilled_model",
+        "schedule",
+        "autoencoder",
+        "memory_format",
+    ):
         if row[name]:
             parts.append(str(row[name]))
     for name in ("chunked_prefill", "prefix_cache", "compile", "fused_qkv"):

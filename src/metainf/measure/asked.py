@@ -8,12 +8,17 @@ from metainf.domain import Batching, Lengths, Method, Model, NotSupported, Workl
 from metainf.engines.launch import known_context_tokens
 from metainf.importers.traces import moments
 from metainf.measure.traffic import workload_of
-from metainf.measure.words import ClosedLoop, OpenLoop, Pacing, Timing, Traffic, Waves
+from metainf.measure.words import ClosedLoop, Drawing, OpenLoop, Pacing, Timing, Traffic, Waves, Work
 
 
-def asked_workload(traffic: Traffic, timings: Sequence[Timing] = ()) -> Workload:
+def asked_workload(traffic: Work, timings: Sequence[Timing] = ()) -> Workload:
     """What was asked: the traffic's workload, with lengths as the server counted them where it did. The load
     is the traffic's, however a method's batching paces it, so that methods can be compared."""
+    if isinstance(traffic, Drawing):
+        return Workload(
+            name=traffic.name, width_px=traffic.width_px, height_px=traffic.height_px, steps=traffic.steps,
+            batch_size=traffic.batch, num_requests=traffic.pictures,
+        )  # fmt: skip
     counted = {
         "input_tokens": [each.input_tokens for each in timings],
         "output_tokens": [each.output_tokens for each in timings],

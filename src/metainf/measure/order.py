@@ -12,18 +12,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
-from metainf.domain import BadInput, Method, NotSupported, PrefixCache, Record, Speculative
+from metainf.domain import (
+    Autoencoder,
+    BadInput,
+    DistilledModel,
+    Method,
+    NotSupported,
+    PrefixCache,
+    Record,
+    Speculative,
+)
 from metainf.engines import Launch, requirement
-from metainf.engines.serving import ServingEngine
-from metainf.measure.asked import bound_of, concurrency, paced
+from metainf.engines.measurable import Measurable
+from metainf.measure.asked import asked_workload, bound_of, concurrency, paced
 from metainf.measure.batches import sized
 from metainf.measure.discretion import file_name
+from metainf.measure.drawing import crude_s
 from metainf.measure.recipes import is_plain
 from metainf.measure.serving import Subject, launch_of, shown
 from metainf.measure.trial import Rules, Run
-from metainf.measure.words import Traffic
+from metainf.measure.words import Drawing, Work
 
-START_S = 6.0
+START_S, DRAWER_START_S = 6.0, 12.0
 CRUDE_TOKENS_PER_S, CRUDE_PROMPT_CHARACTERS_PER_S = 60.0, 1500.0
 HOPELESS = ("unsupported", "out_of_memory")
 
@@ -38,7 +48,7 @@ class Order:
 
     subject: Subject
     methods: Sequence[tuple[str, Method]]
-    traffics: Sequence[Traffic]
+    traffics: Sequence[Work]
     repeats: int = 1
     campaign: str | None = None
     time_limit_s: float | None = None
@@ -91,7 +101,7 @@ class Layout:
 
 
 def lay_out(
-    order: Order, engine_of: Callable[[str], ServingEngine], campaign: str, earlier: Sequence[Record] = ()
+    order: Order, engine_of: Callable[[str], Measurable], campaign: str, earlier: Sequence[Record] = ()
 ) -> Layout:
     """The runs of an order; those whose record is among `earlier` of the campaign are done.
 
@@ -111,7 +121,8 @@ def lay_out(
         for name, first, launch in ready:
             run = replace(first, trial=trial, campaign=campaign)
             prefix = run.method.get(PrefixCache)
-            shares = prefix is not None and not prefix.enabled
+            drawn = isinstance(run.traffic, Drawing)  # of which nothing is kept from one to the next
+            shares = drawn or (prefix is not None and not prefix.enabled)
             planned = Planned(name, run, launch, _expected_s(run, durations), shares)
             if trial == 0 and is_plain(run.method):
                 plain.append(planned)
@@ -131,7 +142,7 @@ def is_hopeless(record: Record) -> bool:
 
 
 def _ready(
-    order: Order, engine_of: Callable[[str], ServingEngine], refused: dict[str, str]
+    order: Order, engine_of: Callable[[str], Measurable], refused: dict[str, str]
 ) -> list[tuple[str, Run, Launch | None]]:
     """What can be launched; the unaccelerated method first, for the others are compared with its answers."""
     found = []
@@ -143,7 +154,8 @@ def _ready(
                     method = sized(asked, concurrency(traffic.pacing))
                     launch, launched = launch_of(engine_of(asked.engine), order.subject, method, traffic)
                     _must_fit(order, method, traffic)
-                paced(traffic, method)
+                if not isinstance(traffic, Drawing):
+                    paced(traffic, method)
             except NotSupported as error:
                 refused[name] = str(error)
                 continue
@@ -156,28 +168,39 @@ def _ready(
 
 
 def _without_folders(method: Method) -> Method:
-    """As records keep it: a draft model by its file's name, as folders are nobody's business."""
-    drafted = method.get(Speculative)
-    if drafted is None or drafted.draft_model is None:
-        return method
-    named = drafted.model_copy(update={"draft_model": file_name(drafted.draft_model)})
-    items = tuple(named if item is drafted else item for item in method.techniques)
-    return method.model_copy(update={"techniques": items})
+    """As records keep it: models and decoders by their file's name, as folders are nobody's business."""
+    named = {Speculative: "draft_model", DistilledModel: "model", Autoencoder: "name"}
+    items = []
+    for item in method.techniques:
+        field = named.get(type(item))
+        told = None if field is None else getattr(item, field)
+        items.append(item if told is None else item.model_copy(update={field: file_name(told)}))
+    return method.model_copy(update={"techniques": tuple(items)})
 
 
-def _must_fit(order: Order, method: Method, traffic: Traffic) -> None:
+def _must_fit(order: Order, method: Method, traffic: Work) -> None:
     """NotSupported, with the arithmetic, where a method needs more memory than there is."""
     subject, room = order.subject, order.room_gib
-    longest = max((len(request.prompt) for request in traffic.requests), default=0)
-    found = requirement(subject.model, method, subject.hardware, bound_of(traffic, max(1, longest // 3)))
+    if isinstance(traffic, Drawing):
+        work = asked_workload(traffic)
+    else:
+        longest = max((len(request.prompt) for request in traffic.requests), default=0)
+        work = bound_of(traffic, max(1, longest // 3))
+    found = requirement(subject.model, method, subject.hardware, work)
     if found is not None and not found.fits:
         raise NotSupported(found.reason)
     least = subject.weights_gib if found is None else found.weights_gib + found.kv_gib_per_sequence
+    if found is not None and isinstance(traffic, Drawing):
+        least = found.least_gib
     if room is not None and least is not None and least > room:
         raise NotSupported(
-            f"needs at least {least:.1f} GiB for its weights and the cache of one request, {room:.1f} GiB "
+            f"needs at least {least:.1f} GiB for its weights and {_piece(traffic)}, {room:.1f} GiB "
             "are free now: end other programs, or take a smaller model"
         )
+
+
+def _piece(traffic: Work) -> str:
+    return "one batch of pictures" if isinstance(traffic, Drawing) else "the cache of one request"
 
 
 def _durations(earlier: Sequence[Record]) -> Mapping[tuple[str | None, str | None], list[float]]:
@@ -201,10 +224,13 @@ def unversioned(method: Method) -> Method:
 
 def _expected_s(run: Run, durations: Mapping[tuple[str | None, str | None], list[float]]) -> float:
     """From earlier runs of the workload by this or any method, else a crude guess."""
-    traffic, count = run.traffic, len(run.traffic.requests)
+    traffic = run.traffic
+    count = traffic.pictures if isinstance(traffic, Drawing) else len(traffic.requests)
     for key in ((unversioned(run.method).id, traffic.name), (None, traffic.name)):
         if key in durations:
             return START_S + count * median(durations[key])
+    if isinstance(traffic, Drawing):
+        return DRAWER_START_S + count * crude_s(run.subject.model, traffic)
     written = sum(request.output_tokens for request in traffic.requests)
     read = sum(len(request.prompt) for request in traffic.requests)
     together = math.sqrt(min(concurrency(paced(traffic, run.method).pacing) or 4, 8))

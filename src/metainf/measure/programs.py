@@ -15,6 +15,7 @@ HOSTS: Mapping[str, tuple[str, str]] = {
     "metainf.hosts.llama_cpp": ("xllamacpp", "llamacpp"),
     "metainf.hosts.openvino": ("openvino_genai", "openvino"),
     "metainf.hosts.transformers": ("transformers", "transformers"),
+    "metainf.hosts.diffusers": ("diffusers", "images"),
 }
 """Host -> (the library that it serves, the extra that installs it)."""
 STAND_INS: Mapping[str, str] = {"llama-server": "metainf.hosts.llama_cpp"}

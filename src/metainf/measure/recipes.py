@@ -27,6 +27,7 @@ from metainf.domain import (
     WeightQuantization,
 )
 from metainf.engines.formats import format_bits
+from metainf.engines.measurable import Measurable
 from metainf.engines.serving import ServingEngine
 
 CHUNK_TOKENS = 256
@@ -62,6 +63,8 @@ SENSIBLE = (
 """What may well be best on some load."""
 SENSIBLE_WEIGHTS, WITH_WEIGHTS = ("q8_0", "q4_0"), ("", "+static", "+prefix", "+lookup", "+prefix+lookup")
 SENSIBLE_CACHES = ("q8_0", "u8", "fp8")
+DRAWN_PLAINLY: tuple[Technique, ...] = (Precision(dtype="fp32"), AttentionBackend(name="plain"))
+"""The unaccelerated way to draw."""
 ALIASES = {"none": PLAIN, "ngram": "lookup", "prompt-lookup": "lookup", "prefix-cache": "prefix"}
 ALL = ("continuous", "chunked", "prefix", "lookup")
 LEAST_OF_ALL = 3
@@ -85,7 +88,7 @@ def methods_of(
     if text.startswith("@"):
         if read is None:
             raise BadInput(f"expected a recipe or a method as JSON here, found the file {text[1:]}")
-        return _of_file(text[1:], read(text[1:]), engine)
+        return methods_in_file(text[1:], read(text[1:]), engine)
     if text.lstrip().startswith("{"):
         method = Method.parse(text)
         return [(method_name(method), method)]
@@ -122,7 +125,10 @@ def sensible(engine: ServingEngine, weights: bool) -> list[str]:
 
 
 def is_plain(method: Method) -> bool:
-    """Whether nothing accelerates: one at a time, no guessing, weights and cache as they are."""
+    """Whether nothing accelerates: one at a time, no guessing, weights and cache as they are; of what draws
+    neither a number format nor an attention kernel."""
+    if set(method.techniques) == set(DRAWN_PLAINLY):
+        return True
     batching, prefix = method.get(Batching), method.get(PrefixCache)
     others = [t for t in _told(method) if not isinstance(t, (Batching, PrefixCache))]
     off = prefix is None or not prefix.enabled
@@ -264,7 +270,8 @@ def _all(engine: ServingEngine) -> Sequence[str]:
     return [word for word in ALL if isinstance(_technique(word), engine.offers)]
 
 
-def _of_file(name: str, text: str, engine: ServingEngine) -> list[tuple[str, Method]]:
+def methods_in_file(name: str, text: str, engine: Measurable) -> list[tuple[str, Method]]:
+    """Methods of an engine in a JSON text: one, a list, or an answer of `metainf select --json`."""
     try:
         found: Any = json.loads(text)
     except ValueError as error:

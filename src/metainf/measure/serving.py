@@ -13,13 +13,14 @@ from dataclasses import dataclass
 from metainf.domain import BadInput, Hardware, MetaInfError, Method, Model, NotSupported, Workload
 from metainf.engines import Engine, Launch
 from metainf.engines.evidence import Evidence, Reading
+from metainf.engines.measurable import Drawer, Measurable
 from metainf.engines.serving import ServingEngine
-from metainf.measure.asked import bound_of, roomy
+from metainf.measure.asked import asked_workload, bound_of, roomy
 from metainf.measure.batches import launched, one_sequence
 from metainf.measure.discretion import discreet
 from metainf.measure.process import Command, EngineProcess
 from metainf.measure.programs import runnable
-from metainf.measure.words import Endpoint, Traffic
+from metainf.measure.words import Drawing, Endpoint, Work
 
 CHARACTERS_PER_TOKEN = 2.5
 SPARE_TOKENS = 64
@@ -95,7 +96,7 @@ class Served:
     """A server that answers. `process` is None for one that was not started here."""
 
     endpoint: Endpoint
-    engine: ServingEngine | None = None
+    engine: Measurable | None = None
     process: EngineProcess | None = None
 
     @property
@@ -133,19 +134,31 @@ class Served:
 
 
 def serving_engine(found: Engine) -> ServingEngine:
-    """The engine as a server. NotSupported for one that is none."""
+    """The engine as a server of language models. NotSupported for one that is none."""
     if isinstance(found, ServingEngine):
         return found
-    raise NotSupported(f"{found.name} serves no language model over HTTP, and nothing else is measured yet")
+    raise NotSupported(f"{found.name} serves no language model over HTTP: name an image model to measure it")
 
 
-def launch_of(
-    engine: ServingEngine, subject: Subject, method: Method, traffic: Traffic
-) -> tuple[Launch, Method]:
+def drawing_engine(found: Engine) -> Drawer:
+    """The engine as one that draws. NotSupported for one that does not."""
+    if isinstance(found, Drawer):
+        return found
+    raise NotSupported(f"{found.name} draws no pictures; diffusers does: --engine diffusers")
+
+
+def launch_of(engine: Measurable, subject: Subject, method: Method, traffic: Work) -> tuple[Launch, Method]:
     """The command that serves this traffic by this method, and the method in the engine's own words.
 
     Raises NotSupported for a setting the engine lacks, BadInput where the weights are not found.
     """
+    if isinstance(traffic, Drawing):
+        if not isinstance(engine, Drawer):
+            raise NotSupported(f"{engine.name} draws no pictures")
+        model, located = subject.locate(subject.model, method)
+        return engine.serve(model, located, subject.hardware, asked_workload(traffic)), method
+    if not isinstance(engine, ServingEngine):
+        raise NotSupported(f"{engine.name} serves no language model over HTTP")
     longest = max((request.prompt for request in (*traffic.requests, *traffic.warming)), key=len, default="")
     most_tokens = int(len(longest) / CHARACTERS_PER_TOKEN) + SPARE_TOKENS
     work: Workload = roomy(bound_of(traffic, most_tokens), engine.context_step, subject.model)
@@ -162,7 +175,7 @@ def launch_of(
 
 
 @contextmanager
-def started(engine: ServingEngine, launch: Launch, patience: Patience, port: int | None) -> Iterator[Served]:
+def started(engine: Measurable, launch: Launch, patience: Patience, port: int | None) -> Iterator[Served]:
     """The engine as a process, ready to answer; ended on leaving. Raises as `EngineProcess`, and Garbage."""
     command = Command(
         argv=runnable(launch.argv), address=engine.address, health=engine.health, env=launch.env,

@@ -68,6 +68,11 @@ class Part:
     requests: int
 
     @property
+    def words(self) -> str:
+        """What runs, for a progress bar."""
+        return f"{self.engine}, {self.in_flight} in flight"
+
+    @property
     def campaign(self) -> str:
         """Names the sweep in the store, so that a stopped one can go on."""
         return f"{CAMPAIGN}{self.engine}-{self.in_flight}"

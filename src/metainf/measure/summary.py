@@ -40,11 +40,16 @@ class Line:
     ttft_p99_s: float | None = None
     tpot_p50_s: float | None = None
     tpot_p99_s: float | None = None
+    images_per_s: float | None = None
+    steps_per_s: float | None = None
+    energy_j_per_request: float | None = None
+    quality_metric: str | None = None
 
 
 SHOWN = (
     "ttft_s", "tpot_s", "e2e_s", "memory_gib", "prefix_hit_share", "accepted_share", "quality",
-    "ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s",
+    "ttft_p50_s", "ttft_p99_s", "tpot_p50_s", "tpot_p99_s", "output_tokens_per_s", "images_per_s",
+    "steps_per_s", "energy_j_per_request",
 )  # fmt: skip
 
 
@@ -79,7 +84,9 @@ def _task(record: Record) -> tuple[str | None, float | None, float | None]:
 
 
 def _speeds(runs: Sequence[Record]) -> list[float]:
-    return [r.metrics.output_tokens_per_s for r in runs if r.metrics and r.metrics.output_tokens_per_s]
+    """Tokens per second, or images per second of what draws."""
+    found = [r.metrics.output_tokens_per_s or r.metrics.images_per_s for r in runs if r.metrics]
+    return [speed for speed in found if speed]
 
 
 def _line(name: str, runs: Sequence[Record], speeds: list[float], first: list[float]) -> Line:
@@ -92,7 +99,6 @@ def _line(name: str, runs: Sequence[Record], speeds: list[float], first: list[fl
         workload=work.name or "",
         in_flight=work.concurrency,
         runs=len(runs),
-        output_tokens_per_s=median(speeds) if speeds else None,
         low=min(speeds, default=None),
         high=max(speeds, default=None),
         ratio=median(speeds) / median(first) if speeds and first else None,
@@ -100,6 +106,7 @@ def _line(name: str, runs: Sequence[Record], speeds: list[float], first: list[fl
         failed=None if failure is None else failure.reason,
         detail=None if failure is None else failure.detail,
         failures=sum(isinstance(r.outcome, Failed) for r in runs),
+        quality_metric=next((r.metrics.quality_metric for r in runs if r.metrics), None),
         **{key: _median(runs, key) for key in SHOWN},
     )
 

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from metainf.domain import Record, Workload
-from metainf.engines.serving import ServingEngine
+from metainf.engines.measurable import Measurable
+from metainf.hosts.pictures import Sketch
 from metainf.measure.asked import concurrency
 from metainf.measure.monitor import BUSY_SHARE
 from metainf.measure.order import Layout, Order, Planned, is_hopeless, lay_out
@@ -19,9 +20,9 @@ from metainf.measure.trial import SOURCE, Answers, Rules, TooSlow, Unanswered, r
 from metainf.measure.words import Request
 from metainf.store import Filter, Store
 
-EngineOf = Callable[[str], ServingEngine]
+EngineOf = Callable[[str], Measurable]
 Serve = Callable[[Planned], AbstractContextManager[Served]]
-Prompts = tuple[Request, ...]
+Prompts = tuple[Request, ...] | tuple[Sketch, ...]
 TRIES = 2
 """To ask the unaccelerated method for its answers."""
 

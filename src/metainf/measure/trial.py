@@ -7,109 +7,55 @@ a question that makes no sense (BadInput, MissingExtra) and ^C raise.
 """
 
 import asyncio
-import hashlib
 import os
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
-from metainf import __version__
 from metainf.catalog.detect import cpu_name
-from metainf.domain import (
-    Conditions,
-    Failed,
-    Measured,
-    Method,
-    Metrics,
-    Provenance,
-    Record,
-    Setting,
-    Workload,
-)
+from metainf.domain import Conditions, Failed, Measured, Metrics, Workload
 from metainf.engines.evidence import Evidence, contradictions, unproven
 from metainf.measure import failures
 from metainf.measure.asked import AGREEMENT, agreement, as_asked, asked_workload, concurrency, paced
+from metainf.measure.drawn import drawn, drawn_reference
 from metainf.measure.drive import drive
 from metainf.measure.monitor import Observation, oom_kills, watching
 from metainf.measure.process import EngineEnded, NotReady
 from metainf.measure.recipes import is_plain
+from metainf.measure.run import (
+    DEATH_PATIENCE_S,
+    SOURCE,
+    Answers,
+    Made,
+    Rules,
+    Run,
+    TooSlow,
+    Unanswered,
+    record_of,
+    wait_for_death,
+    watched,
+)
 from metainf.measure.salt import salted
-from metainf.measure.serving import Garbage, Patience, Served, Subject
+from metainf.measure.serving import Garbage, Served
 from metainf.measure.timing import duration_of, errors_of, metrics_of
-from metainf.measure.words import ClosedLoop, Limits, Request, Timing, Traffic
+from metainf.measure.words import ClosedLoop, Drawing, Request, Timing, Traffic, Work
 
-T = TypeVar("T")
+__all__ = [
+    "SOURCE",
+    "Answers",
+    "Made",
+    "Rules",
+    "Run",
+    "TooSlow",
+    "Unanswered",
+    "reference_answers",
+    "run_trial",
+]
 
-
-SOURCE = "metainf"
 WARM_REQUESTS, WARM_TOKENS = 4, 4
-DEATH_POLL_S = 0.25
-DEATH_PATIENCE_S = 2.0
 LEAST_PATIENCE_S = 0.5
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run to make. `launched` is the method in the words of its engine, which its evidence is held
-    against; `command` the engine's command line as the record keeps it."""
-
-    subject: Subject
-    method: Method
-    launched: Method
-    traffic: Traffic
-    trial: int = 0
-    campaign: str | None = None
-    command: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Names the run in the store: the same model, hardware, method, requests and trial, the same key."""
-        subject, traffic = self.subject, repr(self.traffic)
-        parts = (subject.model.id, subject.hardware.id, self.method.id, traffic, str(self.trial))
-        return f"run:{hashlib.blake2b('|'.join(parts).encode(), digest_size=12).hexdigest()}"
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Greedy answers to the reference prompts: of the unaccelerated method, to which those of a run are
-    compared (None: no quality figure), and the method's own from an earlier run (None: they are asked)."""
-
-    plain: Sequence[str] | None = None
-    own: Sequence[str] | None = None
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How runs are made and judged. `now` gives the time of day."""
-
-    patience: Patience = field(default_factory=Patience)
-    limits: Limits = field(default_factory=Limits)
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
-
-
-@dataclass(frozen=True)
-class Made:
-    """A record, the greedy answers to the reference prompts where they were asked, and the techniques of
-    whose working the engine gave no sign."""
-
-    record: Record
-    answers: tuple[str, ...] = ()
-    unproven: tuple[str, ...] = ()
-
-
-class TooSlow(Exception):
-    """The timed requests did not end in time."""
-
-
-class Unanswered(Exception):
-    """Requests failed though the engine lived on."""
-
-    def __init__(self, errors: Mapping[str, int], asked: int) -> None:
-        self.errors, self.asked = errors, asked
-        super().__init__(next(iter(errors)))
 
 
 def run_trial(
@@ -128,7 +74,9 @@ def run_trial(
     try:
         with serve() as served:
             try:
-                return _measured(run, served, known or Answers(), rules)
+                if isinstance(run.traffic, Drawing):
+                    return drawn(run, run.traffic, served, known or Answers(), rules)
+                return _measured(run, run.traffic, served, known or Answers(), rules)
             except Exception:
                 log = served.log()
                 raise
@@ -144,12 +92,14 @@ def run_trial(
         outcome = failures.told("crashed", str(error), error.log or log)
     except Unanswered as error:
         outcome = failures.unanswered(error.errors, error.asked, log)
-    return Made(_record(run, run.method, lengths or asked_workload(run.traffic), outcome, conditions, rules))
+    return Made(
+        record_of(run, run.method, lengths or asked_workload(run.traffic), outcome, conditions, rules)
+    )
 
 
-def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
+def _measured(run: Run, asked_for: Traffic, served: Served, known: Answers, rules: Rules) -> Made:
     """The run on a ready server. Raises the exceptions above."""
-    traffic = paced(run.traffic, run.method)
+    traffic = paced(asked_for, run.method)
     if served.process is None:  # it has seen earlier runs, and may keep their prompts
         traffic = salted(traffic, f"{run.campaign} {run.key}")
     until_s = time.monotonic() + rules.patience.within(rules.patience.run_s)
@@ -178,16 +128,19 @@ def _measured(run: Run, served: Served, known: Answers, rules: Rules) -> Made:
         why = f"the engine's own words contradict the method: {'; '.join(wrong)}"
         outcome: Measured | Failed = failures.told("unsupported", why, served.log())
     else:
-        metrics = metrics_of(as_asked(timings, run.traffic), rules.limits, duration_of(timings))
+        metrics = metrics_of(as_asked(timings, asked_for), rules.limits, duration_of(timings))
         others = answers if known.plain is None and is_plain(run.method) else known.plain
         quality = None if others is None else agreement(answers, others)
         outcome = Measured(metrics=_completed(metrics, seen, evidence, quality, timings, on_gpu))
     silent = () if evidence is None else unproven(run.launched, evidence)
-    return Made(_record(run, method, asked, outcome, conditions, rules), answers, silent)
+    return Made(record_of(run, method, asked, outcome, conditions, rules), answers, silent)
 
 
-def reference_answers(served: Served, traffic: Traffic, within_s: float) -> tuple[str, ...]:
-    """The greedy answers to the reference prompts, asked one by one. Raises as a run does."""
+def reference_answers(served: Served, traffic: Work, within_s: float) -> tuple[str, ...]:
+    """The greedy answers to the reference prompts, asked one by one, or the compared pictures. Raises as a
+    run does."""
+    if isinstance(traffic, Drawing):
+        return drawn_reference(served, traffic, within_s)
     return tuple(t.text for t in _drive(served, _one_by_one(traffic, traffic.reference), within_s))
 
 
@@ -218,23 +171,6 @@ def _completed(
     return Metrics.of(metrics.model_dump(exclude_none=True) | told)
 
 
-def _record(
-    run: Run, method: Method, work: Workload, outcome: Measured | Failed, conditions: Conditions, rules: Rules
-) -> Record:
-    provenance = Provenance(
-        source=SOURCE,
-        campaign=run.campaign,
-        location=run.key,
-        date=rules.now().strftime("%Y-%m-%dT%H:%M:%SZ"),
-        tool=f"metainf {__version__}",
-        trial=run.trial,
-        command=None if run.command is None else run.command[:4000],
-        conditions=conditions,
-    )
-    setting = Setting(model=run.subject.model, workload=work, hardware=run.subject.hardware)
-    return Record(setting=setting, method=method, outcome=outcome, provenance=provenance)
-
-
 def _warm_up(traffic: Traffic) -> Traffic:
     """A few requests of no use to the timed ones, as many at a time as these: an engine's first answers are
     slower than all others."""
@@ -252,36 +188,9 @@ def _one_by_one(traffic: Traffic, requests: tuple[Request, ...]) -> Traffic:
 def _drive(served: Served, traffic: Traffic, within_s: float) -> list[Timing]:
     """Timings of whole answers to all requests. Raises EngineEnded, TooSlow, Unanswered."""
     timings = asyncio.run(
-        _watched(drive(traffic, served.endpoint, within_s + DEATH_PATIENCE_S), served, within_s)
+        watched(drive(traffic, served.endpoint, within_s + DEATH_PATIENCE_S), served, within_s)
     )
     if errors := errors_of(timings):
-        _wait_for_death(served)
+        wait_for_death(served)
         raise Unanswered(errors, len(timings))
     return timings
-
-
-async def _watched(work: Coroutine[Any, Any, T], served: Served, within_s: float) -> T:
-    """The result of the work, unless the engine ends or the time is over before."""
-    task = asyncio.ensure_future(work)
-    until = time.monotonic() + within_s
-    try:
-        while not task.done():
-            await asyncio.wait([task], timeout=DEATH_POLL_S)
-            if task.done():
-                break
-            if served.process is not None:
-                served.process.check()
-            if time.monotonic() >= until:
-                raise TooSlow(f"the requests were not answered within {within_s:.3g} s")
-        return task.result()
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-
-def _wait_for_death(served: Served) -> None:
-    """Requests that fail all at once are often an engine's end: give it a moment to show."""
-    until = time.monotonic() + DEATH_PATIENCE_S
-    while served.process is not None and time.monotonic() < until:
-        served.process.check()
-        time.sleep(DEATH_POLL_S / 5)

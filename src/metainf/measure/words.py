@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from metainf.hosts.pictures import Sketch
+
 
 @dataclass(frozen=True)
 class Request:
@@ -48,6 +50,34 @@ class Traffic:
     reference: tuple[Request, ...] = ()
     seed: int | None = None
     private: bool = field(default=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """The pictures of one run, drawn batch after batch. `name` tells pixels, steps and batch. The pictures
+    of `reference`, the first of `requests`, are compared for the quality figure."""
+
+    name: str
+    requests: tuple[Sketch, ...]
+    reference: tuple[Sketch, ...]
+    width_px: int
+    height_px: int
+    steps: int
+    batch: int
+    seed: int | None = None
+
+    @property
+    def pacing(self) -> Waves:
+        """A batch leaves when the one before it is done."""
+        return Waves(self.batch)
+
+    @property
+    def pictures(self) -> int:
+        return sum(len(sketch.prompts) for sketch in self.requests)
+
+
+Work = Traffic | Drawing
+"""What is asked in one run."""
 
 
 @dataclass(frozen=True)

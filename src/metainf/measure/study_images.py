@@ -1,0 +1,98 @@
+"""The study of pictures: which runs it makes, and the records of it that ship. Pure but for reading those.
+
+After the paper's section 2.2: its five methods and their combinations, on UNets and transformers at reduced
+size with random weights (true speeds, pictures of noise) and on trained models of digits (small, but with a
+quality to lose), over pixels, steps and batches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+
+from metainf.catalog.digits import TEACHER, are_trained
+from metainf.domain import BadInput, Record
+
+CAMPAIGN = "images-"
+ENGINE = "diffusers"
+ATTENTION = ("baseline", "sdpa", "bf16+sdpa")
+UNET = (
+    *ATTENTION, "sdpa+fused-qkv", "bf16+sdpa+channels-last", "sdpa+int8", "sdpa+qint8", "distilled",
+    "distilled+tiny-vae", "steps-2", "bf16+sdpa+channels-last+distilled+tiny-vae",
+)  # fmt: skip
+LARGER_UNET = (*ATTENTION, "sdpa+fused-qkv", "sdpa+int8", "distilled", "tiny-vae", "distilled+tiny-vae")
+TRANSFORMER = (
+    *ATTENTION, "sdpa+fused-qkv", "sdpa+int8", "sdpa+qint8", "bf16+sdpa+compile", "bf16+sdpa+int8+compile",
+)  # fmt: skip
+DIGITS = (
+    "baseline", "sdpa", "bf16+sdpa", "sdpa+int8", "sdpa+qint8", "steps-8", "steps-4", "steps-2", "distilled",
+    "distilled+steps-8", "few-4", "few-2", "few-1",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """One sweep: methods on the drawings of one model. `workloads` as `metainf.measure.drawing` reads
+    them."""
+
+    model: str
+    workloads: tuple[str, ...]
+    batches: tuple[int, ...]
+    methods: tuple[str, ...]
+    pictures: int | None = None
+    repeats: int = 1
+
+    @property
+    def campaign(self) -> str:
+        """Names the sweep in the store, so that a stopped one can go on."""
+        return f"{CAMPAIGN}{self.model.replace('/', '-')}"
+
+    @property
+    def words(self) -> str:
+        """What runs, for a progress bar."""
+        return self.model
+
+
+PARTS = (
+    ImagePart("sd15-like/small", ("image:256@4", "image:320@4"), (1, 2), UNET),
+    ImagePart("sdxl-like/small", ("image:256@4",), (1, 2), LARGER_UNET),
+    ImagePart("pixart-like/small", ("image:256@4", "image:256@8"), (1, 2), TRANSFORMER),
+    ImagePart("flux-like/small", ("image:256@4",), (1, 2), TRANSFORMER[:-2]),
+    ImagePart(TEACHER, ("image:8@20",), (50,), DIGITS, pictures=200, repeats=2),
+)
+"""About a quarter of an hour on two cores."""
+
+
+def parts(models: Sequence[str] = (), methods: Sequence[str] = ()) -> list[ImagePart]:
+    """The sweeps, of some models and methods only where these are named. BadInput where none is left."""
+    known = [part.model for part in PARTS]
+    wrong = [name for name in models if name not in known]
+    if wrong:
+        raise BadInput(f"expected models of the study, {', '.join(known)}; found {', '.join(wrong)}")
+    return [
+        ImagePart(
+            part.model,
+            part.workloads,
+            part.batches,
+            tuple(methods) or part.methods,
+            part.pictures,
+            part.repeats,
+        )
+        for part in PARTS
+        if (not models or part.model in models) and (part.model != TEACHER or are_trained())
+    ]
+
+
+def of_images(records: Sequence[Record]) -> list[Record]:
+    """Those that belong to the study of pictures, by the name of their campaign."""
+    return [record for record in records if (record.provenance.campaign or "").startswith(CAMPAIGN)]
+
+
+def shipped() -> list[Record]:
+    """The study made for this release; nothing where it is not packaged."""
+    from metainf.store.files import read_records
+
+    packaged = files("metainf.measure") / "data" / "study_images.parquet"
+    if not packaged.is_file():
+        return []
+    with as_file(packaged) as path:
+        return list(read_records(path))

@@ -1,0 +1,185 @@
+"""The host of diffusers on real pipelines: methods are applied, seen at work, and answered for over HTTP."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+pytest.importorskip("aiohttp", reason="the extra measure is not installed")
+torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'metainf[images]'")
+pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'metainf[images]'")
+
+from metainf.catalog import find_model  # noqa: E402
+from metainf.catalog.digits import are_trained  # noqa: E402
+from metainf.domain import (  # noqa: E402
+    BadInput,
+    Device,
+    Hardware,
+)
+from metainf.engines import engine  # noqa: E402
+from metainf.engines.evidence import Evidence, Reading, contradictions, unproven  # noqa: E402
+from metainf.hosts.diffusers import Diffusers  # noqa: E402
+from metainf.hosts.diffusers_words import read_words  # noqa: E402
+from metainf.hosts.pictures import Drawn, Gallery, Sketch, sketch_of  # noqa: E402
+from metainf.measure.drawing import Batches, drawings_of  # noqa: E402
+from metainf.measure.likeness import psnr_db  # noqa: E402
+from metainf.measure.picture_recipes import recipe  # noqa: E402
+from metainf.measure.recognising import own_accuracy, recognised  # noqa: E402
+from metainf.measure.serving import Subject, drawing_engine, launch_of  # noqa: E402
+
+ENGINE = drawing_engine(engine("diffusers"))
+CPU = Hardware(device=Device(name="a-cpu", kind="cpu", memory_gib=16), count=1, nodes=1)
+FUSED_KERNELS = ("enable_flash_sdp", "enable_mem_efficient_sdp", "enable_cudnn_sdp")
+needs_digits = pytest.mark.skipif(
+    not are_trained(), reason="the digits are not trained: python benchmarks/train_digits.py"
+)
+PIPELINES = ("sd15", "sdxl", "sd3", "flux", "pixart", "sana")
+
+
+@pytest.fixture(autouse=True)
+def kernels() -> Iterator[None]:
+    """A host owns its process; here several follow each other."""
+    yield
+    for name in FUSED_KERNELS:
+        getattr(torch.backends.cuda, name)(True)
+
+
+def host(model: str, method: str, work: str = "image@2") -> tuple[Diffusers, Evidence, list[str]]:
+    """A host as it would be launched for a method, what is seen of one drawing, and what speaks against
+    it."""
+    facts = find_model(model)
+    asked = recipe(method, facts, ENGINE)
+    (drawing,) = drawings_of(work, facts, Batches((2,), 2))
+    launch, launched = launch_of(ENGINE, Subject(facts, CPU), asked, drawing)
+    painter = Diffusers(read_words(list(launch.argv[3:])))
+    sketch = drawing.requests[0]
+    size = (drawing.width_px, drawing.height_px, drawing.steps)
+    painter.draw(Sketch(sketch.prompts, sketch.seeds, *size, looked_at=True))
+    before = painter.metrics()
+    painter.draw(Sketch(sketch.prompts, sketch.seeds, *size))
+    evidence = ENGINE.evidence(Reading("", before, painter.metrics()))
+    return painter, evidence, [*contradictions(launched, evidence), *unproven(launched, evidence)]
+
+
+def drawn(painter: Diffusers, steps: int = 2, **more: int) -> Drawn:
+    return painter.draw(Sketch(("a red boat", "an old bridge"), (1, 2), steps=steps, **more))
+
+
+@pytest.mark.parametrize("name", PIPELINES)
+def test_every_architecture_draws_and_attention_kernels_are_told_apart(name: str) -> None:
+    plain, seen, doubts = host(f"{name}-like/tiny", "baseline")
+    assert doubts == [] and seen.attention == "plain" and seen.precision == "fp32"
+    first = drawn(plain)
+    assert first.pictures.shape[0] == 2 and first.pictures.shape[-1] == 3 and len(first.step_s) == 2
+    assert np.isfinite(first.pictures).all() and first.pictures.std() > 0
+    assert np.array_equal(first.pictures, drawn(plain).pictures), "the same seeds, the same pictures"
+    assert first.draw_s > sum(first.step_s) > 0 and first.decode_s > 0
+    for each in FUSED_KERNELS:
+        getattr(torch.backends.cuda, each)(True)
+    fused, seen, doubts = host(f"{name}-like/tiny", "sdpa")
+    assert doubts == [] and seen.attention == "sdpa"
+    likeness = psnr_db(list(drawn(fused).pictures), list(first.pictures))
+    assert likeness is not None and likeness > 40, "another kernel, the same pictures"
+
+
+@pytest.mark.parametrize(
+    ("model", "method"),
+    [
+        ("sd15-like/tiny", "bf16+sdpa"),
+        ("sdxl-like/tiny", "sdpa+fused-qkv"),
+        ("sd3-like/tiny", "sdpa+fused-qkv"),
+        ("flux-like/tiny", "sdpa+fused-qkv"),
+        ("pixart-like/tiny", "sdpa+fused-qkv"),
+        ("sd15-like/tiny", "sdpa+channels-last+tiny-vae"),
+        ("sdxl-like/tiny", "sdpa+distilled+tiny-vae"),
+        ("sd15-like/tiny", "sdpa+lcm-3"),
+        ("sdxl-like/tiny", "sdpa+turbo-1"),
+        ("flux-like/tiny", "sdpa+steps-3"),
+        pytest.param("digits", "sdpa+few-2", marks=needs_digits),
+        pytest.param("digits", "bf16+sdpa+distilled", marks=needs_digits),
+    ],
+)
+def test_methods_are_seen_at_work(model: str, method: str) -> None:
+    painter, seen, doubts = host(model, method)
+    assert doubts == [], seen
+    assert painter.metrics().startswith("# TYPE diffusers:info")
+
+
+@pytest.mark.parametrize("method", ["sdpa+int8", "sdpa+qint8"])
+def test_large_layers_compute_in_integers(method: str) -> None:
+    painter, seen, doubts = host("pixart-like/small", method, "image:64@2")
+    assert doubts == [] and seen.quantized_layers and seen.integer_kernels, painter.counters.facts
+
+
+def test_pointwise_convolutions_become_linear_layers() -> None:
+    from metainf.hosts.diffusers_apply import linear_pointwise
+
+    conv = torch.nn.Conv2d
+    net = torch.nn.Sequential(conv(6, 4, 1), conv(4, 3, 3), conv(3, 3, 1, stride=2))
+    x = torch.randn(2, 6, 8, 8)
+    with torch.no_grad():
+        before = net(x)
+        assert linear_pointwise(torch, net) == 1
+        assert torch.allclose(net(x), before, atol=1e-5)
+
+
+def test_a_method_that_does_not_take_is_seen() -> None:
+    _, seen, doubts = host("sana-like/tiny", "sdpa")
+    assert doubts == []
+    from metainf.domain import FusedQkv, Method
+
+    asked = Method(engine="diffusers", techniques=(FusedQkv(),))
+    assert "the modules say otherwise" in contradictions(asked, seen)[0]
+
+
+@needs_digits
+def test_trained_digits_are_recognised_and_fewer_steps_cost() -> None:
+    labels = [place % 10 for place in range(60)]
+    sketch = Sketch(tuple(map(str, labels)), tuple(range(60)))
+
+    def share(method: str, steps: int) -> float:
+        painter, _, doubts = host("digits", method)
+        assert doubts == []
+        pictures = painter.draw(Sketch(sketch.prompts, sketch.seeds, steps=steps)).pictures
+        return recognised(pictures, labels)
+
+    whole, rushed, student = share("sdpa", 20), share("sdpa", 1), share("sdpa+few-2", 20)
+    assert own_accuracy() > 0.9 and whole > 0.8
+    assert rushed < whole and student > rushed, (whole, rushed, student)
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({}, "expected prompt"),
+        ({"prompt": ["a", 3]}, "expected prompt"),
+        ({"prompt": "a", "n": 0}, "expected n"),
+        ({"prompt": "a", "size": "big"}, "expected size such as 512x512"),
+        ({"prompt": "a", "steps": "many"}, "expected steps"),
+        ({"prompt": "a", "seeds": [1, 2]}, "expected seeds to be 1"),
+    ],
+)
+def test_requests_that_make_no_sense_are_told(body: dict[str, object], words: str) -> None:
+    with pytest.raises(BadInput, match=words):
+        sketch_of(body)
+
+
+@needs_digits
+def test_the_images_api_answers_with_pictures_and_times() -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    painter = Diffusers(read_words(["digits"]))
+
+    async def ask(body: object) -> tuple[int, dict[str, object]]:
+        async with TestClient(TestServer(Gallery(painter).application())) as client:
+            answer = await client.post("/v1/images/generations", json=body)
+            return answer.status, json.loads(await answer.text())
+
+    status, found = asyncio.run(ask({"prompt": "7", "n": 2, "steps": 2, "size": "8x8"}))
+    assert status == 200 and len(found["data"]) == 2  # type: ignore[arg-type]
+    assert set(found["timing"]) == {"draw_s", "step_s", "decode_s"}  # type: ignore[call-overload]
+    assert asyncio.run(ask({"prompt": "a boat"}))[0] == 400
+    status, found = asyncio.run(ask({"prompt": "7", "size": "16x16"}))
+    assert status == 400 and "expected 8 pixels" in json.dumps(found)
