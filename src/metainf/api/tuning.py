@@ -12,7 +12,7 @@ from metainf.api.planning import earlier_runs, forecasts_level, lessons, prior_o
 from metainf.api.tuned import Tuned
 
 if TYPE_CHECKING:
-    from metainf.engines.serving import ServingEngine
+    from metainf.engines.measurable import Measurable
     from metainf.learn.views import Floats
     from metainf.measure.plan import Known
     from metainf.measure.sweep import Tell
@@ -30,7 +30,7 @@ class Prospect:
     `own` is what earlier runs on this machine tell, `lessons` how methods compare on others."""
 
     contest: "Contest"
-    engine_of: "Callable[[str], ServingEngine]"
+    engine_of: "Callable[[str], Measurable]"
     campaign: str
     left_out: tuple[tuple[str, str], ...]
     own: "tuple[Known, ...]" = ()

@@ -120,8 +120,10 @@ def facts(c: Columns, p: dict[str, Floats]) -> dict[str, Floats]:
 def words(c: Columns) -> list[frozenset[str]]:
     """The method of each row as a set of words; the library's own attention is "attention sdpa"."""
     said: dict[tuple[Any, ...], frozenset[str]] = {}
-    names = ("engine", "weight_format", "attention_backend", "memory_mode", "dtype", "flags")
-    names += ("distilled_model", "schedule", "autoencoder", "memory_format")
+    names = (
+        "engine", "weight_format", "attention_backend", "memory_mode", "dtype", "flags", "distilled_model",
+        "schedule", "autoencoder", "memory_format",
+    )  # fmt: skip
     numbers = ("compile", "fused_qkv")
     columns = [text(c, name).tolist() for name in names] + [num(c, name, 0.0).tolist() for name in numbers]
     columns.append(by_name(text(c, "sequence"), _ring).tolist())

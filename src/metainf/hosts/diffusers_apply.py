@@ -58,7 +58,7 @@ def _attend(torch: Any, loaded: Loaded, words: Words) -> None:
         torch.backends.cuda.enable_cudnn_sdp(False)
         for part in (loaded.denoiser, getattr(loaded.pipe, "vae", None)):
             kinds = {type(each).__name__ for each in getattr(part, "attn_processors", {}).values()}
-            if kinds == {"AttnProcessor2_0"}:
+            if part is not None and kinds == {"AttnProcessor2_0"}:
                 part.set_attn_processor(AttnProcessor())
     elif name not in (None, "sdpa"):
         try:
@@ -102,7 +102,7 @@ def selected(torch: Any, layer: Any, name: str) -> bool:
     """Whether a layer is worth quantizing: linear, wide both ways, and run for every part of a picture."""
     if not isinstance(layer, torch.nn.Linear) or any(word in name for word in SELDOM):
         return False
-    return min(layer.in_features, layer.out_features) >= LEAST_WIDTH
+    return bool(min(layer.in_features, layer.out_features) >= LEAST_WIDTH)
 
 
 def linear_pointwise(torch: Any, module: Any) -> int:

@@ -111,7 +111,7 @@ def _is_quantized(layer: Any) -> bool:
 
 def _count(module: Any) -> int:
     """Parameters, those of quantized layers included."""
-    total = sum(value.numel() for value in module.parameters())
+    total: int = sum(value.numel() for value in module.parameters())
     for layer in module.modules():
         weight = getattr(layer, "weight", None)
         if callable(weight):

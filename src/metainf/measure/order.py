@@ -169,7 +169,7 @@ def _ready(
 
 def _without_folders(method: Method) -> Method:
     """As records keep it: models and decoders by their file's name, as folders are nobody's business."""
-    named = {Speculative: "draft_model", DistilledModel: "model", Autoencoder: "name"}
+    named: dict[type, str] = {Speculative: "draft_model", DistilledModel: "model", Autoencoder: "name"}
     items = []
     for item in method.techniques:
         field = named.get(type(item))
