@@ -34,8 +34,8 @@ from metainf.measure.words import Traffic
 
 BAR = 0.98
 NEAR = 0.05
-"""Where a server does not count tokens, vLLM's client takes the text apart again, which gives a few less; both
-rates are of the tokens that were asked for, which the server was told not to end before."""
+"""Where a server does not count tokens, vLLM's client takes the text apart again, which gives a few less;
+both rates are of the tokens that were asked for, which the server was told not to end before."""
 WORKLOAD, ENGINES = "short_chat", ("vllm", "llama.cpp")
 METHODS = {"vllm": "continuous+eager", "llama.cpp": "continuous"}
 Rates = dict[str, float]
