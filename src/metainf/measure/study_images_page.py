@@ -26,7 +26,7 @@ typed by hand.
 * Models whose names end in `-like/small` are *synthetic*: architectures of published models at reduced size
   with random weights and without text encoders. Their speeds are real, their pictures are noise. Nothing here
   was measured at full size, nor on a GPU.
-* Likeness* is the peak signal-to-noise ratio (dB) to the pictures of `baseline` from the same noise; {most:g}
+* *Likeness* is the peak signal-to-noise ratio (dB) to the pictures of `baseline` from the same noise; {most:g}
   means equal, above 30 is hard to see. It tells what rounding does, and is not asked of methods that draw
   other pictures of random weights: a student, fewer steps, another decoder. What those cost is measured on
   `digits`, a small model that was really trained, by the share of drawn digits that a classifier recognises.
