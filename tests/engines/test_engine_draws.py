@@ -82,7 +82,7 @@ def test_an_empty_page_is_no_evidence() -> None:
         (DistilledModel(model="segmind/SSD-1B"), "'segmind/SSD-1B', subfolder=part"),
         (Autoencoder(name="tiny"), "madebyollin/taesdxl"),
         (Schedule(name="lcm", steps=4, guided=False), "LCMScheduler.from_config"),
-        (Schedule(name="turbo", steps=1, guided=False), 'timestep_spacing="trailing"'),
+        (Schedule(name="turbo", steps=1, guided=False), "timestep_spacing='trailing'"),
         (WeightQuantization(format="qint8"), "quantize_dynamic"),
     ],
     ids=lambda value: getattr(value, "kind", None),

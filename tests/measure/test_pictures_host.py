@@ -26,7 +26,7 @@ from metainf.hosts.pictures import Drawn, Gallery, Sketch, sketch_of  # noqa: E4
 from metainf.measure.drawing import Batches, drawings_of  # noqa: E402
 from metainf.measure.likeness import psnr_db  # noqa: E402
 from metainf.measure.picture_recipes import recipe  # noqa: E402
-from metainf.measure.recognising import own_accuracy, recognised  # noqa: E402
+from metainf.measure.recognising import own_accuracy, recognised, variety  # noqa: E402
 from metainf.measure.serving import Subject, drawing_engine, launch_of  # noqa: E402
 
 ENGINE = drawing_engine(engine("diffusers"))
@@ -135,19 +135,20 @@ def test_a_method_that_does_not_take_is_seen() -> None:
 
 
 @needs_digits
-def test_trained_digits_are_recognised_and_fewer_steps_cost() -> None:
-    labels = [place % 10 for place in range(60)]
-    sketch = Sketch(tuple(map(str, labels)), tuple(range(60)))
+def test_trained_digits_are_recognised_and_fewer_steps_cost_variety() -> None:
+    """In few steps the model draws the mean of each class: recognised, and all alike. Not so the student."""
+    labels = [place % 10 for place in range(100)]
+    sketch = Sketch(tuple(map(str, labels)), tuple(range(100)))
 
-    def share(method: str, steps: int) -> float:
+    def seen(method: str, steps: int) -> tuple[float, float]:
         painter, _, doubts = host("digits", method)
         assert doubts == []
         pictures = painter.draw(Sketch(sketch.prompts, sketch.seeds, steps=steps)).pictures
-        return recognised(pictures, labels)
+        return recognised(pictures, labels), variety(pictures, labels)
 
-    whole, rushed, student = share("sdpa", 20), share("sdpa", 1), share("sdpa+few-2", 20)
-    assert own_accuracy() > 0.9 and whole > 0.8
-    assert rushed < whole and student > rushed, (whole, rushed, student)
+    whole, rushed, student = seen("sdpa", 20), seen("sdpa", 2), seen("sdpa+few-2", 20)
+    assert own_accuracy() > 0.9 and min(whole[0], rushed[0], student[0]) > 0.9
+    assert rushed[1] < student[1] < 1 and rushed[1] < whole[1] < 1, (whole, rushed, student)
 
 
 @pytest.mark.parametrize(

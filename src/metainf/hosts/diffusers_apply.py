@@ -1,5 +1,6 @@
 """Acceleration methods put on a pipeline, in the order in which they work together."""
 
+import warnings
 from typing import Any
 
 from metainf.domain import BadInput
@@ -85,9 +86,11 @@ def _quantize(torch: Any, loaded: Loaded, words: Words) -> None:
     if words.quantize == "qint8":
         chosen = {name for name, layer in denoiser.named_modules() if selected(torch, layer, name)}
         config = torch.ao.quantization.default_dynamic_qconfig
-        torch.ao.quantization.quantize_dynamic(
-            denoiser, dict.fromkeys(chosen, config), dtype=torch.qint8, inplace=True
-        )
+        with warnings.catch_warnings():  # PyTorch points to torchao, whose kernels `int8dq` takes
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.ao.quantization.quantize_dynamic(
+                denoiser, dict.fromkeys(chosen, config), dtype=torch.qint8, inplace=True
+            )
         return
     import torchao.quantization as quantization
 

@@ -64,6 +64,21 @@ def recognised(pictures: Floats, labels: Sequence[int]) -> float:
     return float(np.mean(told == np.asarray(labels)))
 
 
+def variety(pictures: Floats, labels: Sequence[int]) -> float:
+    """Variance of pictures within their classes, over that of real digits; 1 is as various as these.
+
+    What recognising does not see: a drawer that gives the mean of its class every time is always recognised.
+    """
+    real = parts()[0]
+    return _within(pictures, np.asarray(labels)) / _within(real.pictures, real.labels)
+
+
+def _within(pictures: Floats, labels: NDArray[np.int64]) -> float:
+    """Variance of all pixels about the mean of their class, averaged over the classes."""
+    rows = _rows(np.asarray(pictures, dtype=np.float32))
+    return float(np.mean([rows[labels == label].var(axis=0).sum() for label in np.unique(labels)]))
+
+
 def own_accuracy() -> float:
     """The classifier's share on real digits that it never saw: the most that a drawer can be told to
     reach."""

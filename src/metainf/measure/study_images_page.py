@@ -26,10 +26,11 @@ typed by hand.
 * Models whose names end in `-like/small` are *synthetic*: architectures of published models at reduced size
   with random weights and without text encoders. Their speeds are real, their pictures are noise. Nothing here
   was measured at full size, nor on a GPU.
-* Likeness* is the peak signal-to-noise ratio (dB) to the pictures of `baseline` from the same noise; {most:g}
-  means equal, above 30 is hard to see. It tells what rounding does, and is not asked of methods that draw
-  other pictures of random weights: a student, fewer steps, another decoder. What those cost is measured on
-  `digits`, a small model that was really trained, by the share of drawn digits that a classifier recognises.
+* *Likeness* is the peak signal-to-noise ratio (dB) to the pictures of `baseline` from the same noise;
+  {most:g} means equal, above 30 is hard to see. It tells what rounding does, and is not asked of methods that
+  draw other pictures of random weights: a student, fewer steps, another decoder. What those cost is
+  measured on `digits`, a small model that was really trained, by the share of drawn digits that a
+  classifier recognises.
 * Rates are of the median run. A ratio near 1 may be noise: see the end of the page.
 """
 
@@ -123,7 +124,8 @@ def _price(easel: Easel) -> str:
         f"{100 * classifier_accuracy():.1f} % of real ones that it never saw. `steps-N` is the model itself "
         "in fewer steps, `few-N` a student that was distilled to few steps and no guidance, `distilled` a "
         "narrower student. On so small a network much of the time is Python's, so number formats gain "
-        "little; steps and guidance are what counts.\n\n"
+        "little; steps and guidance are what counts. The share does not see variety: in few steps the "
+        "model itself draws the mean of each class, which is recognised and always the same.\n\n"
     )
     return said + table(("method", "images/s", "× baseline", "recognised"), rows)
 
