@@ -1,16 +1,22 @@
-"""This machine, real engines: prompts are sent, times are taken, records are made."""
+"""This machine, real engines: prompts are sent, times are taken, records are made.
+
+`metainf.measure` is the name of this package and of the verb. Python puts a package under its name as soon as
+anything of it is imported, so the package is called like the verb.
+"""
 
 import sys
-from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 
 class _Verb(ModuleType):
-    """This package under the name of the verb: `metainf.measure(...)` measures (`metainf.api.notebook`)."""
+    """A package that can be called."""
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return import_module("metainf.api.notebook").measure(*arguments, **named)
+        """As `metainf.api.notebook.measure`, which `metainf` gives."""
+        import metainf
+
+        return metainf.__getattr__("measure")(*arguments, **named)
 
 
 sys.modules[__name__].__class__ = _Verb
