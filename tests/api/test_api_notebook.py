@@ -85,7 +85,8 @@ def test_unknown_arguments_of_measuring_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "before", ["pass", "import metainf.measure.words as words; assert words.Traffic", "import metainf.measure"]
+    "before",
+    ["pass", "import metainf.measure.words as words; assert words.Traffic", "import metainf.measure"],
 )
 def test_measure_is_the_verb_and_the_package(before: str) -> None:
     code = f"""

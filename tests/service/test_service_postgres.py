@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.skipif(not BINARIES, reason="no PostgreSQL server under /usr/lib/postgresql: apt install it"),
 ]
 ASKED = Asked(model="Llama-3.1-8B-Instruct", workload="sharegpt", hardware=("L4",), top=1)
-FILES, RECORDS, WRITERS = 6, 1500, 4
+FILES, RECORDS, WRITERS, LARGE = 4, 400, 4, 5_000
 OVER_S = 60.0
 
 
@@ -80,7 +80,7 @@ def _counted(url: str) -> float:
 
 def test_a_killed_worker_s_import_is_taken_over(postgres_url: str, tmp_path: Path) -> None:
     options = ("--rate", "none", "--uploads", str(tmp_path / "uploads"))
-    text = b"".join(sample(n, "taken over").canonical().encode() + b"\n" for n in range(20_000))
+    text = b"".join(sample(n, "taken over").canonical().encode() + b"\n" for n in range(LARGE))
     with served(postgres_url, *options, log=tmp_path / "first") as first, Client(first.url) as client:
         job = client.hand_in(text, "large.jsonl", "records").job_id
         first.kill()
@@ -90,4 +90,4 @@ def test_a_killed_worker_s_import_is_taken_over(postgres_url: str, tmp_path: Pat
             assert time.monotonic() < until
             time.sleep(0.25)
         over = client.imported(job)
-    assert over.state == "done" and over.new + over.known == 20_000
+    assert over.state == "done" and over.new + over.known == LARGE
