@@ -84,6 +84,26 @@ def test_unknown_arguments_of_measuring_are_named() -> None:
         metainf.measure(worklods=["short_chat"])
 
 
+@pytest.mark.parametrize(
+    "before",
+    ["pass", "import metainf.measure.words as words; assert words.Traffic", "import metainf.measure"],
+)
+def test_measure_is_the_verb_and_the_package(before: str) -> None:
+    code = f"""
+{before}
+import metainf
+from metainf.domain import UnknownName
+try:
+    metainf.measure(worklods=["short_chat"])
+except UnknownName as error:
+    print(error)
+from metainf.measure.words import Traffic
+assert callable(metainf.measure) and metainf.measure.words.Traffic is Traffic
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "worklods" in ran.stdout and "workloads" in ran.stdout
+
+
 def test_the_package_stays_light_and_lists_its_verbs() -> None:
     code = "import metainf, sys; assert 'pydantic' not in sys.modules; print(metainf.select.__name__)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

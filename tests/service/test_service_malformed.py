@@ -1,10 +1,14 @@
 """Wrong requests are refused, each with a problem, and leave the service as it was."""
 
+import contextlib
+import json
 import socket
+from collections.abc import Iterator
 from itertools import islice
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 from service_process import Served
 
 from metainf.client import Client
@@ -30,17 +34,33 @@ def test_wrong_requests_are_refused(service: Served, client: Client) -> None:
     assert not [line for line in service.logged() if line["level"] == "error"]
 
 
-def test_what_is_no_http_is_refused(service: Served) -> None:
+HEAD = b"POST /v1/select HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+
+
+@contextlib.contextmanager
+def connected(service: Served) -> Iterator[socket.socket]:
+    """A connection for bytes of one's own."""
     where = urlsplit(service.url)
-    assert where.hostname is not None
-    long_head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"x" * 200_000
-    for text in (b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", long_head):
-        with socket.create_connection((where.hostname, where.port), timeout=20) as raw:
-            try:
-                raw.sendall(text)
-                raw.shutdown(socket.SHUT_WR)
-                answer = raw.recv(1000)
-            except ConnectionError:
-                answer = b""
-            assert answer == b"" or answer.split()[1].startswith(b"4")
+    with socket.create_connection((str(where.hostname), where.port or 80), timeout=20) as raw:
+        yield raw
     assert httpx2.get(f"{service.url}/health").status_code == 200
+
+
+@pytest.mark.parametrize("text", [b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"BREW / HTTP/1.1\r\n\r\n"])
+def test_what_is_no_http_is_refused(service: Served, text: bytes) -> None:
+    with connected(service) as raw:
+        raw.sendall(text)
+        head, _, body = raw.makefile("rb").read().partition(b"\r\n\r\n")
+    assert head.split()[1] == b"400" and json.loads(body)["type"].endswith("no-http")
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"GET / HTTP/1.1\r\nX: ", b"GET /", HEAD + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\nX: "],
+    ids=["head", "path", "trailer"],
+)
+def test_a_head_without_an_end_is_not_kept(service: Served, start: bytes) -> None:
+    with connected(service) as raw, pytest.raises(ConnectionError):
+        raw.sendall(start)
+        for _ in range(1000):
+            raw.sendall(b"x" * 65_536)

@@ -18,7 +18,7 @@ from metainf.testing.store_suite import sample
 FIXTURES = Path(__file__).parents[1] / "importers" / "fixtures"
 SAID = {"hardware": "2xH100", "engine": "vllm"}
 OVER_S = 90.0
-IMPORTS, KILLS, LINES = 100, 4, 100
+IMPORTS, KILLS, LINES = 100, 4, 30
 
 
 def lines(trials: range, source: str = "bulk") -> bytes:
@@ -83,7 +83,7 @@ def test_a_result_file_becomes_records_as_it_does_here(client: Client, tmp_path:
 
 
 def test_progress_comes_as_server_sent_events(service: Served, client: Client) -> None:
-    job = client.hand_in(lines(range(20_000), "events"), "all.jsonl", "records")
+    job = client.hand_in(lines(range(6_000), "events"), "all.jsonl", "records")
     events = []
     with httpx2.stream("GET", f"{service.url}/v1/imports/{job.job_id}/events", timeout=OVER_S) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -94,7 +94,7 @@ def test_progress_comes_as_server_sent_events(service: Served, client: Client) -
             elif line.startswith("data:"):
                 events.append((name, json.loads(line.removeprefix("data:"))))
     assert [name for name, _ in events[:-1]] == ["progress"] * (len(events) - 1)
-    assert events[-1][0] == "done" and events[-1][1]["new"] == 20_000
+    assert events[-1][0] == "done" and events[-1][1]["new"] == 6_000
     counts = [data["new"] for _, data in events]
     assert counts == sorted(counts)
 

@@ -174,7 +174,9 @@ def _without_folders(method: Method) -> Method:
     for item in method.techniques:
         field = named.get(type(item))
         told = None if field is None else getattr(item, field)
-        items.append(item if told is None else item.model_copy(update={field: file_name(told)}))
+        items.append(
+            item if field is None or told is None else item.model_copy(update={field: file_name(told)})
+        )
     return method.model_copy(update={"techniques": tuple(items)})
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Request
 from pydantic import FailFast, TypeAdapter, ValidationError
+from starlette.requests import ClientDisconnect
 
 from metainf.api.problems import refusal
 from metainf.domain import BadInput, Frozen, Record
@@ -26,20 +27,19 @@ async def pieces(request: Request, most: int, timeout_s: float) -> AsyncIterator
     told = request.headers.get("content-length", "")
     if told.isdecimal() and (len(told) > 20 or int(told) > most + DROPPED):
         raise too_large(most)
-    found, stream = 0, request.stream()
-    while True:
+    found, more = 0, True
+    while more and found <= most + DROPPED:
         try:
             async with asyncio.timeout(timeout_s):
-                piece = await anext(stream, None)
+                message = await request.receive()
         except TimeoutError:
             raise refusal(
                 "too-slow", 408, "The body did not come", f"expected more of the body within {timeout_s:g} s"
             ) from None
-        if piece is None:
-            break
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        piece, more = message.get("body", b""), message.get("more_body", False)
         found += len(piece)
-        if found > most + DROPPED:
-            break
         if found <= most:
             yield piece
     if found > most:
@@ -65,10 +65,15 @@ def require_type(request: Request, kind: str) -> None:
         raise refusal("media-type", 415, "Another media type", f"expected content-type {kind}, found {told}")
 
 
+async def read_text(request: Request) -> bytes:
+    """A JSON body as it came."""
+    settings = request.app.state.service.settings
+    return await body(request, JSON, settings.most_body, settings.body_timeout_s)
+
+
 async def read(request: Request, kind: type[F]) -> F:
     """One value from a JSON body. Raises BadInput naming each wrong field."""
-    settings = request.app.state.service.settings
-    return kind.parse(await body(request, JSON, settings.most_body, settings.body_timeout_s))
+    return kind.parse(await read_text(request))
 
 
 async def read_records(request: Request) -> tuple[Record, ...]:

@@ -53,17 +53,25 @@ class Answers:
 
     def __init__(self, lane: Lane, counted: Callable[[bool], None] = lambda _: None) -> None:
         self._lane, self._counted = lane, counted
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept: OrderedDict[bytes, bytes] = OrderedDict()
         self._size = 0
-        self._coming: dict[str, asyncio.Future[bytes]] = {}
+        self._coming: dict[bytes, asyncio.Future[bytes]] = {}
 
-    async def get(self, key: str, make: Callable[[], bytes]) -> bytes:
-        """The answer to the question of this key. Errors are raised to all who wait, and not kept."""
+    def known(self, key: bytes) -> bytes | None:
+        """The answer to the question of this key, where it was given before."""
         known = self._kept.get(key)
         self._counted(known is not None)
         if known is not None:
             self._kept.move_to_end(key)
-            return known
+        return known
+
+    async def get(self, key: bytes, make: Callable[[], bytes]) -> bytes:
+        """The answer to a question, known or not."""
+        found = self.known(key)
+        return await self.make(key, make) if found is None else found
+
+    async def make(self, key: bytes, make: Callable[[], bytes]) -> bytes:
+        """The answer to a question that is not known. Errors are raised to all who wait, and not kept."""
         coming = self._coming.get(key)
         if coming is None:
             coming = asyncio.ensure_future(self._lane.run(make))
@@ -71,7 +79,7 @@ class Answers:
             coming.add_done_callback(lambda done: self._done(key, done))
         return await asyncio.shield(coming)
 
-    def _done(self, key: str, done: "asyncio.Future[bytes]") -> None:
+    def _done(self, key: bytes, done: "asyncio.Future[bytes]") -> None:
         self._coming.pop(key, None)
         if done.cancelled() or done.exception() is not None:
             return

@@ -15,10 +15,10 @@ from metainf.api.choosing import load_predictor
 from metainf.domain import BadInput
 from metainf.service.access import rate_of
 from metainf.service.observing import MULTIPROCESS, log_in_json
+from metainf.service.protocol import Bounded
 from metainf.service.settings import LOOPBACK, VARIABLE, Settings
 
 MOST_CONNECTIONS = 2000
-LARGEST_HEAD = 64 * 1024
 GRACE_S = 10
 KEPT_S = 75
 WORKER_S = 60
@@ -90,14 +90,13 @@ def _run(settings: Settings, where: Listening, bound: socket.socket) -> None:
     log_in_json(os.environ.get("METAINF_LOG", "INFO"))
     config = uvicorn.Config(
         "metainf.service.app:from_environment",
-        http="h11",
+        http=Bounded,
         factory=True,
         workers=where.workers,
         log_config=None,
         access_log=False,
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
-        h11_max_incomplete_event_size=LARGEST_HEAD,
         timeout_graceful_shutdown=GRACE_S,
         timeout_keep_alive=KEPT_S,
         timeout_worker_healthcheck=WORKER_S,

@@ -71,7 +71,7 @@ async def methods(request: Request, caller: Reads, engine: Name, model: Name, ha
         rows = [Started(method=method, command=command) for method, command in found]
         return STARTED.dump_json(rows, exclude_none=True)
 
-    key = f"methods {engine!r} {model!r} {hardware!r}"
+    key = f"methods {engine!r} {model!r} {hardware!r}".encode()
     return Response(await service.answers.get(key, partial(computed, work)), media_type=JSON)
 
 

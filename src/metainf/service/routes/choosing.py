@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -10,13 +10,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from metainf.api.asking import Asked, PredictAsked, SizeAsked, answer_predict, answer_select, answer_size
 from metainf.api.exporting import FORMATS, exported
-from metainf.domain import BadInput, Excluded, Prediction, Selection, UnknownName
+from metainf.domain import BadInput, Excluded, Frozen, Prediction, Selection, UnknownName
 from metainf.selection import Sized
-from metainf.service.access import Reads
-from metainf.service.bodies import JSON, described, read
+from metainf.service.access import Reads, Straight
+from metainf.service.bodies import JSON, described, read_text
 from metainf.service.running import Service
 
-router = APIRouter(prefix="/v1", tags=["choosing"])
+F = TypeVar("F", bound=Frozen)
+router = APIRouter(prefix="/v1", tags=["choosing"], route_class=Straight)
 QUESTION: dict[str, Any] = {
     "model": "Llama-3.1-8B-Instruct",
     "workload": "sharegpt",
@@ -71,9 +72,18 @@ def computed(work: Callable[[], bytes]) -> bytes:
         raise BadInput(f"these facts lie outside of what can be predicted: {error}") from None
 
 
-async def _answer(request: Request, key: str, work: Callable[[], bytes]) -> Response:
+async def _answer(
+    request: Request, kind: type[F], work: Callable[[F], bytes], name: str, media_type: str = JSON
+) -> Response:
+    """What `work` makes of the question; what was made of the same text before is given again."""
     service: Service = request.app.state.service
-    return Response(await service.answers.get(key, partial(computed, work)), media_type=JSON)
+    text = await read_text(request)
+    key = f"{name} ".encode() + text
+    found = service.answers.known(key)
+    if found is None:
+        asked = kind.parse(text)
+        found = await service.answers.make(key, partial(computed, partial(work, asked)))
+    return Response(found, media_type=media_type)
 
 
 @router.post(
@@ -81,12 +91,12 @@ async def _answer(request: Request, key: str, work: Callable[[], bytes]) -> Resp
 )
 async def select(request: Request, caller: Reads) -> Response:
     """Which hardware and which methods: ranked, with intervals, reasons and the command to run."""
-    asked, offline = await read(request, Asked), request.app.state.service.settings.offline
+    offline = request.app.state.service.settings.offline
 
-    def work() -> bytes:
+    def work(asked: Asked) -> bytes:
         return answer_select(asked, offline).model_dump_json(exclude_none=True).encode()
 
-    return await _answer(request, f"select {asked.canonical()}", work)
+    return await _answer(request, Asked, work, "select")
 
 
 @router.post(
@@ -97,24 +107,22 @@ async def select(request: Request, caller: Reads) -> Response:
 )
 async def export(request: Request, caller: Reads, format: str) -> Response:
     """The first answer of a question as a file: compose, kubernetes, skypilot, ray or the command."""
-    asked, offline = await read(request, Asked), request.app.state.service.settings.offline
+    offline = request.app.state.service.settings.offline
     if format not in FORMATS:
         raise UnknownName("format", format, FORMATS)
 
-    def work() -> bytes:
+    def work(asked: Asked) -> bytes:
         return exported(answer_select(asked, offline), format).encode()
 
-    service: Service = request.app.state.service
-    text = await service.answers.get(f"export {format} {asked.canonical()}", partial(computed, work))
-    return Response(text, media_type="text/plain")
+    return await _answer(request, Asked, work, f"export {format}", "text/plain")
 
 
 @router.post("/size", response_model=list[Sized], openapi_extra=described("SizeAsked", {"rate": SIZE}))
 async def size(request: Request, caller: Reads) -> Response:
     """The least or cheapest hardware that serves a request rate under the limits."""
-    asked, offline = await read(request, SizeAsked), request.app.state.service.settings.offline
+    offline = request.app.state.service.settings.offline
     return await _answer(
-        request, f"size {asked.canonical()}", lambda: SIZED.dump_json(answer_size(asked, offline))
+        request, SizeAsked, lambda asked: SIZED.dump_json(answer_size(asked, offline)), "size"
     )
 
 
@@ -139,9 +147,9 @@ async def explain(request: Request, caller: Reads) -> Response:
 
 
 async def _predict(request: Request, explain: bool) -> Response:
-    asked, offline = await read(request, PredictAsked), request.app.state.service.settings.offline
+    offline = request.app.state.service.settings.offline
 
-    def work() -> bytes:
+    def work(asked: PredictAsked) -> bytes:
         return TOLD.dump_json(answer_predict(asked, explain, offline), exclude_none=True)
 
-    return await _answer(request, f"predict {explain} {asked.canonical()}", work)
+    return await _answer(request, PredictAsked, work, f"predict {explain}")
