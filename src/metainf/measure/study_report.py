@@ -41,8 +41,8 @@ by hand.
   other machines, models or texts.
 * *Agreement*: eight plain passages are broken off at {cuts} places in all, each is gone on with greedily by
   {tokens} tokens, and the share of these, from their beginning on, that equals the baseline's on the same
-  engine is counted; where a machine has no such figure, that of the same engine and weights on another counts.
-  It is not merit: where two tokens are nearly as good, rounding may decide between them. A
+  engine is counted; where a machine has no such figure, that of the same engine and weights on another
+  counts. It is not merit: where two tokens are nearly as good, rounding may decide between them. A
   method is *admitted* with an agreement of at least {least:g}, and without one only where no method of that
   engine has any. `{gated}` marks methods that are not admitted.
 * The best of several noisy numbers is a little too high, so what choosing is worth is a little too high too.
