@@ -7,7 +7,7 @@ import typer
 from metainf.cli.show import table
 
 if TYPE_CHECKING:
-    from metainf.api.measuring import Measurement
+    from metainf.api.measured import Measurement
 
 QUALITY = {"psnr_db": "PSNR dB", "class_accuracy": "recognised"}
 

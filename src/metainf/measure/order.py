@@ -174,7 +174,8 @@ def _without_folders(method: Method) -> Method:
     for item in method.techniques:
         field = named.get(type(item))
         told = None if field is None else getattr(item, field)
-        items.append(item if told is None else item.model_copy(update={field: file_name(told)}))
+        changed: dict[str, str] = {} if field is None or told is None else {field: file_name(told)}
+        items.append(item.model_copy(update=changed) if changed else item)
     return method.model_copy(update={"techniques": tuple(items)})
 
 
