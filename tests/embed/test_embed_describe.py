@@ -27,6 +27,7 @@ from metainf.domain import (
     Workload,
 )
 from metainf.embed import describe as told
+from metainf.embed.describe_method import TECHNIQUES
 from metainf.embed.describe import (
     PARTS,
     describe,
@@ -97,7 +98,7 @@ def test_every_fact_that_is_known_is_told(kind):
 
 def test_every_technique_has_words():
     kinds = {item.model_fields["kind"].default for item in get_args(get_args(Technique)[0])}
-    assert set(told._TECHNIQUES) == kinds
+    assert set(TECHNIQUES) == kinds
 
 
 def test_every_technique_is_told():

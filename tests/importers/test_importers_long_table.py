@@ -3,7 +3,6 @@
 import os
 from collections import defaultdict
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import pyarrow as pa
@@ -228,7 +227,7 @@ def test_two_methods_are_equal_only_where_their_columns_are(a: dict[str, Any], b
 @pytest.mark.skipif(not TABLES, reason="the shared data folder is not beside the checkout")
 class TestRealTables:
     def test_every_row_is_kept_or_rejected_and_no_two_methods_collide(self) -> None:
-        start, rows, ids = perf_counter(), 0, set[str]()
+        rows, ids = 0, set[str]()
         for path in TABLES:
             found = list(LongTable().read(path, Context()))
             columns = pq.read_table(path, columns=["cell_id", "method_id"]).to_pylist()
@@ -246,4 +245,3 @@ class TestRealTables:
             assert not {key: methods for key, methods in same.items() if len(methods) > 1}, path.name
             assert kept >= 0.85 * len(found), path.name
         assert len(ids) > 0.95 * rows
-        assert perf_counter() - start < 60 * rows / 100_000 + 30
