@@ -26,8 +26,6 @@ from metainf.domain import (
     WeightQuantization,
     Workload,
 )
-from metainf.embed import describe as told
-from metainf.embed.describe_method import TECHNIQUES
 from metainf.embed.describe import (
     PARTS,
     describe,
@@ -37,6 +35,7 @@ from metainf.embed.describe import (
     describe_workload,
     paragraphs,
 )
+from metainf.embed.describe_method import TECHNIQUES
 
 MODEL = Model(name="DeepSeek-V3", params_b=671, active_params_b=37, num_layers=61, attention="mla")
 WORKLOAD = Workload(
