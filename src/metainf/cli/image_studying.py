@@ -8,7 +8,7 @@ import typer
 from metainf.cli.measuring import STOPPED, minutes, stopped_like_interrupted
 from metainf.cli.options import Json, Store
 from metainf.cli.show import print_json, table
-from metainf.cli.studying import parts_bar
+from metainf.cli.studying import parts_bar, tell_made
 from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
@@ -45,13 +45,7 @@ def images_run(
         except KeyboardInterrupt:
             typer.echo("stopped: finished runs are in the store; the same command goes on", err=True)
             raise typer.Exit(STOPPED) from None
-    failed = sum(record.outcome.kind == "failed" for record in found.records)
-    made = len(found.records)
-    if json:
-        print_json({"made": made, "failed": failed, "resumed": found.resumed, "unmade": found.unmade})
-        return
-    left = f", {found.unmade} left for want of time" if found.unmade else ""
-    typer.echo(f"{made} runs made, {failed} of them failed; {found.resumed} were there already{left}.")
+    tell_made(found, json)
 
 
 @images.command("show")

@@ -15,6 +15,8 @@ from metainf.cli.units import seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from metainf.api.studying import Studied
+
 studies = typer.Typer(no_args_is_help=True, help="Compare every method on every workload, on this machine.")
 
 
@@ -63,13 +65,7 @@ def study_run(
         except KeyboardInterrupt:
             typer.echo("stopped: finished runs are in the store; the same command goes on", err=True)
             raise typer.Exit(STOPPED) from None
-    made = len(found.records)
-    failed = sum(record.outcome.kind == "failed" for record in found.records)
-    if json:
-        print_json({"made": made, "failed": failed, "resumed": found.resumed, "unmade": found.unmade})
-        return
-    left = f", {found.unmade} left for want of time" if found.unmade else ""
-    typer.echo(f"{made} runs made, {failed} of them failed; {found.resumed} were there already{left}.")
+    tell_made(found, json)
 
 
 @studies.command("show")
@@ -112,6 +108,17 @@ def _show_parts(prepared: Any, json: bool) -> None:
         return
     table(head, rows)
     typer.echo(f"{sum(row[2] for row in rows)} runs, about {sum(row[4] for row in rows):.0f} minutes")
+
+
+def tell_made(found: "Studied", json: bool) -> None:
+    """How many runs a study made, and how many it did not."""
+    made = len(found.records)
+    failed = sum(record.outcome.kind == "failed" for record in found.records)
+    if json:
+        print_json({"made": made, "failed": failed, "resumed": found.resumed, "unmade": found.unmade})
+        return
+    left = f", {found.unmade} left for want of time" if found.unmade else ""
+    typer.echo(f"{made} runs made, {failed} of them failed; {found.resumed} were there already{left}.")
 
 
 @contextmanager
