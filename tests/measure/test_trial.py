@@ -151,6 +151,18 @@ def test_the_record_of_a_server_that_is_none_has_its_last_words(monkeypatch: pyt
     assert "fake model server" in (found.detail or "")
 
 
+def test_an_engine_that_dies_before_it_names_its_model_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(endpoint: Endpoint) -> str:
+        for child in psutil.Process().children(recursive=True):
+            if "guard.py" not in " ".join(child.cmdline()):
+                child.kill()
+        return model_at(endpoint)
+
+    monkeypatch.setattr("metainf.measure.serving.model_at", dies)
+    engine = FakeEngine()
+    assert "signal 9" in (failure(made(engine, order(engine, "baseline")).record).detail or "")
+
+
 def test_batching_paces_the_requests() -> None:
     asked, engine = traffic(in_flight=8), FakeEngine()
     assert paced(asked, recipe("baseline", engine)).pacing == ClosedLoop(1)

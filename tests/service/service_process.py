@@ -39,8 +39,8 @@ class Served:
         return self.process.wait(30)
 
     def logged(self) -> list[dict[str, Any]]:
-        """Its log, line by line."""
-        lines = self.log.read_text(encoding="utf-8").splitlines()
+        """Its log, line by line; the last one counts once it is whole."""
+        lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 

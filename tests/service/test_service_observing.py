@@ -1,5 +1,7 @@
 """What the service tells of itself: metrics, logs, ids of requests, traces."""
 
+import json
+import logging
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -10,6 +12,7 @@ import pytest
 from service_process import Served, served
 
 from metainf.client import Asked, Client
+from metainf.service.observing import Lines
 
 ASKED = Asked(model="Llama-3.1-8B-Instruct", workload="sharegpt", hardware=("L4",), top=1)
 
@@ -48,6 +51,13 @@ def test_each_request_is_one_line_with_its_id(service: Served) -> None:
     assert line["duration_ms"] >= 0 and line["process"]
     odd = httpx2.get(f"{service.url}/health", headers={"X-Request-Id": "a b\tc"})
     assert odd.headers["x-request-id"] not in ("a b\tc", "")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028", "\x0b"])
+def test_whatever_is_sent_a_line_of_the_log_stays_one(end: str) -> None:
+    record = logging.LogRecord("metainf", logging.INFO, __file__, 1, f"one{end}two", (), None)
+    (line,) = Lines().format(record).splitlines()
+    assert json.loads(line)["message"] == f"one{end}two"
 
 
 @pytest.fixture

@@ -27,6 +27,8 @@ HOST = "127.0.0.1"
 PORT_TRIES = 4
 LOG_BYTES = 1 << 18
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.02, 0.5
+DEATH_PATIENCE_S = 2.0
+"""How long an engine that has stopped answering may take to be found dead."""
 TAKEN = ("address already in use", "errno 98", "couldn't bind", "failed to bind", "eaddrinuse")
 
 
@@ -105,8 +107,12 @@ class EngineProcess:
         """Its exit status once it has ended, negative for a signal; None while it runs."""
         return None if self._guard is None else self._guard.poll()
 
-    def check(self) -> None:
-        """Raise EngineEnded where it has ended."""
+    def check(self, patience_s: float = 0.0) -> None:
+        """Raise EngineEnded where it has ended, or does within that time: what fails at its doors all at
+        once is often an engine's end, which takes a moment to show."""
+        if self._guard is not None and patience_s > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._guard.wait(patience_s)
         status = self.poll()
         if status is not None:
             raise EngineEnded(status, self.log())
@@ -165,14 +171,11 @@ class EngineProcess:
 
     def _wait(self) -> None:
         """Ask its health address, ever more seldom; its death is noticed at once."""
-        assert self._guard is not None
         until, pause_s = time.monotonic() + self.command.ready_within_s, FIRST_PAUSE_S
         while not answers(self.port, self.command.health):
             if time.monotonic() >= until:
                 raise NotReady(self.command.ready_within_s, self.log())
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._guard.wait(pause_s)
-            self.check()
+            self.check(pause_s)
             pause_s = min(pause_s * 1.5, LONGEST_PAUSE_S)
         self.check()
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from metainf import __version__
 from metainf.domain import Conditions, Failed, Measured, Method, Provenance, Record, Setting, Workload
+from metainf.measure.process import DEATH_PATIENCE_S
 from metainf.measure.serving import Patience, Served, Subject
 from metainf.measure.words import Limits, Work
 
@@ -17,7 +18,6 @@ T = TypeVar("T")
 
 SOURCE = "metainf"
 DEATH_POLL_S = 0.25
-DEATH_PATIENCE_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -119,8 +119,6 @@ async def watched(work: Coroutine[Any, Any, T], served: Served, within_s: float)
 
 
 def wait_for_death(served: Served) -> None:
-    """Requests that fail all at once are often an engine's end: give it a moment to show."""
-    until = time.monotonic() + DEATH_PATIENCE_S
-    while served.process is not None and time.monotonic() < until:
-        served.process.check()
-        time.sleep(DEATH_POLL_S / 5)
+    """Raise EngineEnded where requests failed because the engine is ending."""
+    if served.process is not None:
+        served.process.check(DEATH_PATIENCE_S)

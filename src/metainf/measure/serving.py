@@ -18,7 +18,7 @@ from metainf.engines.serving import ServingEngine
 from metainf.measure.asked import asked_workload, bound_of, roomy
 from metainf.measure.batches import launched, one_sequence
 from metainf.measure.discretion import discreet
-from metainf.measure.process import Command, EngineProcess
+from metainf.measure.process import DEATH_PATIENCE_S, Command, EngineProcess
 from metainf.measure.programs import runnable
 from metainf.measure.words import Drawing, Endpoint, Work
 
@@ -186,6 +186,7 @@ def started(engine: Measurable, launch: Launch, patience: Patience, port: int | 
         try:
             endpoint = Endpoint(process.base_url, model_at(Endpoint(process.base_url, "")))
         except Garbage as error:
+            process.check(DEATH_PATIENCE_S)
             raise Garbage(str(error), process.log()) from None
         yield Served(endpoint, engine, process)
 

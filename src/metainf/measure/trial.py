@@ -22,10 +22,9 @@ from metainf.measure.asked import AGREEMENT, agreement, as_asked, asked_workload
 from metainf.measure.drawn import drawn, drawn_reference
 from metainf.measure.drive import drive
 from metainf.measure.monitor import Observation, oom_kills, watching
-from metainf.measure.process import EngineEnded, NotReady
+from metainf.measure.process import DEATH_PATIENCE_S, EngineEnded, NotReady
 from metainf.measure.recipes import is_plain
 from metainf.measure.run import (
-    DEATH_PATIENCE_S,
     SOURCE,
     Answers,
     Made,

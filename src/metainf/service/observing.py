@@ -63,7 +63,7 @@ class Gauges:
 
 
 class Lines(logging.Formatter):
-    """Log records as lines of JSON."""
+    """Log records as lines of JSON, in ASCII: whatever is sent, a record is one line to every reader."""
 
     def format(self, record: logging.LogRecord) -> str:
         said: dict[str, Any] = {
@@ -76,7 +76,7 @@ class Lines(logging.Formatter):
         said |= getattr(record, "told", {})
         if record.exc_info:
             said["error"] = self.formatException(record.exc_info)
-        return json.dumps(said, ensure_ascii=False, default=str)
+        return json.dumps(said, default=str)
 
 
 def log_in_json(level: str = "INFO") -> None:
