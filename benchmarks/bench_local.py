@@ -147,7 +147,7 @@ def searched(group: str, given: Own, seeds: int) -> list[Searched]:
     """`tune` by what is known before, each task alone and with the runs of earlier tasks."""
     silent = replace(given, prior=np.full(len(given.where), np.nan))
     found = []
-    befores = {FORECAST: (given, nothing), BOTH: (given, given.lessons)}
+    befores = {FORECAST: (given, given.untold), BOTH: (given, given.lessons)}
     if not np.isfinite(given.prior).any():
         befores = {}
     befores |= {TAUGHT: (silent, silent.lessons), NOTHING: (silent, nothing)}

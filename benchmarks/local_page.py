@@ -118,7 +118,8 @@ other workloads*). On the study's own tasks the study would be the answer itself
 out of it, at every load. What is left is of the same machine and model, though it is taken for another
 machine's; on another machine, or with another model, it will teach less. The stopping rule was chosen on the
 public history ([planning.md](planning.md)), not here. Decided after an earlier study of this machine had been
-seen: that a forecast speaks at all of engines and devices that its history does not know; that the study is
+seen: that a forecast speaks at all of engines and devices that its history does not know; that it is silent
+of an engine that its history knows on GPUs alone (vLLM on a processor, where it misled); that the study is
 not asked beside it (*both* ended searches early, on the wrong engine); that this machine's runs alone settle
 how large effects are. Means over {tunes} orders; intervals are 95 % bootstrap over tasks.
 

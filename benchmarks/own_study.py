@@ -6,18 +6,18 @@ one method whether it means batches of 4 or of 16. What is admitted is as in doc
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from studies import Study
 from tuning import candidate
 
-from metainf.api import choosing
-from metainf.domain import MetaInfError, Record
+from metainf.api.planning import prior_of
+from metainf.domain import Record
 from metainf.learn.places import Numbers, places
 from metainf.learn.views import Floats
 from metainf.measure.asked import LEAST_AGREEMENT
+from metainf.measure.earlier import aim_of
 from metainf.measure.order import unversioned
 from metainf.measure.plan import Known
 from metainf.measure.recipes import PLAIN
@@ -76,13 +76,18 @@ class Own(Study):
 
     def lessons(self, task: int) -> list[Known]:
         """What all places of other workloads show, as runs of another machine: contrasts, and no levels."""
-        mine, found = self.cells[task][0], []
+        mine, found = self.cells[task][0], list[Known]()
         for row, other in enumerate(self.where.task.tolist()):
             if self.cells[other][0] != mine:
                 one = replace(candidate(self, row), machine=ELSEWHERE)
                 shown = float(np.mean(self.runs[row])) if len(self.runs[row]) else None
                 found.append(Known(one, shown, self.kept(row)))
         return found
+
+    def untold(self, task: int) -> list[Known]:
+        """The lessons of engines of which the forecast is silent: those that `metainf tune` takes."""
+        told = {engine for (engine, _), said in zip(self.names, self.prior, strict=True) if np.isfinite(said)}
+        return [known for known in self.lessons(task) if known.candidate.method.engine not in told]
 
 
 def own_studies(records: Sequence[Record], least: float = LEAST_AGREEMENT) -> list[Own]:
@@ -119,21 +124,15 @@ def own_studies(records: Sequence[Record], least: float = LEAST_AGREEMENT) -> li
 
 
 def forecast(records: Sequence[Record]) -> Floats:
-    """What the shipped predictor says of each: log tokens per second; NaN where it is silent."""
-    predictor = choosing.load_predictor(None)
-    said = np.full(len(records), np.nan)
-    groups: dict[Any, list[int]] = {}
+    """What `metainf tune` takes of the shipped predictor for each: log tokens per second; NaN where it is
+    silent."""
+    prior, said = prior_of(aim_of("throughput")), np.full(len(records), np.nan)
+    groups: dict[str, list[int]] = {}
     for i, record in enumerate(records):
-        groups.setdefault((record.setting.model.id, record.setting.workload.id), []).append(i)
+        groups.setdefault(record.setting.id, []).append(i)
     for rows in groups.values():
-        setting = records[rows[0]].setting
-        pairs = [(records[i].setting.hardware, records[i].method) for i in rows]
-        try:
-            told = predictor.forecast(setting.model, setting.workload, pairs)
-        except MetaInfError:
-            continue
-        if "output_tokens_per_s" in told.log_median:
-            said[rows] = told.log_median["output_tokens_per_s"]
+        told = prior(records[rows[0]].setting, [records[i].method for i in rows])
+        said[rows] = [np.nan if value is None else value for value, _ in told]
     return said
 
 

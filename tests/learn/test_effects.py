@@ -77,6 +77,15 @@ def test_a_capped_loop_obeys_littles_law(load: float, tokens: float, cap: int) -
         assert value(found, "ttft_s") > value(free, "ttft_s"), "all could be running, now some wait"
 
 
+def test_requests_that_are_not_batched_wait_as_behind_a_cap_of_one(ask: effects.Ask) -> None:
+    alone = effects.forecast(row(work(), Batching(mode="none")), ask)
+    one = effects.forecast(row(work(), Batching(max_sequences=1)), ask)
+    assert alone.log_median == one.log_median
+    assert effects.told(row(work(), Batching(mode="none")), ask) == effects.told(
+        row(work(), Batching(max_sequences=1)), ask
+    )
+
+
 def test_replicas_multiply_the_cap() -> None:
     two = columns(
         [DENSE], [work()], [Hardware(device=H100, count=2)],

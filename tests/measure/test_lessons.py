@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from planned_runs import HARDWARE, METHODS, candidates, record, truth
 
-from metainf.api.planning import lessons
-from metainf.domain import Batching, Device, Failed, Hardware, Record
+from metainf import catalog
+from metainf.api.planning import lessons, prior_of
+from metainf.domain import Batching, Device, Failed, Hardware, Method, Record
 from metainf.learn.places import places
 from metainf.measure.earlier import aim_of, lessons_of
 from metainf.measure.plan import Candidate, Picture, picture, plan
@@ -145,3 +146,20 @@ def test_the_study_teaches_but_its_own_runs_are_not_counted_twice() -> None:
     assert taught and {known.candidate.method.engine for known in taught} == {engine}
     assert all(known.candidate.machine for known in taught)
     assert lessons(study, mine, AIM, silent) == []
+
+
+def test_what_was_learnt_on_gpus_is_not_carried_over_to_a_processor() -> None:
+    """vLLM is known from GPUs alone, llama.cpp from no serving run: of that one the arithmetic speaks."""
+    prior, work = prior_of(AIM), chat()[0].setting
+    model = catalog.models()["meta-llama/Llama-3.1-8B"]
+    gpu = Hardware(device=catalog.devices()["l4"], count=1)
+    processor = gpu.model_copy(update={"device": gpu.device.model_copy(update={"kind": "cpu"})})
+
+    def speaks(engine: str, hardware: Hardware) -> bool:
+        setting = work.model_copy(update={"model": model, "hardware": hardware})
+        ((said, chance),) = prior(setting, [Method(engine=engine)])
+        assert said is not None or chance == 1.0
+        return said is not None
+
+    assert speaks("vllm", gpu) and not speaks("vllm", processor)
+    assert speaks("llama.cpp", processor)

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from metainf import catalog
 from metainf.api.choosing import load_predictor
 from metainf.api.predictable import why_not
 from metainf.domain import Method, NotSupported, Record, Setting
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def prior_of(aim: "Aim", predictor: Path | None = None) -> "Prior":
     """The forecasts of a predictor (the shipped one by default). Own runs that it learnt are left out: they
     are told as such. Of an engine or a device that its history does not know the forecast tells how methods
-    compare, by arithmetic alone; its chance that a method works is not taken (see `forecasts_level`)."""
+    compare, by arithmetic alone; its chance that a method works is not taken (see `forecasts_level`). It is
+    silent of an engine that its history knows on other kinds of devices alone (see `carries_over`)."""
     trained = load_predictor(predictor)
 
     def prior(setting: Setting, methods: Sequence[Method]) -> list[tuple[float | None, float]]:
@@ -36,7 +38,8 @@ def prior_of(aim: "Aim", predictor: Path | None = None) -> "Prior":
             sign = 1.0 if aim.more else -1.0
             chance = min(1.0, max(0.0, float(forecast.p_ok[place])))
             known = forecasts_level(trained, setting, method)
-            said[place] = (None if value != value else sign * value, chance if known else 1.0)
+            silent = value != value or not carries_over(trained, setting, method)
+            said[place] = (None if silent else sign * value, chance if known and not silent else 1.0)
         return said
 
     return prior
@@ -45,6 +48,15 @@ def prior_of(aim: "Aim", predictor: Path | None = None) -> "Prior":
 def forecasts_level(trained: "TrainedPredictor", setting: Setting, method: Method) -> bool:
     """Whether a predictor's history says how fast a method is in a setting, not only how methods compare."""
     return method.engine in trained.engines() and why_not(setting.hardware) is None
+
+
+def carries_over(trained: "TrainedPredictor", setting: Setting, method: Method) -> bool:
+    """Whether what a predictor says of an engine tells how its methods compare on a device: not where it
+    learnt the engine on other kinds of devices alone (on GPUs, and a processor is asked about), for what it
+    learnt is of those. Of an engine that it does not know at all, the arithmetic alone speaks."""
+    learnt = [catalog.devices().get(name) for name in trained.known["hardware"]]
+    kinds = {device.kind for device in learnt if device is not None}
+    return method.engine not in trained.engines() or setting.hardware.device.kind in kinds
 
 
 def earlier_runs(store: "Store | None", candidates: "Sequence[Candidate]") -> list[Record]:
@@ -65,16 +77,18 @@ def lessons(
     prior: "Prior",
     floor: float | None = None,
 ) -> "list[Known]":
-    """What the study that ships tells of how the candidates' methods compare: contrasts of another machine.
-    Nothing where the forecast speaks of every candidate: it chooses better alone (docs/closing_the_loop.md).
-    Of the study's runs, those that this store holds too are this machine's own, and not counted twice."""
+    """What the study that ships tells of how methods compare, of the engines of which the forecast is silent:
+    contrasts of another machine. Where the forecast speaks, it chooses better alone
+    (docs/closing_the_loop.md). Of the study's runs, those that this store holds too are this machine's own,
+    and not counted twice."""
     from metainf.measure.earlier import lessons_of
     from metainf.measure.study import shipped
 
-    if all(one.log_value is not None for one in candidates):
+    silent = [one for one in candidates if one.log_value is None]
+    if not silent:
         return []
     own = {record.id for record in earlier}
-    return lessons_of([record for record in shipped() if record.id not in own], candidates, aim, prior, floor)
+    return lessons_of([record for record in shipped() if record.id not in own], silent, aim, prior, floor)
 
 
 def picked(

@@ -115,17 +115,17 @@ def told(columns: Columns, ask: Ask, measured: frozenset[str] = frozenset()) -> 
     """What the effects here do to the end-to-end time of the first row, in words, strongest first."""
     row = {name: values[:1] for name, values in columns.items()}
     whole = float(forecast(row, ask, measured).log_median["e2e_s"][0])
-    blank: dict[str, tuple[str, NDArray[Any]]] = {
-        "prefix_share": ("reuse of the shared prefix", np.array([0.0])),
-        "chunk_tokens": ("size of the prefill chunks", np.array([np.nan])),
-        "max_sequences": ("waiting behind the cap on running requests", np.array([np.nan])),
+    none, unknown = np.array([""]), np.array([np.nan])
+    blank: dict[str, Columns] = {
+        "reuse of the shared prefix": {"prefix_share": np.array([0.0])},
+        "size of the prefill chunks": {"chunk_tokens": unknown},
+        "waiting behind the cap on running requests": {"max_sequences": unknown, "batching": none},
     }
     if unmeasured(row, measured).any():
-        phrase = "speculative decoding (published acceptance, no run of its own)"
-        blank["speculative"] = (phrase, np.array([""]))
+        blank["speculative decoding (published acceptance, no run of its own)"] = {"speculative": none}
     found = []
-    for name, (phrase, nothing) in blank.items():
-        change = whole - float(forecast(row | {name: nothing}, ask, measured).log_median["e2e_s"][0])
+    for phrase, without in blank.items():
+        change = whole - float(forecast(row | without, ask, measured).log_median["e2e_s"][0])
         if abs(change) > LEAST_TOLD:
             found.append((change, f"{phrase}: {np.expm1(change):+.0%} of the time"))
     return tuple(words for _, words in sorted(found, key=lambda pair: -abs(pair[0])))
@@ -145,12 +145,15 @@ def _unmeasured(engines: NDArray[Any], names: NDArray[Any], measured: frozenset[
     return found
 
 
-@of_columns("max_sequences", "disaggregated", "decode_workers", "data")
+@of_columns("batching", "max_sequences", "disaggregated", "decode_workers", "data")
 def capacity(columns: Columns) -> Floats:
-    """Sequences that all replicas may run at once, NaN where no cap is stated."""
+    """Sequences that all replicas may run at once, NaN where no cap is stated; one for each replica where
+    requests are not batched."""
+    alone = text(columns, "batching") == "none"
+    most = np.where(alone, 1.0, num(columns, "max_sequences", np.nan))
     split = num(columns, "disaggregated", 0.0) > 0
     replicas = np.where(split, num(columns, "decode_workers", 1.0), num(columns, "data", 1.0))
-    return num(columns, "max_sequences", np.nan) * np.maximum(replicas, 1.0)
+    return most * np.maximum(replicas, 1.0)
 
 
 def _merged(first: Forecast, other: Forecast, rows: NDArray[np.bool_]) -> Forecast:
