@@ -121,7 +121,8 @@ def compared(engine: str, place: Path, client: Theirs, options: argparse.Namespa
     found = prepared(engine, place, options.in_flight, options.requests)
     planned = found.layout.runs[0]
     assert planned.launch is not None
-    traffic, rounds = planned.run.traffic, []
+    traffic, rounds = planned.run.traffic, list[Rates]()
+    assert isinstance(traffic, Traffic)
     with started(found.engine_of(engine), planned.launch, Patience(), None) as served:
         for number in range(options.rounds + 1):
             rates: Rates = {}

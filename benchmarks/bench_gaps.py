@@ -70,10 +70,10 @@ def energy_rows(history: Table, predictor: TrainedPredictor) -> Rows:
         columns = rows.take(test).columns
         ask, rest = predictor.learners["model"].forecast, rows.take(np.flatnonzero(folds != fold))
         fitted = energy.EnergyLearner().fit(rest).calibrate(rest, ask, predictor.known["model"])
-        said = fitted.add(columns, ask(columns))
+        told = fitted.add(columns, ask(columns))
         measured = np.log(rows.metrics["energy_j_per_token"][test])
-        left[test] = said.log_median["energy_j_per_token"] - measured
-        width[test] = 1.645 * said.log_scale["energy_j_per_token"]
+        left[test] = told.log_median["energy_j_per_token"] - measured
+        width[test] = 1.645 * told.log_scale["energy_j_per_token"]
     groups = rows.keys["model_group"][new]
     label = "J per token, rate predicted, model left out"
     found.append([label, str(new.sum()), str(len(np.unique(groups))), *judged(left[new], width[new])])

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,7 +31,7 @@ from metainf.measure.words import ClosedLoop, Endpoint, Request, Traffic
 
 PACED_MS = 250
 TOKENS = 32
-Read = Callable[[Traffic, str], Awaitable[int]]
+Read = Callable[[Traffic, str], Coroutine[Any, Any, int]]
 
 
 def body_of(request: Request) -> bytes:

@@ -7,7 +7,7 @@ The study that ships, or the records of a study in another store. Takes some min
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,7 @@ def searched(group: str, given: Own, seeds: int) -> list[Searched]:
     """`tune` by what is known before, each task alone and with the runs of earlier tasks."""
     silent = replace(given, prior=np.full(len(given.where), np.nan))
     found = []
+    befores: dict[str, tuple[Own, Callable[[int], list[Known]]]]
     befores = {FORECAST: (given, given.untold), BOTH: (given, given.lessons)}
     if not np.isfinite(given.prior).any():
         befores = {}

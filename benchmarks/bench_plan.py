@@ -17,7 +17,7 @@ import numpy as np
 from kept import Kept, TimeUp, mark
 from planning import OURS, PICKERS, RANDOM, curve, read_off
 from planning_page import PAGE, PRIORS, figure, goal_rows, rule_rows, tune_rows
-from stopping import MACHINES, TASKS, judged_on, score, stop_rows, stops
+from stopping import MACHINES, TASKS, Score, judged_on, score, stop_rows, stops
 from studies import SOURCES, Study, studies
 from tuning import Tuned, tuned
 
@@ -73,7 +73,8 @@ def measured(
 def shown(few: Study, rule: str, seed: int) -> list[float]:
     """The curve of a rule at the shares of GRID."""
     found = curve(few, PICKERS[rule], MOST.get(rule, OTHERS), seed)
-    return read_off(found, len(few.where)).tolist()
+    curve_of: list[float] = read_off(found, len(few.where)).tolist()
+    return curve_of
 
 
 def searched(
@@ -95,7 +96,7 @@ def searched(
 
 def stopped(every: Sequence[Study], kept: Kept) -> str:
     """The rows of all rules to stop by."""
-    found: dict[tuple[str, float], dict[tuple[str, str], dict[str, list[list[float]]]]] = {}
+    found: dict[tuple[str, float], dict[tuple[str, str], dict[str, list[Score]]]] = {}
     for name, bar, stop in stops():
         for study in judged_on(every):
             for prior, given in priors(study):

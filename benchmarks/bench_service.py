@@ -241,4 +241,7 @@ def main(seconds: float, rate_per_s: float, how_many: int) -> None:
 
 if __name__ == "__main__":
     given = [float(text) for text in sys.argv[1:]]
-    main(*given[:2], *(int(each) for each in given[2:])) if len(given) == 3 else main(60.0, 500.0, 10_000)
+    if len(given) == 3:
+        main(given[0], given[1], int(given[2]))
+    else:
+        main(60.0, 500.0, 10_000)

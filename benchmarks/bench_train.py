@@ -75,7 +75,7 @@ def outcome(told: Prediction, rng: random.Random) -> Measured | Failed:
         return Failed(reason="out_of_memory")
     names = ("tpot_s", "ttft_s") if lot < 0.22 else ("output_tokens_per_s",)
     return Measured(
-        metrics=Metrics(**{n: told.metrics[n].value * rng.lognormvariate(0, 0.25) for n in names})
+        metrics=Metrics.of({n: told.metrics[n].value * rng.lognormvariate(0, 0.25) for n in names})
     )
 
 

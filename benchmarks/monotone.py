@@ -1,12 +1,22 @@
 """How often a predictor moves a metric against a law of arithmetic, on random settings."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from metainf import api
 from metainf.api import catalogue
-from metainf.domain import Batching, Method, Parallelism, Precision, PrefixCache, WeightQuantization, Workload
+from metainf.domain import (
+    Batching,
+    Method,
+    Parallelism,
+    Precision,
+    PrefixCache,
+    Technique,
+    WeightQuantization,
+    Workload,
+)
 from metainf.learn.forecast import Forecast
 from metainf.learn.predictor import TrainedPredictor
 
@@ -16,7 +26,7 @@ MODELS = (
 )  # fmt: skip
 DEVICES = ("L4", "A100-80GB", "H100", "H200", "B200", "MI300X", "RTX-4090", "L40S")
 Rows = list[list[str]]
-Setting = dict[str, object]
+Setting = dict[str, Any]
 
 
 def random_setting(rng: np.random.Generator) -> Setting:
@@ -36,7 +46,7 @@ def asked(predictor: TrainedPredictor, s: Setting) -> Forecast:
         | {"concurrency": s["load"], "prefix_share": s["share"]}
     )
     weights = WeightQuantization(format="fp8") if s["format"] else Precision(dtype="bf16")
-    parts = [Parallelism(tensor=s["count"]), weights, PrefixCache()]
+    parts: list[Technique] = [Parallelism(tensor=s["count"]), weights, PrefixCache()]
     parts += [Batching(max_sequences=s["cap"])] if s["cap"] else []
     hardware = catalogue.hardware_of([f"{s['count']}x{s['device']}"])[0][0]
     return predictor.forecast(

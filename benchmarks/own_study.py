@@ -53,14 +53,15 @@ class Own(Study):
 
     def only(self, rows: Numbers | Flags) -> "Own":
         """Some of the places, in tasks that still have a choice."""
-        rows = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        some = self.where.task[rows]
-        rows = rows[np.bincount(some, minlength=self.tasks)[some] > 1]
-        kept = np.unique(self.where.task[rows])
+        some = np.arange(len(self.where))[rows]
+        tasks = self.where.task[some]
+        some = some[np.bincount(tasks, minlength=self.tasks)[tasks] > 1]
+        kept = np.unique(self.where.task[some])
         return replace(
-            self, where=self.where.take(rows), truth=self.truth[rows], prior=self.prior[rows],
-            keeps=self.gate[rows], cells=tuple(self.cells[task] for task in kept.tolist()),
-            **{name: tuple(getattr(self, name)[row] for row in rows) for name in ("pairs", "runs", "names")},
+            self, where=self.where.take(some), truth=self.truth[some], prior=self.prior[some],
+            keeps=self.gate[some], cells=tuple(self.cells[task] for task in kept.tolist()),
+            pairs=tuple(self.pairs[row] for row in some), runs=tuple(self.runs[row] for row in some),
+            names=tuple(self.names[row] for row in some),
         )  # fmt: skip
 
     def of_engine(self, engine: str) -> "Own":

@@ -81,10 +81,10 @@ def studies(
         found = options(rows, view, LEAST_OPTIONS)
         names, sizes = np.unique(rows.keys["device"][found.rows], return_counts=True)
         largest = names[np.argsort(-sizes, kind="stable")][:MOST_MACHINES]
-        kept = sorted(set(largest.tolist()) & set(names[sizes >= LEAST_RUNS].tolist()))
-        held = {fold.name: fold for fold in folds(rows, "hardware") if fold.name in kept}
+        machines = sorted(set(largest.tolist()) & set(names[sizes >= LEAST_RUNS].tolist()))
+        held = {fold.name: fold for fold in folds(rows, "hardware") if fold.name in machines}
         alone = Fold("", np.zeros(0, dtype=np.intp), np.arange(len(rows)))
-        for name in kept:
+        for name in machines:
             fold = held.get(name, alone)
             part = rows.take(fold.test), [few[row] for row in fold.test.tolist()]
             yield study(*part, view, name, kept(keep, (source, name, view.name), rows.take(fold.train), view))

