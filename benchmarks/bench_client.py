@@ -22,6 +22,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import psutil
 from client_page import PAGE
 from measuring import machine
 from scipy.stats import t as student
@@ -33,6 +34,7 @@ from metainf.measure.timing import errors_of
 from metainf.measure.words import Traffic
 
 BAR = 0.98
+CORES = os.cpu_count() or 1
 NEAR = 0.05
 """Where a server does not count tokens, vLLM's client takes the text apart again, which gives a few less;
 both rates are of the tokens that were asked for, which the server was told not to end before."""
@@ -41,13 +43,13 @@ METHODS = {"vllm": "continuous+eager", "llama.cpp": "continuous"}
 Rates = dict[str, float]
 
 
-def ours(traffic: Traffic, served: Served) -> float:
-    """Output tokens per second by our client."""
-    begun = time.perf_counter()
+def ours(traffic: Traffic, served: Served) -> tuple[float, float]:
+    """Output tokens per second by our client, and the share of all cores that it used."""
+    begun, computed = time.perf_counter(), time.process_time()
     found = asyncio.run(drive(traffic, served.endpoint))
-    taken = time.perf_counter() - begun
+    taken, computed = time.perf_counter() - begun, time.process_time() - computed
     assert not errors_of(found), errors_of(found)
-    return sum(timing.output_tokens or 0 for timing in found) / taken
+    return sum(timing.output_tokens or 0 for timing in found) / taken, computed / taken / CORES
 
 
 class Theirs:
@@ -67,8 +69,8 @@ class Theirs:
         said = self.log.read_text(encoding="utf-8", errors="replace")[-1500:]
         raise SystemExit(f"expected vLLM's client to answer, found that it ended; its last words:\n{said}")
 
-    def rate(self, traffic: Traffic, served: Served, in_flight: int) -> float:
-        """Output tokens per second, as it tells them."""
+    def rate(self, traffic: Traffic, served: Served, in_flight: int) -> tuple[float, float]:
+        """Output tokens per second, as it tells them, and the share of all cores that it used."""
         rows = [{"prompt": r.prompt, "output_tokens": r.output_tokens} for r in traffic.requests]
         self.prompts.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         words = [
@@ -77,15 +79,23 @@ class Theirs:
             "--dataset-path", str(self.prompts), "--num-prompts", str(len(rows)), "--custom-output-len", "-1",
             "--skip-chat-template", "--disable-shuffle", "--ignore-eos", "--temperature", "0",
             "--max-concurrency", str(in_flight), "--disable-tqdm", "--ready-check-timeout-sec", "0",
+            "--save-detailed", "--header", "Connection=close",
         ]  # fmt: skip
         assert self.child.stdin is not None
         self.child.stdin.write(json.dumps(words) + "\n")
         self.child.stdin.flush()
+        computed = self.computed_s()
         told = json.loads(self.wait("RESULT "))
+        computed = self.computed_s() - computed
         assert told["completed"] == len(rows) and not told["failed"], told
         asked = sum(r.output_tokens for r in traffic.requests)
         assert abs(told["total_output_tokens"] / asked - 1) < NEAR, told
-        return float(asked / told["duration"])
+        return asked / told["duration"], computed / told["duration"] / CORES
+
+    def computed_s(self) -> float:
+        """Processor seconds so far."""
+        spent = psutil.Process(self.child.pid).cpu_times()
+        return float(spent.user + spent.system)
 
 
 def checkpoint(place: Path) -> Path:
@@ -128,7 +138,7 @@ def compared(engine: str, place: Path, client: Theirs, options: argparse.Namespa
             rates: Rates = {}
             for name in ("ours", "theirs") if number % 2 else ("theirs", "ours"):
                 mine = name == "ours"
-                rates[name] = (
+                rates[name], rates[f"{name}_cores"] = (
                     ours(traffic, served) if mine else client.rate(traffic, served, options.in_flight)
                 )
             rounds.append(rates)
@@ -144,6 +154,8 @@ def summed(rounds: Sequence[Rates]) -> dict[str, float]:
         "ours": statistics.median(each["ours"] for each in rounds),
         "theirs": statistics.median(each["theirs"] for each in rounds),
         "ratio": math.exp(middle),
+        "ours_cores": statistics.median(each["ours_cores"] for each in rounds),
+        "theirs_cores": statistics.median(each["theirs_cores"] for each in rounds),
         "low": math.exp(middle - half),
         "high": math.exp(middle + half),
     }
@@ -161,7 +173,8 @@ def page(found: dict[str, Any]) -> str:
         told = summed(rounds)
         bounds = f"{told['low']:.3f}–{told['high']:.3f}"
         rates = f"{told['ours']:.0f} | {told['theirs']:.0f} | {told['ratio']:.3f} | {bounds}"
-        rows.append(f"| {name} | {rates} | {verdict(told)} |")
+        cores = f"{told['ours_cores']:.1%} | {told['theirs_cores']:.1%}"
+        rows.append(f"| {name} | {rates} | {verdict(told)} | {cores} |")
     about, count = found["machine"], len(next(iter(found["rounds"].values())))
     said = (
         f"Measured on {found['date']}: {about['processor']}, {about['cores']} cores, "

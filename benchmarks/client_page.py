@@ -13,10 +13,14 @@ one that does not. A rate is output tokens over the seconds from the first sendi
 around each client sees it; the ratio is ours over theirs within a round, its geometric mean over the rounds
 with 95 % bounds of Student's t. The bar is that our client takes less than 2 %: a ratio of 0.98 or more.
 
+What a client computes it takes from the engine, so the share of all cores that it used over a run bounds what
+it costs, more narrowly than rates that vary from round to round. Theirs holds what it does before and after a
+run as well, over the run's seconds.
+
 {machine}
 
-| server | ours, tokens/s | theirs, tokens/s | ours / theirs | bounds | bar |
-| --- | --- | --- | --- | --- | --- |
+| server | ours, tokens/s | theirs, tokens/s | ours / theirs | bounds | bar | ours, cores | theirs, cores |
+| --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 
 *Met* needs the whole interval above the bar, *missed* the whole of it below; between them the rounds do not

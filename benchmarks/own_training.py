@@ -68,7 +68,14 @@ def _judged(
         error += np.abs(middle - true).tolist()
         inside += ((true >= low) & (true <= high)).tolist()
     lost = np.array(regret)
-    return Judged(group, by, lost, np.where(lost <= CLEAR, 1.0, 0.0), np.array(error), np.array(inside, dtype=np.float64))
+    return Judged(
+        group,
+        by,
+        lost,
+        np.where(lost <= CLEAR, 1.0, 0.0),
+        np.array(error),
+        np.array(inside, dtype=np.float64),
+    )
 
 
 def others_move(records: Sequence[Record]) -> tuple[int, float]:

@@ -1,7 +1,7 @@
 """vLLM's own benchmark client, ready to run again and again: `python their_client.py`, with vLLM's Python.
 
 Reads one line of JSON for each run, the words of `vllm bench serve`, and answers with one line that begins
-with RESULT: output tokens, seconds, and requests that failed, as that client counts them.
+with RESULT: output tokens, seconds, requests that failed, as that client counts them, and why.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ def main() -> None:
     for line in sys.stdin:
         found = asyncio.run(main_async(parser.parse_args(json.loads(line))))
         told = {name: found[name] for name in ("total_output_tokens", "duration", "completed", "failed")}
+        told["errors"] = [error for error in found.get("errors", ()) if error]
         print("RESULT " + json.dumps(told), flush=True)
 
 

@@ -11,7 +11,10 @@ from bench_client import page, summed, verdict
 
 def rounds(*ratios: float) -> list[dict[str, float]]:
     """A server that doubles its speed on the way: the ratio within a round is what counts."""
-    return [{"ours": ratio * 100 * (1 + n), "theirs": 100.0 * (1 + n)} for n, ratio in enumerate(ratios)]
+    cores = {"ours_cores": 0.004, "theirs_cores": 0.03}
+    return [
+        {"ours": ratio * 100 * (1 + n), "theirs": 100.0 * (1 + n)} | cores for n, ratio in enumerate(ratios)
+    ]
 
 
 def test_ratios_are_taken_within_a_round() -> None:
@@ -41,6 +44,6 @@ def test_the_page_holds_each_server() -> None:
         "rounds": {"vllm": rounds(1.0, 1.001, 0.999), "llama.cpp": rounds(0.9, 0.901, 0.9)},
     }  # fmt: skip
     text = page(told)
-    assert "| vllm | 200 | 200 | 1.000 |" in text and text.count("| met |") == 1
+    assert "| vllm | 200 | 200 | 1.000 |" in text and text.count("| met | 0.4% | 3.0% |") == 1
     assert "| llama.cpp |" in text and text.count("| missed |") == 1
     assert "3 rounds count" in text and "a CPU, 2 cores" in text
