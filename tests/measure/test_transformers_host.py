@@ -122,7 +122,7 @@ def serving(folder: Path, file: Path, cache: Path, *techniques: Technique) -> It
         process = subprocess.Popen([sys.executable, *words], stdout=out, stderr=out)
     served = Served(asked, process, f"http://127.0.0.1:{port}", log)
     try:
-        until = time.monotonic() + 120
+        until = time.monotonic() + 300
         while True:
             try:
                 served.get(found.health)
