@@ -24,9 +24,9 @@ from metainf.domain import Record
 from metainf.learn.views import Floats
 from metainf.measure.asked import LEAST_AGREEMENT
 from metainf.measure.plan import Known, picture
-from metainf.measure.study import shipped
-from metainf.measure.study_grid import of_study
 from metainf.store import open_store
+from metainf.study.bench import of_study
+from metainf.study.parts import shipped
 
 SHARES = (0.1, 0.5)
 FORECAST, NOTHING, TAUGHT = "the forecast", "nothing", "the other workloads"

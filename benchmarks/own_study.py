@@ -21,8 +21,8 @@ from metainf.measure.earlier import aim_of
 from metainf.measure.order import unversioned
 from metainf.measure.plan import Known
 from metainf.measure.recipes import PLAIN
-from metainf.measure.study_benches import benches
-from metainf.measure.study_grid import bench_of, in_grid, name_of
+from metainf.study.bench import bench_of, in_grid, name_of
+from metainf.study.benches import benches
 
 ELSEWHERE = "another machine"
 Flags = NDArray[np.bool_]

@@ -31,8 +31,8 @@ from metainf.domain import (
 from metainf.learn import artifact, own_history
 from metainf.learn.artifact import Artifact
 from metainf.learn.predictor import TrainedPredictor
-from metainf.measure.study import shipped
 from metainf.store import open_store
+from metainf.study.parts import shipped
 
 pytest.importorskip("xgboost", reason="the extra train is not installed")
 STUDY = shipped()

@@ -140,7 +140,7 @@ def test_the_dry_run_tells_where_expectations_come_from() -> None:
 @needs_llama
 def test_where_the_forecast_is_silent_the_study_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
     from metainf.api import tuning as made
-    from metainf.measure.study import shipped
+    from metainf.study.parts import shipped
 
     monkeypatch.setattr(made, "prior_of", lambda *_: lambda _, methods: [(None, 1.0)] * len(methods))
     study = [record for record in shipped() if record.method.engine == "llama.cpp"]

@@ -39,7 +39,7 @@ from metainf.measure.picture_names import recipe_name
 from metainf.measure.picture_recipes import FIXED, NAMES, methods_of, recipe
 from metainf.measure.recipes import is_plain
 from metainf.measure.serving import Subject, drawing_engine
-from metainf.measure.study_images import DIGITS, LARGER_UNET, PARTS, TRANSFORMER, UNET, parts
+from metainf.study.image_parts import DIGITS, LARGER_UNET, PARTS, TRANSFORMER, UNET, parts
 
 DIFFUSERS = drawing_engine(engine("diffusers"))
 SDXL, FLUX, SANA = (

@@ -13,8 +13,8 @@ from metainf.domain import Batching, Device, Failed, Hardware, Method, Record
 from metainf.learn.places import places
 from metainf.measure.earlier import aim_of, lessons_of
 from metainf.measure.plan import Candidate, Picture, picture, plan
-from metainf.measure.study import shipped
 from metainf.measure.tune import Ran, Rules, Try, search, step, tune
+from metainf.study.parts import shipped
 
 AIM = aim_of("throughput")
 SAME = HARDWARE

@@ -4,9 +4,9 @@ import pytest
 
 from metainf.domain import BadInput
 from metainf.measure.recipes import NAMES
-from metainf.measure.study import IN_FLIGHT, METHODS, WORKLOADS, Grid, parts, shipped
-from metainf.measure.study_grid import of_study
 from metainf.measure.study_traffic import STUDY
+from metainf.study.bench import of_study
+from metainf.study.parts import IN_FLIGHT, METHODS, WORKLOADS, Grid, parts, shipped
 
 
 def test_every_engine_meets_every_load() -> None:

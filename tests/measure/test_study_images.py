@@ -23,9 +23,9 @@ from metainf.measure.asked import asked_workload
 from metainf.measure.drawing import Batches, drawings_of
 from metainf.measure.picture_recipes import recipe
 from metainf.measure.serving import drawing_engine
-from metainf.measure.study_images import CAMPAIGN, of_images
-from metainf.measure.study_images_grid import easels
-from metainf.measure.study_images_page import CLAIMS, page
+from metainf.study.easels import easels
+from metainf.study.image_page import CLAIMS, page
+from metainf.study.image_parts import CAMPAIGN, of_images
 
 HARDWARE = Hardware(device=Device(name="a-cpu", kind="cpu", memory_gib=16), count=1)
 

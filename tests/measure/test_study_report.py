@@ -9,9 +9,10 @@ from measure_study_grids import grid, record
 
 from metainf import api
 from metainf.domain import BadInput, Lengths, Record, Setting, Workload
-from metainf.measure.study_benches import ASSUMED_SPREAD, benches
-from metainf.measure.study_choice import always, joint_races, races, single_best, wins
-from metainf.measure.study_claims import (
+from metainf.study.bench import Bench, Ratio, geometric_mean, labels, of_study
+from metainf.study.benches import ASSUMED_SPREAD, benches
+from metainf.study.choice import always, joint_races, races, single_best, wins
+from metainf.study.claims import (
     FAILS,
     HOLDS,
     OPEN,
@@ -20,8 +21,7 @@ from metainf.measure.study_claims import (
     prefix_bars,
     tally,
 )
-from metainf.measure.study_grid import Bench, Ratio, geometric_mean, labels, of_study
-from metainf.measure.study_report import page
+from metainf.study.report import page
 
 CHAT1, CHAT16, WARM16 = ("short_chat", 1), ("short_chat", 16), ("shared_prefix_warm", 16)
 

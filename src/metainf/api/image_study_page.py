@@ -8,13 +8,13 @@ from metainf.api.pictures import MARKS, drawing, keep
 from metainf.domain import Record
 
 if TYPE_CHECKING:
-    from metainf.measure.study_images_grid import Easel
+    from metainf.study.easels import Easel
 
 
 def image_study_page(records: Iterable[Record], figures: Mapping[str, str] | None = None) -> str:
     """The page in Markdown, from the records alone; the same records give the same page. BadInput without
     any."""
-    from metainf.measure.study_images_page import page
+    from metainf.study.image_page import page
 
     return page(list(records), figures)
 
@@ -34,7 +34,7 @@ def image_study_plots(records: Iterable[Record], folder: Path) -> dict[str, Path
     share of recognised digits against images per second. The folder is made; MissingExtra without
     matplotlib."""
     from metainf.catalog.digits import TEACHER
-    from metainf.measure.study_images_grid import easels
+    from metainf.study.easels import easels
 
     held = easels(list(records))
     pyplot = drawing()

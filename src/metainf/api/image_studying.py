@@ -7,8 +7,8 @@ from metainf.api.measuring import Measuring, Prepared, prepare_measuring
 from metainf.domain import BadInput, NotSupported, Record
 
 if TYPE_CHECKING:
-    from metainf.measure.study_images import ImagePart
     from metainf.store import Store
+    from metainf.study.image_parts import ImagePart
 
 
 def prepare_image_study(
@@ -16,7 +16,7 @@ def prepare_image_study(
 ) -> tuple[list[tuple["ImagePart", Prepared]], dict[str, str]]:
     """The sweeps laid out, without the runs that the store holds already; and what was left out, with the
     reason. Raises BadInput where nothing is left, MissingExtra without the engine."""
-    from metainf.measure.study_images import ENGINE, parts
+    from metainf.study.image_parts import ENGINE, parts
 
     found, left_out = [], {}
     for part in parts(models, methods):
@@ -37,9 +37,9 @@ def prepare_image_study(
 def image_study_records(store: "Store | None" = None) -> list[Record]:
     """The records of a store's studies of pictures, or of the one that ships. BadInput where there are
     none."""
-    from metainf.measure.study_images import of_images, shipped
     from metainf.measure.trial import SOURCE
     from metainf.store import Filter
+    from metainf.study.image_parts import of_images, shipped
 
     found = shipped() if store is None else of_images(list(store.query(Filter(source=SOURCE))))
     if not found:
@@ -52,6 +52,6 @@ def image_study_records(store: "Store | None" = None) -> list[Record]:
 
 def image_study_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
     """One row for each model, drawing and method: images/s, its ratio to the baseline, seconds, quality."""
-    from metainf.measure.study_images_grid import easels
+    from metainf.study.easels import easels
 
     return [row for easel in easels(records) for row in easel.rows()]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from metainf.domain import BadInput, Candidate, MissingExtra, Record, Selection
 
 if TYPE_CHECKING:
-    from metainf.measure.study_grid import Bench
+    from metainf.study.bench import Bench
 
 ENDINGS = (".png", ".svg", ".pdf")
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
@@ -113,8 +113,8 @@ def study_plots(records: Iterable[Record], folder: Path) -> dict[str, Path]:
     The folder is made. Raises BadInput where the records hold no such grid, MissingExtra where the drawing
     library is not installed.
     """
-    from metainf.measure.study_benches import benches
-    from metainf.measure.study_grid import labels
+    from metainf.study.bench import labels
+    from metainf.study.benches import benches
 
     held = benches(records)
     pyplot = drawing()

@@ -82,7 +82,7 @@ def lessons(
     (docs/closing_the_loop.md). Of the study's runs, those that this store holds too are this machine's own,
     and not counted twice."""
     from metainf.measure.earlier import lessons_of
-    from metainf.measure.study import shipped
+    from metainf.study.parts import shipped
 
     silent = [one for one in candidates if one.log_value is None]
     if not silent:

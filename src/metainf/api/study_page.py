@@ -16,7 +16,7 @@ def study_page(
     the study's own. Raises BadInput where no record is of a named workload at a number of requests in flight.
     """
     from metainf.measure.asked import LEAST_AGREEMENT
-    from metainf.measure.study_report import page
+    from metainf.study.report import page
 
     least = LEAST_AGREEMENT if least_agreement is None else least_agreement
     return page(sorted(records, key=lambda record: record.id), figures, least)

@@ -9,9 +9,9 @@ from metainf.api.measuring import Measuring, Prepared, measure, prepare_measurin
 from metainf.domain import BadInput, MissingExtra, NotSupported, Record
 
 if TYPE_CHECKING:
-    from metainf.measure.study import Grid, Part
     from metainf.measure.sweep import Progress
     from metainf.store import Store
+    from metainf.study.parts import Grid, Part
 
 WEIGHTS = "F16"
 
@@ -37,8 +37,8 @@ class Studied:
 
 
 def study_grid(**fields: object) -> "Grid":
-    """What to study, by the fields of `metainf.measure.study.Grid`; absent ones are all there is."""
-    from metainf.measure.study import Grid
+    """What to study, by the fields of `metainf.study.parts.Grid`; absent ones are all there is."""
+    from metainf.study.parts import Grid
 
     return Grid(**{name: value for name, value in fields.items() if value})  # type: ignore[arg-type]
 
@@ -48,7 +48,7 @@ def prepare_study(
 ) -> tuple[list[tuple["Part", Prepared]], dict[str, str]]:
     """The sweeps laid out, without the runs that the store holds already; and the engines left out, with
     the reason. Raises BadInput where no engine is left."""
-    from metainf.measure.study import parts
+    from metainf.study.parts import parts
 
     weights, found, left_out = model or _weights(), [], {}
     for part in parts(grid):
@@ -91,10 +91,10 @@ def study(
 
 def study_records(store: "Store | None" = None) -> list[Record]:
     """The records of a store's studies, or of the one that ships. BadInput where there are none."""
-    from metainf.measure.study import shipped
-    from metainf.measure.study_grid import of_study
     from metainf.measure.trial import SOURCE
     from metainf.store import Filter
+    from metainf.study.bench import of_study
+    from metainf.study.parts import shipped
 
     found = shipped() if store is None else of_study(store.query(Filter(source=SOURCE)))
     if not found:
@@ -109,8 +109,8 @@ def study_winners(records: Sequence[Record]) -> list[dict[str, Any]]:
     """Of each engine, workload and load: the fastest method that keeps the answers, its tokens/s, and how
     many times those of the baseline that is."""
     from metainf.measure.recipes import PLAIN
-    from metainf.measure.study_benches import benches
-    from metainf.measure.study_grid import labels
+    from metainf.study.bench import labels
+    from metainf.study.benches import benches
 
     held = benches(records)
     rows = []

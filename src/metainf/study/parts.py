@@ -12,7 +12,7 @@ from importlib.resources import as_file, files
 from math import ceil
 
 from metainf.domain import BadInput, Record
-from metainf.measure.study_grid import CAMPAIGN
+from metainf.study.bench import CAMPAIGN
 
 ENGINES = ("openvino", "llama.cpp")
 WORKLOADS = (
@@ -105,7 +105,7 @@ def shipped() -> list[Record]:
     """The study made for this release, on two cores of a server CPU; nothing where it is not packaged."""
     from metainf.store.files import read_records
 
-    packaged = files("metainf.measure") / "data" / "study.parquet"
+    packaged = files("metainf.study") / "data" / "study.parquet"
     if not packaged.is_file():
         return []
     with as_file(packaged) as path:

@@ -7,8 +7,8 @@ from statistics import median
 from metainf.domain import Conditions, Failed, Record
 from metainf.learn.report import table
 from metainf.measure.monitor import BUSY_SHARE
-from metainf.measure.study_grid import Bench, in_grid, name_of
-from metainf.measure.study_tables import number, share
+from metainf.study.bench import Bench, in_grid, name_of
+from metainf.study.tables import number, share
 
 
 def provenance(records: Sequence[Record], named: Sequence[tuple[str, Bench]]) -> str:

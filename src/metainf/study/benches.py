@@ -6,9 +6,9 @@ from statistics import fmean, median
 
 from metainf.domain import BadInput, Record
 from metainf.measure.asked import AGREEMENT, LEAST_AGREEMENT
-from metainf.measure.study_grid import Bench, Cell, Key, Spread, bench_of, in_grid, name_of
 from metainf.measure.study_traffic import STUDY
 from metainf.measure.summary import Line, summary
+from metainf.study.bench import Bench, Cell, Key, Spread, bench_of, in_grid, name_of
 
 Named = Sequence[tuple[str, Record]]
 ASSUMED_SPREAD = 0.1

@@ -11,8 +11,8 @@ from metainf.measure.likeness import MOST_DB, PSNR
 from metainf.measure.monitor import BUSY_SHARE
 from metainf.measure.recipes import PLAIN
 from metainf.measure.recognising import METRIC
-from metainf.measure.study_images_grid import Canvas, Easel, easels
-from metainf.measure.study_tables import counted, number, times
+from metainf.study.easels import Canvas, Easel, easels
+from metainf.study.tables import counted, number, times
 
 HEAD = """# The study of pictures: what each way to draw is worth
 

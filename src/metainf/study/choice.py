@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from metainf.measure.recipes import PLAIN
-from metainf.measure.study_grid import Bench
+from metainf.study.bench import Bench
 
 
 @dataclass(frozen=True)

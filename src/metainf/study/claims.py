@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metainf.measure.recipes import CHUNK_TOKENS, PLAIN
-from metainf.measure.study_grid import Bench, Cell, Ratio, geometric_mean, is_all
+from metainf.study.bench import Bench, Cell, Ratio, geometric_mean, is_all
 
 Verdict = Literal["holds here", "does not hold here", "cannot be told"]
 HOLDS: Verdict = "holds here"

@@ -6,9 +6,10 @@ from metainf.domain import Record
 from metainf.learn.report import table
 from metainf.measure.asked import LEAST_AGREEMENT
 from metainf.measure.reference import ANSWER_TOKENS, REFERENCE
-from metainf.measure.study_benches import benches
-from metainf.measure.study_choice import races, single_best, wins
-from metainf.measure.study_claims import (
+from metainf.study.bench import Bench, labels
+from metainf.study.benches import benches
+from metainf.study.choice import races, single_best, wins
+from metainf.study.claims import (
     BAR_CONTINUOUS,
     BAR_IN_FLIGHT,
     BAR_PREFIX,
@@ -21,10 +22,9 @@ from metainf.measure.study_claims import (
     in_words,
     prefix_bars,
 )
-from metainf.measure.study_grid import Bench, labels
-from metainf.measure.study_tables import GATED, counted, engine_section, times
-from metainf.measure.study_told import provenance
-from metainf.measure.study_worth import worth
+from metainf.study.tables import GATED, counted, engine_section, times
+from metainf.study.told import provenance
+from metainf.study.worth import worth
 
 HEAD = """# The study: which method wins where
 
@@ -54,7 +54,7 @@ def page(
     figures: Mapping[str, str] | None = None,
     least_agreement: float = LEAST_AGREEMENT,
 ) -> str:
-    """Markdown of the study's records. `figures`: paths by the labels of `metainf.measure.study_grid.labels`.
+    """Markdown of the study's records. `figures`: paths by the labels of `metainf.study.bench.labels`.
 
     Raises BadInput where no record is of a named workload at a number of requests in flight.
     """

@@ -5,10 +5,10 @@ from statistics import geometric_mean
 
 from metainf.domain import Record
 from metainf.learn.report import table
-from metainf.measure.study_benches import benches
-from metainf.measure.study_choice import always, joint_races, races, single_best, wins
-from metainf.measure.study_grid import Bench
-from metainf.measure.study_tables import counted, number, share, times
+from metainf.study.bench import Bench
+from metainf.study.benches import benches
+from metainf.study.choice import always, joint_races, races, single_best, wins
+from metainf.study.tables import counted, number, share, times
 
 THRESHOLDS = (0.0, 0.25, 0.5, 0.75, 0.9)
 SHOWN = 10

@@ -2,8 +2,8 @@
 
 from metainf.learn.report import table
 from metainf.measure.recipes import PLAIN
-from metainf.measure.study_grid import Bench, Cell
 from metainf.measure.summary import Line
+from metainf.study.bench import Bench, Cell
 
 GATED, LEVEL = "†", "~"
 LATENCY_WORKLOAD, LATENCY_IN_FLIGHT = "mixed", 16

@@ -1,6 +1,6 @@
 """The study as a grid: for each engine, workload and load the methods that were measured there. Pure.
 
-`metainf.measure.study_benches` reads it from records. Two numbers differ where their ratio is further from 1
+`metainf.study.benches` reads it from records. Two numbers differ where their ratio is further from 1
 than the spread between repeats explains: 95 % bounds from the standard deviation of the logarithms within
 repeats, pooled over all that was repeated on an engine.
 """

@@ -91,7 +91,7 @@ def shipped() -> list[Record]:
     """The study made for this release; nothing where it is not packaged."""
     from metainf.store.files import read_records
 
-    packaged = files("metainf.measure") / "data" / "study_images.parquet"
+    packaged = files("metainf.study") / "data" / "study_images.parquet"
     if not packaged.is_file():
         return []
     with as_file(packaged) as path:

@@ -1,0 +1,1 @@
+"""The studies that ship: which runs they hold, and what their records say."""
