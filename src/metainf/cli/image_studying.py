@@ -1,18 +1,17 @@
 """metainf study images run | show: every way to draw, on this machine."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from metainf.cli.measuring import STOPPED, minutes, stopped_like_interrupted
 from metainf.cli.options import Json, Store
 from metainf.cli.show import print_json, table
-from metainf.cli.studying import parts_bar, tell_made
-from metainf.cli.units import seconds
+from metainf.cli.studying import Plots, Report, Shown, read_from, run_parts
 
 if TYPE_CHECKING:
     from metainf.api.measuring import Prepared
+    from metainf.cli.studying import Parts
+    from metainf.store import Store as Records
 
 images = typer.Typer(no_args_is_help=True, help="The study of pictures: every way to draw, on this machine.")
 
@@ -32,39 +31,23 @@ def images_run(
     """Run the study of pictures. What the store holds of it is not run again, so a stopped one goes on."""
     from metainf import api
 
-    with api.store(store) as opened:
-        prepared, left_out = api.prepare_image_study(opened, model or (), method or (), repeats)
-        for name, why in left_out.items():
-            typer.echo(f"left out: {name}: {why}", err=True)
-        if dry_run:
-            _show_parts(prepared, json)
-            return
-        try:
-            with stopped_like_interrupted(), parts_bar(json) as tell:
-                found = api.study(prepared, opened, seconds(minutes(time_limit)), tell)
-        except KeyboardInterrupt:
-            typer.echo("stopped: finished runs are in the store; the same command goes on", err=True)
-            raise typer.Exit(STOPPED) from None
-    tell_made(found, json)
+    def prepare(opened: "Records") -> "Parts":
+        return api.prepare_image_study(opened, model or (), method or (), repeats)
+
+    run_parts(store, prepare, time_limit, _show_parts if dry_run else None, json)
 
 
 @images.command("show")
 def images_show(
-    report: Annotated[Path | None, typer.Option(help="Write the page of the study to this file.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Draw its figures into this folder.")] = None,
-    store: Annotated[
-        str | None, typer.Option("--store", help="SQLite file or database URL; else the study that ships.")
-    ] = None,
+    report: Report = None,
+    plots: Plots = None,
+    store: Shown = None,
     json: Json = False,
 ) -> None:
     """Show a study of pictures: that of a store, or without --store the one that ships."""
     from metainf import api
 
-    if store is None:
-        records = api.image_study_records()
-    else:
-        with api.store(store, create=False) as opened:
-            records = api.image_study_records(opened)
+    records = read_from(store, api.image_study_records)
     if report is not None:
         api.write_image_study(records, report, plots)
     elif plots is not None:

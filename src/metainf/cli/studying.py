@@ -13,10 +13,19 @@ from metainf.cli.show import print_json, table
 from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from metainf.api.studying import Studied
+    from metainf.domain import Record
+    from metainf.store import Store as Records
 
+    Parts = tuple[Sequence[Any], Mapping[str, str]]
+
+Report = Annotated[Path | None, typer.Option(help="Write the page of the study to this file.")]
+Plots = Annotated[Path | None, typer.Option(help="Draw its figures into this folder.")]
+Shown = Annotated[
+    str | None, typer.Option("--store", help="SQLite file or database URL; else the study that ships.")
+]
 studies = typer.Typer(no_args_is_help=True, help="Compare every method on every workload, on this machine.")
 
 
@@ -52,39 +61,24 @@ def study_run(
     grid = api.study_grid(
         engines=engine, workloads=workload, methods=method, in_flight=batch, requests=requests
     )
-    with api.store(store) as opened:
-        prepared, left_out = api.prepare_study(grid, opened, model, repeats)
-        for name, why in left_out.items():
-            typer.echo(f"left out: {name}: {why}", err=True)
-        if dry_run:
-            _show_parts(prepared, json)
-            return
-        try:
-            with stopped_like_interrupted(), parts_bar(json) as tell:
-                found = api.study(prepared, opened, seconds(minutes(time_limit)), tell)
-        except KeyboardInterrupt:
-            typer.echo("stopped: finished runs are in the store; the same command goes on", err=True)
-            raise typer.Exit(STOPPED) from None
-    tell_made(found, json)
+
+    def prepare(opened: "Records") -> "Parts":
+        return api.prepare_study(grid, opened, model, repeats)
+
+    run_parts(store, prepare, time_limit, _show_parts if dry_run else None, json)
 
 
 @studies.command("show")
 def study_show(
-    report: Annotated[Path | None, typer.Option(help="Write the page of the study to this file.")] = None,
-    plots: Annotated[Path | None, typer.Option(help="Draw its figures into this folder.")] = None,
-    store: Annotated[
-        str | None, typer.Option("--store", help="SQLite file or database URL; else the study that ships.")
-    ] = None,
+    report: Report = None,
+    plots: Plots = None,
+    store: Shown = None,
     json: Json = False,
 ) -> None:
     """Show a study: that of a store, or without --store the one that ships."""
     from metainf import api
 
-    if store is None:
-        records = api.study_records()
-    else:
-        with api.store(store, create=False) as opened:
-            records = api.study_records(opened)
+    records = read_from(store, api.study_records)
     if report is not None:
         api.write_study(records, report, plots)
     elif plots is not None:
@@ -108,6 +102,42 @@ def _show_parts(prepared: Any, json: bool) -> None:
         return
     table(head, rows)
     typer.echo(f"{sum(row[2] for row in rows)} runs, about {sum(row[4] for row in rows):.0f} minutes")
+
+
+def run_parts(
+    store: str | None,
+    prepare: "Callable[[Records], Parts]",
+    time_limit: str | None,
+    show: "Callable[[Any, bool], None] | None",
+    json: bool,
+) -> None:
+    """Prepare the parts of a study over a store, then run them, or only `show` them."""
+    from metainf import api
+
+    with api.store(store) as opened:
+        prepared, left_out = prepare(opened)
+        for name, why in left_out.items():
+            typer.echo(f"left out: {name}: {why}", err=True)
+        if show is not None:
+            show(prepared, json)
+            return
+        try:
+            with stopped_like_interrupted(), parts_bar(json) as tell:
+                found = api.study(prepared, opened, seconds(minutes(time_limit)), tell)
+        except KeyboardInterrupt:
+            typer.echo("stopped: finished runs are in the store; the same command goes on", err=True)
+            raise typer.Exit(STOPPED) from None
+    tell_made(found, json)
+
+
+def read_from(store: str | None, read: "Callable[..., list[Record]]") -> "list[Record]":
+    """What `read` finds in a store, or, where none is named, in the study that ships."""
+    from metainf import api
+
+    if store is None:
+        return read()
+    with api.store(store, create=False) as opened:
+        return read(opened)
 
 
 def tell_made(found: "Studied", json: bool) -> None:
