@@ -216,7 +216,7 @@ def test_llama_cpp_chunk_is_never_longer_than_its_context() -> None:
     [
         (Evidence(prefix_hit_tokens=96), (PrefixCache(enabled=False),), "96 prompt tokens came from it"),
         (Evidence(prefix_cache=True), (PrefixCache(enabled=False),), "the engine has it on"),
-        (Evidence(speculative="ngram", drafted_tokens=0), (Speculative(algorithm="ngram"),), "no token"),
+        (Evidence(speculative="draft", drafted_tokens=0), (Speculative(algorithm="draft"),), "no token"),
         (Evidence(speculative="none"), (Speculative(algorithm="ngram"),), "runs none"),
         (Evidence(drafted_tokens=5), (), "not asked for, but the engine runs it and drafted 5"),
         (Evidence(max_sequences=4), (Batching(mode="none"),), "at most 1 was asked for, the engine takes 4"),
@@ -238,6 +238,10 @@ def test_no_sign_is_unproven_and_no_contradiction() -> None:
     seen = Evidence(max_sequences=8, peak_running=1, prefix_hit_tokens=0)
     assert contradictions(asked, seen) == ()
     assert unproven(asked, seen) == ("batching", "compile", "prefix_cache", "speculative")
+    lookup, silent = asking(Speculative(algorithm="ngram")), Evidence(drafted_tokens=0)
+    assert contradictions(lookup, silent) == (), "where nothing repeats there is nothing to look up"
+    assert unproven(lookup, silent) == ("speculative",)
+    assert unproven(lookup, Evidence(speculative="ngram", drafted_tokens=0)) == ()
     kept = Evidence(kv_format="torch.float16", speculative="none", drafted_tokens=0)
     assert contradictions(asking(), kept) == ()
 
