@@ -1,4 +1,4 @@
-"""How like real digits drawn ones are: the figure falls with sameness, noise, wrong digits and broken ones."""
+"""How like real digits drawn ones are: the figure falls with sameness, noise and wrong digits."""
 
 import numpy as np
 import pytest
@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed: pip install 'metainf[images]'")
 
-from metainf.catalog.digits import classifier_accuracy, real_resemblance  # noqa: E402
-from metainf.measure.recognising import own_accuracy, parts, recognised  # noqa: E402
-from metainf.measure.resembling import Resemblance, own_resemblance, resemblance, unseen  # noqa: E402
+from metainf.catalog.digits import classifier_accuracy, real_resemblance
+from metainf.measure.recognising import own_accuracy, parts, recognised
+from metainf.measure.resembling import Resemblance, own_resemblance, resemblance, unseen
 
 EACH = 20
 LABELS = [place % 10 for place in range(10 * EACH)]

@@ -6,7 +6,7 @@ saw (Kynkäänniemi and others, "Improved Precision and Recall Metric for Assess
 
 * *true*: of the drawn digits those that a classifier takes for what was asked and that lie among real ones,
   within the distance from a real one to its third neighbour. Noise and wrong digits lower it;
-* *covered*: of the real digits those that lie among the drawn ones in the same sense. Drawing alike lowers it.
+* *covered*: of the real digits those that lie among the drawn ones in the same sense. Sameness lowers it.
 
 The quality of a record is their harmonic mean. It is 0 where either is: of the same picture over and over.
 """
