@@ -125,11 +125,11 @@ def _price(easel: Easel) -> str:
         "The classifier learnt from other digits than the models did and recognises "
         f"{100 * classifier_accuracy():.1f} % of real ones that it never saw; 200 real digits are "
         f"{100 * real_resemblance():.1f} % like others. `steps-N` is the model itself in fewer steps, "
-        "`few-N` a student that was distilled to few steps and no guidance, `distilled` a narrower student. On so "
-        "small a network much of the time is Python's, so number formats gain little; steps and guidance are "
-        "what counts. Guidance draws each digit more alike than people write it, few steps still more so: in "
-        "one or two the model itself draws the mean of each class, which is always recognised and always the "
-        "same, and the figure falls to nothing.\n\n"
+        "`few-N` a student that was distilled to few steps and no guidance, `distilled` a narrower student. "
+        "On so small a network much of the time is Python's, so number formats gain little; steps and "
+        "guidance are what counts. Guidance draws each digit more alike than people write it, few steps still "
+        "more so: in one or two the model itself draws the mean of each class, which is always recognised and "
+        "always the same, and the figure falls to nothing.\n\n"
     )
     return said + table(("method", "images/s", "× baseline", "quality"), rows)
 
