@@ -96,7 +96,19 @@ def _claims(held: Sequence[Easel]) -> str:
         "models of full size on GPUs. A student's worth in speed alone is in the first rows; what it costs "
         "is below.\n\n"
     )
-    return said + table(("the paper", "model", "measured", "from ... to", "quality"), rows)
+    shown = table(("the paper", "model", "measured", "from ... to", "quality"), rows)
+    return f"{said}{shown}{_no_gain(held)}"
+
+
+def _no_gain(held: Sequence[Easel]) -> str:
+    """Which of the claims made no speed, in a sentence."""
+    slow = [
+        f"`{claim.method}` on {easel.model} ({times(ratio)})"
+        for claim in CLAIMS
+        for easel in held
+        if (ratio := easel.mean_ratio(claim.method, claim.against)) is not None and ratio <= 1
+    ]
+    return f"\nNot faster on this machine: {', '.join(slow)}.\n" if slow else ""
 
 
 def _range(easel: Easel, claim: Claim) -> str:
@@ -127,9 +139,9 @@ def _price(easel: Easel) -> str:
         f"{100 * real_resemblance():.1f} % like others. `steps-N` is the model itself in fewer steps, "
         "`few-N` a student that was distilled to few steps and no guidance, `distilled` a narrower student. "
         "On so small a network much of the time is Python's, so number formats gain little; steps and "
-        "guidance are what counts. Guidance draws each digit more alike than people write it, few steps still "
-        "more so: in one or two the model itself draws the mean of each class, which is always recognised and "
-        "always the same, and the figure falls to nothing.\n\n"
+        "guidance are what counts. Guidance draws each digit more alike than people write it, few steps "
+        "still more so: in one or two the model itself draws the mean of each class, which is always "
+        "recognised and always the same, and the figure falls to nothing.\n\n"
     )
     return said + table(("method", "images/s", "× baseline", "quality"), rows)
 
