@@ -5,7 +5,7 @@ it in two ways that are usual for diffusion models: first it learns to give in o
 two (Meng et al., "On Distillation of Guided Diffusion Models", 2023), then one of its steps to do the work of
 two, twice over (Salimans and Ho, "Progressive Distillation for Fast Sampling of Diffusion Models", 2022):
 8 steps become 4, and 4 become 2. `digits-small`, half as wide, learns from the noise that `digits` sees in
-real digits. All are judged by a classifier that learnt from other digits (`metainf.measure.recognising`).
+real digits. All are judged by how like other real digits theirs are (`metainf.measure.resembling`).
 """
 
 import argparse
@@ -20,7 +20,8 @@ from safetensors.torch import load_file, save_file
 
 from metainf.catalog.digits import EDGE_PX, PATCH_PX
 from metainf.hosts.digits import GUIDANCE, NO_CLASS, SCHEDULE, DigitsPipeline, speed
-from metainf.measure.recognising import own_accuracy, parts, recognised
+from metainf.measure.recognising import own_accuracy, parts
+from metainf.measure.resembling import own_resemblance, resemblance
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "src" / "metainf" / "catalog" / "data" / "digits"
@@ -212,7 +213,7 @@ def train_small(teacher: Any) -> dict[str, Tensor]:
     return made.mean
 
 
-def accuracy(net: Any, steps: int, guidance: float) -> float:
+def quality(net: Any, steps: int, guidance: float) -> float:
     labels = [place % 10 for place in range(JUDGED)]
     pipe = DigitsPipeline(net, diffusers.DDIMScheduler(**SCHEDULE))
     with torch.inference_mode():
@@ -220,7 +221,16 @@ def accuracy(net: Any, steps: int, guidance: float) -> float:
             [str(label) for label in labels], steps, guidance,
             [torch.Generator().manual_seed(1000 + place) for place in range(len(labels))],
         ).images  # fmt: skip
-    return recognised(drawn, labels)
+    found = resemblance(drawn, labels)
+    assert found is not None, "as many of each class as are judged"
+    return round(found.f1, 3)
+
+
+def judges() -> dict[str, float]:
+    """What real digits reach that the models never saw, and as many as are drawn of those that they did."""
+    most = own_resemblance(JUDGED // NO_CLASS)
+    assert most is not None
+    return {"classifier_accuracy": round(own_accuracy(), 4), "real_resemblance": round(most.f1, 4)}
 
 
 def loaded(name: str, widths: tuple[int, int, int]) -> Any:
@@ -239,7 +249,7 @@ def keep(name: str, weights: dict[str, Tensor], widths: tuple[int, int, int]) ->
     rows = json.loads(index.read_text(encoding="utf-8"))["rows"] if index.exists() else []
     row = {"name": name, "params": sum(value.numel() for value in weights.values()), "config": config(widths)}
     rows = sorted([each for each in rows if each["name"] != name] + [row], key=lambda each: str(each["name"]))
-    told = {"classifier_accuracy": round(own_accuracy(), 4), "rows": rows}
+    told = {**judges(), "rows": rows}
     index.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
@@ -260,8 +270,8 @@ def main() -> None:
     for name, (widths, guidance) in drawers.items():
         if words.only in (None, name):
             net = loaded(name, widths)
-            told = {steps: accuracy(net, steps, guidance) for steps in JUDGED_STEPS}
-            print(f"{name}: accuracy by steps {told}")
+            told = {steps: quality(net, steps, guidance) for steps in JUDGED_STEPS}
+            print(f"{name}: likeness to real digits by steps {told}")
 
 
 if __name__ == "__main__":

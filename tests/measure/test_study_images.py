@@ -68,9 +68,9 @@ def records() -> list[Record]:
         record(unet, "baseline", 0.5, "image:320@4"),
         record(unet, "sdpa", 1.0, "image:320@4", quality=70.0, name="psnr_db"),
         record(unet, "sdpa+int8", None),
-        record("digits", "baseline", 50.0, "image@20", quality=0.95, name="class_accuracy"),
-        record("digits", "baseline", 54.0, "image@20", quality=0.95, name="class_accuracy", trial=1),
-        record("digits", "few-2", 800.0, "image@20", quality=0.9, name="class_accuracy"),
+        record("digits", "baseline", 50.0, "image@20", quality=0.95, name="real_digits_f1"),
+        record("digits", "baseline", 54.0, "image@20", quality=0.95, name="real_digits_f1", trial=1),
+        record("digits", "few-2", 800.0, "image@20", quality=0.9, name="real_digits_f1"),
     ]
 
 
@@ -96,7 +96,7 @@ def test_the_page_sets_the_paper_beside_what_was_measured() -> None:
     text = page(records(), {"methods": "a.svg", "digits": "b.svg"})
     assert lines(text, "up to about 1.5×", "1.40×") and lines(text, "up to about 1.6×", "1.60×")
     assert lines(text, "bf16", "2.00×", "33 dB")
-    assert lines(text, "few-2", "800", "90.0 %") and "![" in text and "*Synthetic.*" in text
+    assert lines(text, "few-2", "800", "90.0 % like real") and "![" in text and "*Synthetic.*" in text
     assert lines(text, "sdpa+int8", "failed: unsupported") and lines(text, "no such kernel")
     assert "random weights" in text and "Repeats differ by" in text
     assert text == page(list(reversed(records())), {"methods": "a.svg", "digits": "b.svg"})

@@ -41,6 +41,7 @@ class Asked(Frozen):
     `changes` replace fields of the named workload, or are a workload of their own.
 
     Of the `top` answers the first `explain` get reasons and nearest records, all of them where it is absent.
+    `allow` says what may stand in for a model that draws: distilled models and autoencoders.
     """
 
     model: Name | Model
@@ -51,6 +52,7 @@ class Asked(Frozen):
     engines: Annotated[tuple[Name, ...], Field(min_length=1, max_length=16)] = ENGINES
     top: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] = 10
     explain: Annotated[int, Field(ge=0, le=MOST_ANSWERS)] | None = None
+    allow: tuple[Literal["distilled"], ...] = ()
 
 
 class SizeAsked(Frozen):
@@ -122,6 +124,7 @@ def question_of(asked: Asked, offline: bool) -> Question:
         top=asked.top,
         explain=asked.explain,
         offline=offline,
+        allow=asked.allow,
     )
 
 

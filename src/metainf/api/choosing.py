@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from metainf import catalog
 from metainf.api.catalogue import hardware_of, model, workload_of
-from metainf.api.predictable import why_not
+from metainf.api.checking import checker
 from metainf.domain import (
     BadInput,
     Candidate,
@@ -18,7 +18,7 @@ from metainf.domain import (
     NotSupported,
     Objective,
     Selection,
-    Speculative,
+    UnknownName,
     Workload,
 )
 
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
 ENGINES = ("vllm", "sglang", "tensorrt-llm", "llama.cpp")
 DRAWING_ENGINES = ("diffusers",)
-_LIMIT_OF_EFFECT: dict[str, Any] = {"conflict": "conflict", "no_effect": "no_effect", "harmful": "conflict"}
+ALLOWED = ("distilled",)
+"""What may stand in for the model that was asked for: distilled models and autoencoders."""
 _loaded: dict[str, "TrainedPredictor"] = {}
 
 
@@ -37,7 +38,7 @@ class Question:
     """A decision to make. `hardware` as people write it ("1-4xL4"); `changes` are workload fields.
 
     A model or hardware may also be given as what it is, in place of its name. Of the `top` answers the
-    first `explain` get reasons and nearest records, all of them where it is None.
+    first `explain` get reasons and nearest records, all of them where it is None. `allow`: see ALLOWED.
     """
 
     model: str | Model
@@ -50,8 +51,12 @@ class Question:
     predictor: Path | None = None
     offline: bool = False
     explain: int | None = None
+    allow: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        for word in self.allow:
+            if word not in ALLOWED:
+                raise UnknownName("substitute", word, ALLOWED)
         if self.top < 1:
             raise BadInput(f"expected at least 1 answer, found {self.top}")
         if self.explain is not None and self.explain < 0:
@@ -75,7 +80,7 @@ def select(question: Question) -> Selection:
     )
     found = selection.select(
         subject, work, question.objective, hardware_of(question.hardware), predictor,
-        _proposals(question.engines, subject, work), rules,
+        _proposals(question.engines, subject, work, question.allow), rules,
     )  # fmt: skip
     told = _explained(predictor, found, found.ranked[: question.explain])
     return found.model_copy(update={"ranked": (*told, *found.ranked[len(told) :])})
@@ -200,13 +205,22 @@ def require_history(names: Sequence[str], subject: Model, predictor: "TrainedPre
         )
 
 
-def _proposals(names: Sequence[str], subject: Model, work: Workload) -> Callable[[Hardware], list[Method]]:
+def _proposals(
+    names: Sequence[str], subject: Model, work: Workload, allow: Sequence[str] = ()
+) -> Callable[[Hardware], list[Method]]:
     from metainf import engines
+    from metainf.engines.stand_ins import stand_ins
 
     if draws(subject) and tuple(names) == ENGINES:
         names = DRAWING_ENGINES
     makers = [engines.engine(name) for name in names]
-    return lambda hardware: [method for maker in makers for method in maker.methods(subject, hardware, work)]
+    others = bool(allow) and draws(subject)
+
+    def proposals(hardware: Hardware) -> list[Method]:
+        own = [method for maker in makers for method in maker.methods(subject, hardware, work)]
+        return [*own, *stand_ins(subject, own)] if others else own
+
+    return proposals
 
 
 def _passing(
@@ -221,55 +235,17 @@ def _passing(
     return methods
 
 
-def checker(
-    subject: Model, work: Workload, predictor: "TrainedPredictor"
-) -> Callable[[Hardware, Method], Excluded | None]:
-    """What puts a pair out before it is predicted: conflicts, unknown devices and effects, memory."""
-    from metainf import engines
-
-    def check(hardware: Hardware, method: Method) -> Excluded | None:
-        unknown = why_not(hardware)
-        if unknown is not None and not predictor.ran(hardware.device.name, method.engine):
-            return Excluded(hardware=hardware, method=method, limit="unknown", reason=unknown)
-        for finding in engines.check(method, subject, work, hardware):
-            return Excluded(
-                hardware=hardware, method=method, limit=_LIMIT_OF_EFFECT[finding.effect],
-                reason=f"{finding.why} ({finding.source})",
-            )  # fmt: skip
-        unknown = _unmeasured(method, predictor)
-        if unknown is not None:
-            return Excluded(
-                hardware=hardware,
-                method=method,
-                limit="unknown",
-                reason=unknown,
-            )
-        need = engines.requirement(subject, method, hardware, work)
-        if need is not None and not need.fits:
-            return Excluded(hardware=hardware, method=method, limit="memory", reason=need.reason)
-        return None
-
-    return check
-
-
-def _unmeasured(method: Method, predictor: "TrainedPredictor") -> str | None:
-    """Why the effect of a method cannot be predicted, None where it can."""
-    speculative = method.get(Speculative)
-    if speculative is None or predictor.predicts_speculation(method.engine, speculative.algorithm):
-        return None
-    return (
-        f"no run and no published acceptance of {speculative.algorithm} speculation to predict its gain from"
-    )
-
-
 def _noter(subject: Model, work: Workload) -> Callable[[Hardware, Method], tuple[str, ...]]:
+    """What to mind of a pair: that another model draws, and what the engine's launch says."""
     from metainf import engines
+    from metainf.engines.stand_ins import told
 
     def notes(hardware: Hardware, method: Method) -> tuple[str, ...]:
+        other = told(method, subject)
         try:
-            return engines.engine(method.engine).launch(subject, method, hardware, work).notes
+            return other + engines.engine(method.engine).launch(subject, method, hardware, work).notes
         except NotSupported:
-            return ()
+            return other
 
     return notes
 

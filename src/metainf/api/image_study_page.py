@@ -31,7 +31,7 @@ def write_image_study(records: Iterable[Record], path: Path, plots: Path | None 
 
 def image_study_plots(records: Iterable[Record], folder: Path) -> dict[str, Path]:
     """`methods`: how many times as fast as the baseline each method is, a panel for each model; `digits`: the
-    share of recognised digits against images per second. The folder is made; MissingExtra without
+    likeness of digits to real ones against images per second. The folder is made; MissingExtra without
     matplotlib."""
     from metainf.catalog.digits import TEACHER
     from metainf.study.easels import easels
@@ -88,6 +88,6 @@ def _digits_figure(pyplot: Any, easel: "Easel") -> Any:
             axis.plot(line.images_per_s, 100 * line.quality, kind, color="C0", markersize=4)
             axis.annotate(name, (line.images_per_s, 100 * line.quality), (3, 3), textcoords="offset points")
     axis.set_xscale("log")
-    axis.set(xlabel="images per second", ylabel="recognised digits (%)")
+    axis.set(xlabel="images per second", ylabel="like real digits (%)")
     axis.grid(alpha=0.25, linewidth=0.5)
     return figure

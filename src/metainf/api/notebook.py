@@ -35,7 +35,7 @@ from metainf.domain import (
 from metainf.domain.shown import rows_html
 
 Machines: TypeAlias = str | Hardware | Sequence[str | Hardware]
-OPTIONS = ("engines", "top", "predictor", "offline", "explain")
+OPTIONS = ("engines", "top", "predictor", "offline", "explain", "allow")
 """What a question takes beside limits and the workload."""
 
 

@@ -48,6 +48,12 @@ def classifier_accuracy() -> float:
     return float(_index()["classifier_accuracy"])
 
 
+def real_resemblance() -> float:
+    """How like other real digits 200 real ones are (`metainf.measure.resembling`), as told at the same time:
+    the most that a model which draws so many can be told to reach."""
+    return float(_index()["real_resemblance"])
+
+
 def _index() -> Mapping[str, Any]:
     text = (files("metainf.catalog") / "data" / "digits" / "index.json").read_text(encoding="utf-8")
     found: Mapping[str, Any] = json.loads(text)

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 EXPORTS = ("command", "compose", "kubernetes", "skypilot", "ray")
 """Repeated from `api.exporting`, which loads more than a help text may (a test compares them)."""
+ALLOWED = ("distilled",)
+"""Repeated likewise from `api.choosing`."""
 DRAWN = 200
 """Candidates of a picture, however few are listed."""
 
@@ -69,6 +71,13 @@ def select(
     steps: Annotated[int | None, typer.Option(help="Denoising steps (image and video models).")] = None,
     batch: Annotated[int | None, typer.Option(help="Pictures drawn together (image, video).")] = None,
     engine: Engines = None,
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What may stand in for the model: distilled (other models and decoders that draw).",
+            autocompletion=one_of(*ALLOWED),
+        ),
+    ] = None,
     top: Top = 5,
     predictor: Predictor = None,
     plot: Annotated[
@@ -121,6 +130,7 @@ def select(
         explain=top,
         predictor=predictor,
         offline=offline,
+        allow=tuple(allow or ()),
     )
     found = api.select(question)
     if plot is not None:

@@ -9,7 +9,7 @@ from metainf.cli.show import table
 if TYPE_CHECKING:
     from metainf.api.measured import Measurement
 
-QUALITY = {"psnr_db": "PSNR dB", "class_accuracy": "recognised"}
+QUALITY = {"psnr_db": "PSNR dB", "real_digits_f1": "like real"}
 
 
 def draws(found: "Measurement") -> bool:

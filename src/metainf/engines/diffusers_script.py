@@ -19,6 +19,7 @@ from metainf.domain import (
 )
 from metainf.engines.device_support import maker
 from metainf.engines.launch import checkpoint, dtype_name, not_offered
+from metainf.engines.students import Student, student
 
 PLAIN = "plain"
 QUANTIZERS = {
@@ -67,7 +68,9 @@ def program(model: Model, method: Method, device: Device, workload: Workload) ->
     if precision is not None and precision.dtype == "tf32":
         lines.append('torch.set_float32_matmul_precision("high")')
     given = "" if precision is None else f", torch_dtype={dtype}"
-    lines.append(f"pipe = DiffusionPipeline.from_pretrained({checkpoint(model)!r}{given})")
+    drawer = _whole(method)
+    loaded = checkpoint(model) if drawer is None else drawer.model
+    lines.append(f"pipe = DiffusionPipeline.from_pretrained({loaded!r}{given})")
     lines.append('part = "transformer" if getattr(pipe, "transformer", None) is not None else "unet"')
     lines += _replaced(model, method, dtype)
     if offload is None:
@@ -78,10 +81,19 @@ def program(model: Model, method: Method, device: Device, workload: Workload) ->
     if offload is not None:
         lines.append(f"pipe.{OFFLOADS[offload.name]}")
     lines += _drawing(model, method, workload)
-    needs = f"# {model.name}; needs: pip install {' '.join(_packages(method))}"
+    other = method.get(DistilledModel)
+    named = model.name if other is None else f"{other.model} in place of {model.name}"
+    needs = f"# {named}; needs: pip install {' '.join(_packages(method))}"
     imports = sorted({line for line in lines if line.startswith("from ")})
     rest = [line for line in lines if line not in imports]
     return [needs, "import sys", "", "import torch", *imports, "", *rest]
+
+
+def _whole(method: Method) -> Student | None:
+    """The known student that draws in the model's place as a pipeline of its own."""
+    drawer = method.get(DistilledModel)
+    known = None if drawer is None else student(drawer.model)
+    return known if known is not None and known.whole else None
 
 
 def _packages(method: Method) -> list[str]:
@@ -94,10 +106,11 @@ def _packages(method: Method) -> list[str]:
 def _replaced(model: Model, method: Method, dtype: str) -> list[str]:
     """Parts that other ones stand in for: the denoiser, the decoder, the solver."""
     lines: list[str] = []
-    if (student := method.get(DistilledModel)) is not None:
+    if (drawer := method.get(DistilledModel)) is not None and _whole(method) is None:
+        where = "" if student(drawer.model) is not None else " subfolder=part,"
         lines += [
             "kind = type(getattr(pipe, part))",
-            f"student = kind.from_pretrained({student.model!r}, subfolder=part, torch_dtype={dtype})",
+            f"student = kind.from_pretrained({drawer.model!r},{where} torch_dtype={dtype})",
             "setattr(pipe, part, student)",
         ]
     if (decoder := method.get(Autoencoder)) is not None:

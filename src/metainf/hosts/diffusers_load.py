@@ -11,6 +11,7 @@ from typing import Any
 from metainf.catalog.architectures import Architecture, architecture
 from metainf.domain import BadInput
 from metainf.engines.diffusers_script import SCHEDULES, TINY
+from metainf.engines.students import student as published
 
 SEED = 20_260
 """Of random weights: the same architecture has the same ones in every process."""
@@ -68,7 +69,9 @@ def _stored(model: str, student: str | None, autoencoder: str | None, dtype: Any
     full = _params(getattr(pipe, part))
     if student is not None:
         kind = type(getattr(pipe, part))
-        setattr(pipe, part, kind.from_pretrained(student, subfolder=part, torch_dtype=dtype))
+        known = published(student)
+        where = None if known is not None and not known.whole else part
+        setattr(pipe, part, kind.from_pretrained(student, subfolder=where, torch_dtype=dtype))
     if autoencoder is not None:
         if getattr(pipe, "vae", None) is None:
             raise BadInput(f"{model}: expected an autoencoder to replace, found none")

@@ -143,6 +143,7 @@ class DrawingLearner:
 
     def forecast(self, columns: Columns) -> Forecast:
         """Medians and scales of every row; NaN where the size of the denoiser or a device rate is unknown."""
+        columns = drawing.drawn_by(columns)
         p = drawing.picture(columns)
         x, unknown = self.inputs(columns, p), ~drawing.known(columns)
         log_s = drawing.prior(p) + self.ridge.predict(x) + self._trees.predict(x.astype(np.float32))

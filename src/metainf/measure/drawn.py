@@ -34,7 +34,7 @@ from metainf.measure import failures
 from metainf.measure.asked import asked_workload
 from metainf.measure.likeness import PSNR, picture_of, psnr_db
 from metainf.measure.monitor import Observation, watching
-from metainf.measure.recognising import METRIC, recognised
+from metainf.measure.resembling import METRIC, resemblance
 from metainf.measure.run import Answers, Made, Rules, Run, Unanswered, record_of, wait_for_death, watched
 from metainf.measure.serving import LEAST_S, Garbage, Served
 from metainf.measure.words import Drawing
@@ -151,11 +151,13 @@ def _asked(served: Served, sketches: Sequence[Sketch], form: str, until_s: float
 def quality_of(
     model: Model, method: Method, drawing: Drawing, pictures: Sequence[str], plain: Sequence[str] | None
 ) -> tuple[float, str] | None:
-    """The quality figure and its name: digits that are recognised, else likeness to the plain pictures. None
-    without those, of the plain ones themselves, and where random weights make likeness meaningless."""
+    """The quality figure and its name: how like real ones digits are, else likeness to the plain pictures.
+    None without those, of the plain ones themselves, of too few digits, and where random weights make
+    likeness meaningless."""
     if model.name in digits():
         asked = [int(text) for sketch in drawing.reference for text in sketch.prompts]
-        return recognised(np.stack([picture_of(text) for text in pictures]), asked), METRIC
+        alike = resemblance(np.stack([picture_of(text) for text in pictures]), asked)
+        return None if alike is None else (alike.f1, METRIC)
     if plain is None or (is_synthetic(model) and any(method.get(kind) for kind in NOT_COMPARABLE)):
         return None
     found = psnr_db([picture_of(t) for t in pictures], [picture_of(t) for t in plain])

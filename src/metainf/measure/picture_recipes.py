@@ -29,6 +29,7 @@ from metainf.domain import (
     WeightQuantization,
 )
 from metainf.engines.measurable import Measurable
+from metainf.engines.students import students_of
 from metainf.measure.recipes import DRAWN_PLAINLY, PLAIN, method_name, methods_in_file
 
 NAMES = {
@@ -52,11 +53,6 @@ NAMES = {
 }
 """Words of a recipe, with what they mean."""
 PARTS_OF_ALL = ("bf16", "sdpa", "fused-qkv", "int8", "compile")
-STUDENTS = {
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "nota-ai/bk-sdm-small",
-    "stabilityai/stable-diffusion-xl-base-1.0": "segmind/SSD-1B",
-}
-"""Published distilled models, by the catalogue's name of the model that they were distilled from."""
 FIXED: dict[str, Technique] = {
     "bf16": Precision(dtype="bf16"),
     "fp16": Precision(dtype="fp16"),
@@ -138,7 +134,8 @@ def _counted(kind: str, steps: int, model: Model) -> tuple[Technique, ...]:
 def student_of(model: Model) -> str:
     """The smaller model that stands in for one. NotSupported where none is known."""
     made_up = architecture(model.name)
-    student = made_up.student if made_up is not None else STUDENTS.get(model.name)
+    smaller = [each.model for each in students_of(model) if each.steps is None]
+    student = made_up.student if made_up is not None else next(iter(smaller), None)
     if model.name in digits():
         student = SMALL
     if student is None:

@@ -28,6 +28,7 @@ from metainf.domain import (
     WeightQuantization,
     Workload,
 )
+from metainf.engines.students import another_model
 from metainf.selection.outlook import Outlook
 from metainf.selection.predictor import Pair
 from metainf.selection.spread import Floats, Spread
@@ -208,6 +209,8 @@ def _recovery(
     recovery: Mapping[str, float],
     cache: dict[tuple[str | None, str | None], float],
 ) -> float:
+    if another_model(method):
+        return math.nan
     weights, kv = method.get(WeightQuantization), method.get(KvQuantization)
     key = (weights.format if weights else None, kv.format if kv else None)
     if key not in cache:

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from metainf.catalog.architectures import SYNTHETIC
-from metainf.catalog.digits import TEACHER, classifier_accuracy
+from metainf.catalog.digits import TEACHER, classifier_accuracy, real_resemblance
 from metainf.domain import Record
 from metainf.learn.report import table
 from metainf.measure.likeness import MOST_DB, PSNR
 from metainf.measure.monitor import BUSY_SHARE
 from metainf.measure.recipes import PLAIN
-from metainf.measure.recognising import METRIC
+from metainf.measure.resembling import METRIC
 from metainf.study.easels import Canvas, Easel, easels
 from metainf.study.tables import counted, number, times
 
@@ -29,8 +29,9 @@ typed by hand.
 * *Likeness* is the peak signal-to-noise ratio (dB) to the pictures of `baseline` from the same noise;
   {most:g} means equal, above 30 is hard to see. It tells what rounding does, and is not asked of methods that
   draw other pictures of random weights: a student, fewer steps, another decoder. What those cost is
-  measured on `digits`, a small model that was really trained, by the share of drawn digits that a
-  classifier recognises.
+  measured on `digits`, a small model that was really trained, by how *like real* digits the drawn ones are:
+  the harmonic mean of the share that could be real (recognised, and among real ones) and of the share of
+  real digits that the drawn ones cover. Noise and wrong digits lower the first, drawing alike the second.
 * Rates are of the median run. A ratio near 1 may be noise: see the end of the page.
 """
 
@@ -95,7 +96,19 @@ def _claims(held: Sequence[Easel]) -> str:
         "models of full size on GPUs. A student's worth in speed alone is in the first rows; what it costs "
         "is below.\n\n"
     )
-    return said + table(("the paper", "model", "measured", "from ... to", "quality"), rows)
+    shown = table(("the paper", "model", "measured", "from ... to", "quality"), rows)
+    return f"{said}{shown}{_no_gain(held)}"
+
+
+def _no_gain(held: Sequence[Easel]) -> str:
+    """Which of the claims made no speed, in a sentence."""
+    slow = [
+        f"`{claim.method}` on {easel.model} ({times(ratio)})"
+        for claim in CLAIMS
+        for easel in held
+        if (ratio := easel.mean_ratio(claim.method, claim.against)) is not None and ratio <= 1
+    ]
+    return f"\nNot faster on this machine: {', '.join(slow)}.\n" if slow else ""
 
 
 def _range(easel: Easel, claim: Claim) -> str:
@@ -108,7 +121,7 @@ def _quality(found: tuple[float, str] | None) -> str:
         return "–"
     value, name = found
     if name == METRIC:
-        return f"{100 * value:.1f} % recognised"
+        return f"{100 * value:.1f} % like real"
     return f"{value:.0f} dB" if name == PSNR else f"{value:.3g} {name}"
 
 
@@ -116,18 +129,21 @@ def _price(easel: Easel) -> str:
     rows = []
     for canvas in easel.canvases:
         for name, line in canvas.lines.items():
-            told = "failed" if line.quality is None else f"{100 * line.quality:.1f} %"
+            held = None if line.quality is None else (line.quality, line.quality_metric or "")
+            told = "failed" if line.failed else _quality(held)
             rows.append((name, number(line.images_per_s), _times(canvas, name), told))
     said = (
         f"Digits of 8 × 8 pixels; {easel.canvases[0].title}, with guidance unless the method says otherwise. "
         "The classifier learnt from other digits than the models did and recognises "
-        f"{100 * classifier_accuracy():.1f} % of real ones that it never saw. `steps-N` is the model itself "
-        "in fewer steps, `few-N` a student that was distilled to few steps and no guidance, `distilled` a "
-        "narrower student. On so small a network much of the time is Python's, so number formats gain "
-        "little; steps and guidance are what counts. The share does not see variety: in few steps the "
-        "model itself draws the mean of each class, which is recognised and always the same.\n\n"
+        f"{100 * classifier_accuracy():.1f} % of real ones that it never saw; 200 real digits are "
+        f"{100 * real_resemblance():.1f} % like others. `steps-N` is the model itself in fewer steps, "
+        "`few-N` a student that was distilled to few steps and no guidance, `distilled` a narrower student. "
+        "On so small a network much of the time is Python's, so number formats gain little; steps and "
+        "guidance are what counts. Guidance draws each digit more alike than people write it, few steps "
+        "still more so: in one or two the model itself draws the mean of each class, which is always "
+        "recognised and always the same, and the figure falls to nothing.\n\n"
     )
-    return said + table(("method", "images/s", "× baseline", "recognised"), rows)
+    return said + table(("method", "images/s", "× baseline", "quality"), rows)
 
 
 def _times(canvas: Canvas, name: str) -> str:
