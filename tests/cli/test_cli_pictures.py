@@ -1,12 +1,12 @@
 """metainf measure and study of pictures: plans, refusals, and real pipelines in processes of their own."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from engines_here import starts
 from metainf.catalog.digits import are_trained
 from metainf.cli.app import app
 from metainf.cli.measuring import DRAWN
@@ -17,10 +17,7 @@ from metainf.store import open_store
 
 pytest.importorskip("aiohttp", reason="the extra measure is not installed")
 pytest.importorskip("psutil", reason="the extra measure is not installed")
-needs_diffusers = pytest.mark.skipif(
-    any(find_spec(name) is None for name in ("torch", "diffusers", "torchao")),
-    reason="PyTorch, diffusers or torchao are not installed: pip install 'metainf[images]'",
-)
+needs_diffusers = starts("torch", "diffusers", "torchao")
 
 needs_digits = pytest.mark.skipif(
     not are_trained(), reason="the digits are not trained: python benchmarks/train_digits.py"

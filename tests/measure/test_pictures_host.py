@@ -32,6 +32,7 @@ from metainf.measure.recognising import recognised  # noqa: E402
 from metainf.measure.resembling import resemblance  # noqa: E402
 from metainf.measure.serving import Subject, drawing_engine, launch_of  # noqa: E402
 
+pytestmark = pytest.mark.engine
 ENGINE = drawing_engine(engine("diffusers"))
 CPU = Hardware(device=Device(name="a-cpu", kind="cpu", memory_gib=16), count=1, nodes=1)
 FUSED_KERNELS = ("enable_flash_sdp", "enable_mem_efficient_sdp", "enable_cudnn_sdp")
