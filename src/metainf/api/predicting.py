@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from metainf.api.choosing import Question, checker, load_predictor, parts, require_history
+from metainf.api.checking import checker
+from metainf.api.choosing import Question, load_predictor, parts, require_history
 from metainf.domain import Excluded, Hardware, Method, Prediction
 
 
