@@ -40,7 +40,7 @@ class Served:
 
     def logged(self) -> list[dict[str, Any]]:
         """Its log, line by line."""
-        lines = self.log.read_text(encoding="utf-8").splitlines()
+        lines = self.log.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines if line.startswith("{")]
 
 
