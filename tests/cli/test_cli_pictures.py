@@ -27,6 +27,7 @@ needs_digits = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("METAINF_STORE", str(tmp_path / "records.sqlite"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # tests may share the cores, where threads wait for each other
     return tmp_path / "records.sqlite"
 
 
@@ -117,9 +118,8 @@ def test_pictures_are_measured_and_gone_on_with(store: Path) -> None:
 def test_digits_are_judged_and_shown_and_what_a_host_refuses_is_a_failed_record(store: Path) -> None:
     """flash3 is a kernel of GPUs: the host says so, and the record keeps it."""
     words = "measure --model digits --batch 50 --requests 50 --method few-2 --method flash3 --repeats 1"
-    told = CliRunner().invoke(app, words.split())
-    assert told.exit_code == 1, (told.output, told.exception)
-    assert "like real" in told.stdout and "images/s" in told.stdout and "few-2" in told.stdout
+    told = run(words)
+    assert "like real" in told and "images/s" in told and "few-2" in told
     with open_store(store) as opened:
         held = {recipe_name(record.method): record for record in opened.query()}
     metrics, outcome = held["few-2"].metrics, held["flash3"].outcome
