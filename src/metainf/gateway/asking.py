@@ -23,6 +23,8 @@ except ImportError:
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+SLACK = 0.1
+"""The share of the longest wait for a sign of life within which the clock is not wound again."""
 MOST_ANSWER = 64 << 20
 MOST_REFUSAL = 1 << 20
 CONNECT_S = 2.0
@@ -36,7 +38,7 @@ STREAMED = ((b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-con
 @dataclass(frozen=True)
 class Letter:
     """What is sent: where, with which headers, and whether the answer streams. `stall_s` bounds each wait
-    for a sign of life, `until_s` (on the clock) everything; `strip_usage` takes out counts nobody asked for."""
+    for a sign of life, `until_s` (on the clock) all of it; `strip_usage` takes out unwanted token counts."""
 
     url: str
     headers: "Mapping[str, str]"
@@ -135,7 +137,7 @@ async def attempt(
 
 def _wind(timer: asyncio.Timeout, letter: Letter, now_s: float) -> None:
     """Give the endpoint time for its next sign of life."""
-    wait_s = min(letter.stall_s, letter.until_s - now_s)
+    wait_s = min((1 + SLACK) * letter.stall_s, letter.until_s - now_s)
     timer.reschedule(asyncio.get_running_loop().time() + wait_s)
 
 
@@ -201,7 +203,7 @@ async def _relay(
 ) -> None:
     """A stream, piece by piece."""
     found, timer = state
-    stream, now = Stream(letter.strip_usage), time.perf_counter
+    stream, now, wound_s = Stream(letter.strip_usage), time.perf_counter, 0.0
     try:
         while data := await response.content.readany():
             arrived_s, tokens = now(), stream.tokens
@@ -218,7 +220,9 @@ async def _relay(
                 else:
                     await answering.piece(out)
                 found.sending = False
-            _wind(timer, letter, arrived_s)
+            if arrived_s > wound_s:
+                wound_s = arrived_s + SLACK * letter.stall_s
+                _wind(timer, letter, arrived_s)
     except aiohttp.ClientError:
         if not stream.finished:
             raise
@@ -227,6 +231,7 @@ async def _relay(
         _count(found, stream.usage)
     if rest := stream.end():
         await answering.piece(rest)
+        found.whole = False
     if not stream.begun:
         raise Broken("unfinished", "the stream ended before the first token")
     if stream.failed:
