@@ -30,10 +30,12 @@ async def answers(connections: aiohttp.ClientSession, endpoint: Endpoint, header
     return False
 
 
-async def watch(ask: Callable[[], Awaitable[bool]], tell: Callable[[bool], None], every_s: float) -> None:
-    """Ask for ever. `tell` hears of every probe whether the endpoint is up."""
-    failed = 0
+async def watch(
+    ask: Callable[[], Awaitable[bool]], tell: Callable[[bool], None], every_s: float, up: bool
+) -> None:
+    """Ask for ever, after a first probe that found it `up` or not. `tell` hears what each comes to."""
+    failed = 0 if up else FAILURES
     while True:
+        await asyncio.sleep(every_s)
         failed = 0 if await ask() else failed + 1
         tell(failed < FAILURES)
-        await asyncio.sleep(every_s)

@@ -106,8 +106,8 @@ class Gateway:
                 LOG.warning("an endpoint went down or came back", extra={"told": told})
             self.board.probed(endpoint.name, up, time.monotonic())
 
-        await asyncio.sleep(self.settings.probe_every_s)
-        await watch(partial(self._probe, endpoint), tell, self.settings.probe_every_s)
+        up = self.board.standings[endpoint.name].up
+        await watch(partial(self._probe, endpoint), tell, self.settings.probe_every_s, up)
 
     async def _forecast(self) -> None:
         """Work out the first kinds of questions, then whatever was asked and is not known."""
