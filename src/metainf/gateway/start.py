@@ -16,6 +16,9 @@ from metainf.service.app import SWITCH_S
 from metainf.service.observing import log_in_json
 from metainf.service.start import MOST_CONNECTIONS, Listening, bind, guarded, run, told_address
 
+GARBAGE = 20_000
+"""Objects made before the youngest are looked through: requests leave few cycles."""
+
 
 def listen(
     endpoints: tuple[Endpoint, ...],
@@ -41,4 +44,5 @@ def listen(
     log_in_json(os.environ.get("METAINF_LOG", "INFO"))
     logging.getLogger("aiohttp").setLevel(logging.ERROR)
     gc.freeze()  # what was loaded stays: no collection looks at it again
+    gc.set_threshold(GARBAGE)
     run(create_app(endpoints, settings), where, bound, grace_s)
