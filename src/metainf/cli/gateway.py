@@ -88,8 +88,17 @@ def _show(endpoints: "tuple[Any, ...]", json: bool) -> None:
     if json:
         print_json(rows)
         return
-    typer.echo(f"{kinds[0].input_tokens} tokens in, {kinds[0].output_tokens} out")
-    head = ("endpoint", "hardware", "in_flight", "ttft_s", "tpot_s", "usd", "method")
-    table(head, [[row[key] for key in head] for row in rows], below="method")
+    first = {row["endpoint"]: row for row in reversed(rows)}
+    table(
+        ("endpoint", "url", "hardware", "$/h", "method"),
+        [
+            (each.name, each.url, *(first[each.name][key] for key in ("hardware", "usd_per_hour", "method")))
+            for each in endpoints
+        ],
+        below="method",
+    )
+    typer.echo(f"Forecast of {kinds[0].input_tokens} tokens in and {kinds[0].output_tokens} out:")
+    head = ("endpoint", "in_flight", "ttft_s", "tpot_s", "usd")
+    table(head, [[row[key] for key in head] for row in rows if row["note"] is None])
     for name, why in {row["endpoint"]: row["note"] for row in rows if row["note"]}.items():
         typer.echo(f"{name}: nothing is forecast: {why}")
