@@ -225,6 +225,18 @@ def test_a_bad_hour_is_forgotten() -> None:
     assert later.log_median == pytest.approx(math.log(0.1), abs=0.1)
 
 
+def test_a_stall_is_a_slow_first_token_too() -> None:
+    """So that what was expected too much of is waited for the longer."""
+    expected = Expected(Spread(math.log(0.05), 0.3), Spread(math.log(0.01), 0.3))
+    one = contender("a", 0.05, 0.01)
+    waits = []
+    standing = Standing()
+    for _ in range(3):
+        waits.append(outlook(replace(one, standing=standing), SIZE, Wanted(), 0).slow_ttft_s)
+        standing = ended(begun(standing, 0), Seen("failed", expected, ttft_s=3.0), 0)
+    assert waits == sorted(waits) and waits[-1] > 3 * waits[0]
+
+
 def test_an_answer_in_one_piece_teaches_too() -> None:
     standing = Standing()
     for _ in range(10):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SLACK = 0.1
 """The share of the longest wait for a sign of life within which the clock is not wound again."""
+TICK_S = 0.02
+"""How far a timer and the clock may be apart."""
 MOST_ANSWER = 64 << 20
 MOST_REFUSAL = 1 << 20
 CONNECT_S = 2.0
@@ -116,7 +118,7 @@ async def attempt(
                 found.status = response.status
                 await _read(response, letter, answering, told, (found, timer))
     except TimeoutError as error:
-        late = now() >= letter.until_s
+        late = now() >= letter.until_s - TICK_S
         if found.sending and not late:  # the caller does not take what is there
             found.result = "left"
         found.why = "deadline" if late else "connect" if isinstance(error, aiohttp.ClientError) else "stall"

@@ -20,6 +20,8 @@ BUSY_S = 1.0
 """How long one that is busy and does not say is left alone."""
 SPREAD, SPREAD_WEIGHT = 0.35, 4.0
 """Scale of the log of one request's latency around its mean, before any was seen, and what that counts."""
+ELSEWHERE = 0.5
+"""Scale of the log of what no forecast knows of an endpoint: its network, versions and neighbours."""
 WHOLE = 0.25
 """What an answer that came in one piece counts towards the time to a first token."""
 GOOD, BAD = 9.5, 0.5
@@ -43,6 +45,8 @@ def ended(standing: Standing, seen: Seen, now_s: float) -> Standing:
     after = _counted(after, seen.result == "ok", now_s)
     if seen.result == "ok":
         return _timed(replace(after, broken=0, cooling_s=0.0), seen, now_s)
+    if seen.ttft_s is not None:  # it stalled: a first token takes at least so long
+        after = _timed(after, seen, now_s)
     broken = after.broken + 1
     if broken < FAILURES:
         return replace(after, broken=broken)
@@ -69,13 +73,13 @@ def works(standing: Standing, now_s: float) -> float:
 def corrected(said: Spread, lately: Lately, now_s: float) -> Spread:
     """What is expected of the next request: a forecast, and what was seen against it.
 
-    The forecast's error is normal with its own scale, each request's with the spread that was seen; the more
-    was seen lately, the less the forecast counts.
+    The forecast's error is normal with its own scale and that of what it cannot know, each request's with the
+    spread that was seen; the more was seen lately, the less the forecast counts.
     """
     weight = lately.weight * _left(now_s - lately.at_s)
     seen = max(0.0, lately.square - lately.mean**2)
     spread = (SPREAD_WEIGHT * SPREAD**2 + weight * seen) / (SPREAD_WEIGHT + weight)
-    trust, doubt = weight / spread, 1 / max(said.log_scale, 1e-3) ** 2
+    trust, doubt = weight / spread, 1 / (said.log_scale**2 + ELSEWHERE**2)
     shift = trust * lately.mean / (trust + doubt)
     return Spread(said.log_median + shift, math.sqrt(1 / (trust + doubt) + spread))
 

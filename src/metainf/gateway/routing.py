@@ -16,8 +16,9 @@ from metainf.gateway.observing import RouteGauges
 from metainf.gateway.wanted import Asked, payload
 from metainf.gateway.words import Endpoint, Option, Ranking, Seen, Size, Wanted
 
-PATIENCE, LEAST_STALL_S = 5.0, 1.0
-"""An endpoint stalls when it takes so many times the time to a first token that 1 in 100 takes."""
+PATIENCE, LEAST_STALL_S = 5.0, 3.0
+"""An endpoint stalls when it takes so many times the time to a first token that 1 in 100 takes, where another
+can be asked then."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Router:
         again = True
         while queue and time.perf_counter() < until_s:
             option = queue.pop(0)
-            letter = self._letter(asked, option, path, until_s)
+            letter = self._letter(asked, option, path, until_s, last=not queue)
             if not tried:
                 leaves_s = time.perf_counter() - began_s
             found = await self._ask(option, size, letter, answering, len(tried) + 1)
@@ -67,9 +68,11 @@ class Router:
                 self.gauges.retries.labels(option.name, found.why).inc()
         return await self._over(ranking, tried, wanted, answering, leaves_s if tried else 0.0)
 
-    def _letter(self, asked: Asked, option: Option, path: str, until_s: float) -> Letter:
+    def _letter(self, asked: Asked, option: Option, path: str, until_s: float, last: bool) -> Letter:
         endpoint = self.board.by_name[option.name]
-        stall_s = min(self.manners.stall_s, max(LEAST_STALL_S, PATIENCE * option.slow_ttft_s))
+        stall_s = self.manners.stall_s
+        if asked.stream and not last:
+            stall_s = min(stall_s, max(LEAST_STALL_S, PATIENCE * option.slow_ttft_s))
         if not asked.stream:  # the first that comes is the end
             stall_s = self.manners.stall_s + PATIENCE * option.e2e_s
         return Letter(
@@ -97,8 +100,9 @@ class Router:
             self._keep(ticket, size, over)
 
     def _keep(self, ticket: Ticket, size: Size, found: Attempt) -> None:
+        waited_s = found.ended_s if found.why == "stall" and found.ttft_s is None else None
         seen = Seen(
-            found.result, ticket.expected, found.ttft_s, found.tpot_s,
+            found.result, ticket.expected, found.ttft_s or waited_s, found.tpot_s,
             found.ended_s if found.result == "ok" else None, found.output_tokens, found.wait_s,
         )  # fmt: skip
         share_s = self.board.end(ticket, seen, time.monotonic())
