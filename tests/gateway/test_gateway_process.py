@@ -170,6 +170,7 @@ def test_a_request_that_is_wrong_is_the_callers_and_nobodys_failure(tmp_path: Pa
         assert unknown.status_code == 404 and unknown.json()["error"]["code"] == "model_not_found"
         assert ask(one.url, {"X-MetaInf-Max-TTFT": "1"}).status_code == 400
         assert httpx2.get(f"{one.url}/v1/chat/completions").status_code == 405
+        assert ask(one.url, {"Host": "evil.example"}).status_code == 400, "a page under a name of its own"
         one.stop()
     assert records(tmp_path) == []
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -27,6 +28,7 @@ from metainf.gateway.words import Endpoint
 from metainf.service.access import Slower
 from metainf.service.bodies import JSON, body
 from metainf.service.observing import Observed
+from metainf.service.settings import LOOPBACK
 from metainf.store.keys import Scope as KeyScope
 
 LOG = logging.getLogger("metainf.gateway")
@@ -62,8 +64,14 @@ def create_app(endpoints: tuple[Endpoint, ...], settings: GatewaySettings) -> St
             ("/ready", _ready, False),
         )
     ]
+    around = [Middleware(Observed, gauges=gauges)]
+    if not settings.public:
+        # A page in a browser here must not reach the gateway under a name of its own.
+        around.append(
+            Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False)
+        )
     return Starlette(
-        routes=routes, lifespan=life, middleware=[Middleware(Observed, gauges=gauges)],
+        routes=routes, lifespan=life, middleware=around,
         exception_handlers={404: _absent, 405: _absent, Exception: _unforeseen},
     )  # fmt: skip
 
