@@ -1,12 +1,13 @@
 """What the gateway adds to a request: one fake model server asked directly and through the gateway, in turns.
 
-    python benchmarks/bench_gateway.py [--rounds 10] [--seconds 4] [--rate 200] [--write docs/gateway.md]
+    python benchmarks/bench_gateway.py [--rounds 10] [--seconds 2] [--rate 200] [--write docs/gateway.md]
 
 The fake server (`metainf.testing.model_server`: words by the clock, no model), `metainf gateway` and this
 client are three processes on the same machine. In each round both ways get the same requests in an open
 loop, at the same rate with arrivals by chance; which comes first changes from round to round. Times run from
 when a request was due. What is added is the difference of the medians within a round; its noise is the spread
-of that over the rounds, beside how much the direct median itself moves from round to round.
+of that over the rounds, beside how much the direct median itself moves from round to round. A round during
+which other programs used more than BUSY of the cores is told apart and does not count.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from metainf.measure.drive import Clock, allow_connections, pace
 from metainf.measure.words import Endpoint, OpenLoop, Request, Timing
 
 BAR_MS = 2.0
+BUSY = 0.15
 TTFT_MS, ITL_MS, TOKENS = 20, 5, 16
 AT = re.compile(r"(?:listens at|on) (https?://\S+)")
 BEGIN, END = "<!-- made by benchmarks/bench_gateway.py -->", "<!-- end of what it made -->"
@@ -98,22 +100,58 @@ def part(found: Sequence[tuple[Request, Timing]]) -> Part:
     return Part(statistics.median(first), statistics.median(whole), late, len(found) - len(good))
 
 
-async def rounds(ways: dict[str, Endpoint], options: argparse.Namespace) -> list[dict[str, Part]]:
-    """All rounds after one that does not count."""
-    made = []
+class Others:
+    """How much of all cores programs use that have nothing to do with this."""
+
+    def __init__(self, mine: Sequence[psutil.Process]) -> None:
+        self._mine = [psutil.Process(), *mine]
+        self._last = self._now()
+
+    def _now(self) -> tuple[float, float, float]:
+        times = psutil.cpu_times()
+        idle = times.idle + getattr(times, "iowait", 0.0)
+        return time.perf_counter(), idle, sum(cpu_s(each) for each in self._mine)
+
+    def share(self) -> float:
+        """Since the last look, of all cores."""
+        (begun_s, idle_s, mine_s), now = self._last, self._now()
+        self._last = now
+        whole_s = (now[0] - begun_s) * (os.cpu_count() or 1)
+        return max(0.0, 1 - (now[1] - idle_s) / whole_s - (now[2] - mine_s) / whole_s)
+
+
+async def rounds(
+    ways: dict[str, Endpoint], others: Others, options: argparse.Namespace
+) -> tuple[list[dict[str, Part]], list[float], int]:
+    """The rounds that count after one that does not, how busy others were in them, and how many do not."""
+    made, shares, busy = [], [], 0
+    until = time.perf_counter() + options.patience
     async with contextlib.AsyncExitStack() as stack:
         clients = {
             name: await stack.enter_async_context(Client(endpoint, 60)) for name, endpoint in ways.items()
         }
-        for number in range(options.rounds + 1):
-            requests = arrivals(options.rate, options.seconds if number else 2.0, number)
-            order = sorted(clients, reverse=bool(number % 2))
+        number = 0
+        while len(made) < options.rounds and time.perf_counter() < until:
+            requests = arrivals(options.rate, options.seconds, number)
+            others.share()
+            await asyncio.sleep(0.3)
+            if others.share() > BUSY:
+                continue
             found = {}
-            for name in order:
+            for name in sorted(clients, reverse=bool(number % 2)):
                 found[name] = part(await drive(clients[name], requests))
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(0.2)
+            share = others.share()
+            number += 1
+            if number == 1:
+                continue
+            if share > BUSY:
+                busy += 1
+                print(f"round {number}: others used {share:.0%} of the cores: {found}", file=sys.stderr)
+                continue
             made.append(found)
-    return made[1:]
+            shares.append(share)
+    return made, shares, busy
 
 
 def summed(made: Sequence[dict[str, Part]]) -> dict[str, Any]:
@@ -154,7 +192,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "--itl-ms",
         str(ITL_MS),
     )
-    with tempfile.TemporaryDirectory() as scratch, process(*fake_words) as (fake, _):
+    with tempfile.TemporaryDirectory() as scratch, process(*fake_words) as (fake, server):
         file = Path(scratch) / "endpoints.toml"
         table = {"name": "fake", "url": fake, "model": MODEL, "served_as": "fake", "hardware": "1xL4"}
         table |= {"engine": "vllm"}
@@ -167,11 +205,13 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             time.sleep(3)
             before = cpu_s(gateway)
             ways = {"direct": Endpoint(fake, "fake"), "gateway": Endpoint(url, MODEL)}
-            made = asyncio.run(rounds(ways, options))
+            made, shares, busy = asyncio.run(rounds(ways, Others([server, gateway]), options))
             used = cpu_s(gateway) - before
-        asked = (options.rounds * options.seconds + 2) * options.rate
-        report = summed(made) | {"gateway_cpu_ms_per_request": round(used / asked * 1e3, 2)}
-        report["records_kept"] = kept(store)
+        if len(made) < 2:
+            raise SystemExit(f"expected quiet rounds, found {len(made)} and {busy} beside busy programs")
+        report = summed(made) | {"rounds": len(made), "rounds_beside_busy_programs": busy}
+        report |= {"others_share_most": round(max(shares), 3), "records_kept": kept(store)}
+        report["gateway_cpu_ms_per_request"] = round(used / report["records_kept"] * 1e3, 2)
     return report
 
 
@@ -186,11 +226,11 @@ def kept(store: str) -> int:
 def page(report: dict[str, Any]) -> str:
     """The section of the page."""
     about, options = report["machine"], report["options"]
-    where = f"{about['cores']} cores ({about['processor']}, load average {report['load_before']} before"
+    where = f"{about['cores']} cores ({about['processor']}"
     columns = ("", "direct, ms", "gateway, ms", "added, ms", "in the rounds", "direct varies by")
     lines = [
         f"Made by `python benchmarks/bench_gateway.py --rounds {options['rounds']} --seconds "
-        f"{options['seconds']:g} --rate {options['rate']:g} --write docs/gateway.md` on {where} it began), "
+        f"{options['seconds']:g} --rate {options['rate']:g} --write docs/gateway.md` on {where}), "
         f"Python {about['python']}: "
         f"answers of {TOKENS} tokens, the first after {TTFT_MS} ms and then one every {ITL_MS} ms, "
         f"{options['rate']:g} requests a second.",
@@ -212,7 +252,9 @@ def page(report: dict[str, Any]) -> str:
         f"{report['ttft_p99_ms_direct']:.1f} ms directly, {report['ttft_p99_ms_gateway']:.1f} ms through the "
         f"gateway. Errors: {report['errors_direct']} and {report['errors_gateway']}. The gateway used "
         f"{report['gateway_cpu_ms_per_request']:.2f} ms of processor time for a request, all included; "
-        f"{report['records_kept']:,} records were in the store when it had ended.",
+        f"{report['records_kept']:,} records were in the store when it had ended. {report['rounds']} "
+        f"rounds count, in which other programs used at most {report['others_share_most']:.0%} of the cores; "
+        f"{report['rounds_beside_busy_programs']} beside busier ones do not.",
     ]  # fmt: skip
     return "\n".join(lines)
 
@@ -223,13 +265,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--seconds", type=float, default=4.0)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--patience", type=float, default=300.0, help="seconds to wait for quiet rounds")
     parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     allow_connections(4096)
-    load = round(os.getloadavg()[0], 2)
-    report = {"machine": machine(), "load_before": load, "options": vars(options) | {"write": None}}
+    report = {"machine": machine(), "options": vars(options) | {"write": None}}
     report |= measured(options)
     print(json.dumps(report, indent=1))
     if options.write:

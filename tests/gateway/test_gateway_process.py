@@ -194,9 +194,9 @@ def test_limits_choose_the_machine(tmp_path: Path) -> None:
             def where(**limits: object) -> Any:
                 return ask(one.url, metainf=limits).headers.get("x-metainf-endpoint")
 
-            assert where(max_ttft_s=30) == "l4"
             assert where(max_tpot_s=0.015) == "h100"
             assert where() == "h100"
+            assert where(max_ttft_s=30) == "l4"
             assert where(aim="cost") == "l4"
             refused = ask(one.url, metainf={"max_usd": 1e-12})
             assert refused.status_code == 422 and refused.json()["error"]["code"] == "no_feasible"
