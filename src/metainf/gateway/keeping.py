@@ -148,4 +148,11 @@ class Keeper:
         return True
 
     def _add(self, batch: list[tuple[int, Outcome]]) -> None:
-        self._store.add([record_of(outcome, self.campaign, number) for number, outcome in batch])
+        records = []
+        for number, outcome in batch:
+            try:
+                records.append(record_of(outcome, self.campaign, number))
+            except (ValueError, MetaInfError):  # no record may hold it; the others must not wait for it
+                LOG.exception("an outcome makes no record")
+                self._lost(1)
+        self._store.add(records)
