@@ -27,6 +27,7 @@ from metainf.api.measured import Measurement
 from metainf.api.measuring import Measuring, Prepared, measure, prepare_measuring
 from metainf.api.pictures import pareto_plot, study_plots
 from metainf.api.programs import Program, program_of
+from metainf.api.spreading import measure_spread
 from metainf.api.study_page import study_page, write_study
 from metainf.api.studying import Studied, prepare_study, study, study_grid, study_records, study_winners
 from metainf.api.tuned import Tuned, Winner
@@ -61,6 +62,7 @@ __all__ = [
     "import_file",
     "importance",
     "measure",
+    "measure_spread",
     "method_in_words",
     "methods",
     "model",

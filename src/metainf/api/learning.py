@@ -12,13 +12,17 @@ if TYPE_CHECKING:
     from metainf.learn.evaluate import Plan
     from metainf.store import Store
 
+SINGLE = ("metainf-gateway",)
+"""Sources whose records are single requests beside others, and no runs at a steady load."""
+
 
 def train(opened: "Store", output: Path, tell: Callable[[str], None] = lambda _: None) -> dict[str, Any]:
-    """Train on all records of a store and write the predictor. Returns its manifest. Deterministic.
+    """Train on a store's records and write the predictor. Returns its manifest. Deterministic.
 
     What this project's own measuring ran on a device corrects every prediction on that device; where such
     runs are all there is, or the rest is too little, it is the shipped predictor that they correct.
-    `tell` hears what is being done. Raises BadInput before the work where `output` has no folder.
+    What a gateway saw of single requests is left out. `tell` hears what is being done. Raises BadInput before
+    the work where `output` has no folder.
     """
     from metainf import __version__
     from metainf.learn.artifact import Artifact
@@ -26,7 +30,8 @@ def train(opened: "Store", output: Path, tell: Callable[[str], None] = lambda _:
     if not output.parent.is_dir():
         raise BadInput(f"expected a folder for {output.name} at {output.parent}, found none: make it first")
     tell("reading the records of the store")
-    records = sorted(opened.query(), key=lambda record: record.id)
+    found = (record for record in opened.query() if record.provenance.source not in SINGLE)
+    records = sorted(found, key=lambda record: record.id)
     manifest: dict[str, Any] = {
         "metainf": __version__,
         "records": len(records),

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from metainf.cli.names import hardware_names, model_names
-from metainf.cli.options import MODEL_HELP, Json, Offline, Predictor, Store, WorkloadName
+from metainf.cli.options import MODEL_HELP, Json, Offline, Predictor, Ray, Store, WorkloadName
 from metainf.cli.progress import spinner
 from metainf.cli.show import print_json, table
 
@@ -60,6 +60,7 @@ def evaluate(
         Path | None, typer.Option(help="Parquet table of another tool's predictions to judge beside.")
     ] = None,
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    ray: Ray = None,
     resume: Annotated[
         Path | None, typer.Option(help="Keep finished parts in this file, and go on from there.")
     ] = None,
@@ -72,7 +73,7 @@ def evaluate(
 
     plan = api.evaluation_plan(
         sources=source or (), by=by or ("model", "hardware"), choosers=chooser or (), quality=quality,
-        most_folds=most_folds, jobs=jobs, resume=resume,
+        most_folds=most_folds, jobs=jobs, resume=resume, ray=ray,
     )  # fmt: skip
     if report is not None and not report.absolute().parent.is_dir():
         raise typer.BadParameter(f"expected a folder at {report.absolute().parent}", param_hint="--report")

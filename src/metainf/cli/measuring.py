@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metainf.cli.names import engine_names, hardware_names, model_names, one_of
-from metainf.cli.options import MODEL_HELP, E2e, Json, Offline, Store, Tpot, Ttft
+from metainf.cli.options import MODEL_HELP, E2e, Json, Offline, Ray, Store, Tpot, Ttft
 from metainf.cli.show import print_json, table
 from metainf.cli.units import amount, seconds
 
@@ -96,6 +96,7 @@ def measure(
         int | None,
         typer.Option(min=1, help="Only so many of the runs: those most likely to change a choice."),
     ] = None,
+    ray: Ray = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs and the time; start none.")
     ] = False,
@@ -127,7 +128,10 @@ def measure(
             typer.echo(f"left out: {name}: {why}", err=True)
         try:
             with stopped_like_interrupted(), progress(json) as tell:
-                found = api.measure(prepared, opened, tell)
+                if ray is None:
+                    found = api.measure(prepared, opened, tell)
+                else:
+                    found = api.measure_spread(asked, prepared, ray, opened, tell)
         except KeyboardInterrupt:
             typer.echo("stopped: finished runs are in the store; --resume goes on", err=True)
             raise typer.Exit(STOPPED) from None

@@ -21,6 +21,9 @@ Store = Annotated[
 Predictor = Annotated[
     Path | None, typer.Option("--predictor", help="A trained predictor; the shipped one by default.")
 ]
+Ray = Annotated[
+    str | None, typer.Option("--ray", help="Work on the Ray cluster at this address (auto, host:6379).")
+]
 ModelName = Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP, autocompletion=model_names)]
 HardwareNames = Annotated[
     list[str], typer.Option("--hardware", "-H", help=HARDWARE_HELP, autocompletion=hardware_names)

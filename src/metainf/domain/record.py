@@ -16,7 +16,8 @@ class Metrics(Frozen):
     percentile in its name is a mean. `goodput_per_s` counts the requests that met every limit of the
     objective, `prefix_hit_share` the prompt tokens found in the prefix cache, `accepted_share` the
     drafted tokens that were accepted; the last two are the engine's own counts. `accepted_tokens` are those
-    that a request gained by one step of speculation, on average, the step's own included.
+    that a request gained by one step of speculation, on average, the step's own included. `usd_per_request`
+    is what one request cost, where a price was known.
     """
 
     output_tokens_per_s: PositiveFloat | None = None
@@ -50,6 +51,7 @@ class Metrics(Frozen):
     accepted_tokens: PositiveFloat | None = None
     accepted_share: Share | None = None
     prefix_hit_share: Share | None = None
+    usd_per_request: NonNegativeFloat | None = None
     quality: float | None = None
     quality_metric: str | None = None
 

@@ -48,7 +48,8 @@ class Plan:
     """What to judge. No sources or choosers named: all of them.
 
     quality: views as listed for each source, or all with quality traded ("any") or kept ("same").
-    jobs: processes. resume: a file that keeps finished parts, so that a killed run goes on.
+    jobs: processes. resume: a file that keeps finished parts, so that a killed run goes on. ray: the address
+    of a Ray cluster whose nodes do the work instead.
     """
 
     sources: tuple[str, ...] = ()
@@ -58,6 +59,7 @@ class Plan:
     most_folds: int = FOLDS
     jobs: int = 1
     resume: Path | None = None
+    ray: str | None = None
 
 
 def plan_of(**fields: Any) -> Plan:
@@ -86,7 +88,7 @@ def evaluate_table(
     words: vectors of the table's descriptions, for the text ablations (the table must hold TEXTS).
     """
     tasks = plan_tasks(table, plan, words)
-    results = run_all(tasks, plan.jobs, Ledger(plan.resume), tell)
+    results = run_all(tasks, plan.jobs, Ledger(plan.resume), tell, plan.ray)
     found: dict[str, Any] = {
         "plan": {
             "sources": wanted_sources(table, plan.sources), "by": list(plan.by), "quality": plan.quality,

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from metainf.domain import MetaInfError
+from metainf.cluster import spread
+from metainf.domain import BadInput, MetaInfError
 from metainf.learn.accuracy import accuracy
 from metainf.learn.contest import Entry
 from metainf.learn.forecast import Learner
@@ -197,14 +198,25 @@ def timed(task: Task) -> tuple[Result, float]:
     return run(task), time.process_time() - started
 
 
-def run_all(tasks: Sequence[Task], jobs: int, ledger: Ledger, tell: Progress) -> Mapping[str, Result]:
-    """Results by task key. Finished ones are read from the ledger; the others run in `jobs` processes."""
+def _timed_alike(given: tuple[Task, str]) -> tuple[Result, float]:
+    """On a node of a cluster. BadInput where its code differs, for then its result would too."""
+    task, code = given
+    if code_hash() != code:
+        raise BadInput("expected the same code of metainf on every node as here, found another: install it")
+    return timed(task)
+
+
+def run_all(
+    tasks: Sequence[Task], jobs: int, ledger: Ledger, tell: Progress, ray: str | None = None
+) -> Mapping[str, Result]:
+    """Results by task key. Finished ones are read from the ledger; the others run in `jobs` processes, or on
+    the Ray cluster at an address."""
     keys = {task.key: task for task in tasks}
     left = {key: task for key, task in keys.items() if key not in ledger.done}
     if len(left) < len(keys):
         tell(f"{len(keys) - len(left)} of {len(keys)} parts were finished before")
     started = time.perf_counter()
-    for place, (key, (result, seconds)) in enumerate(_results(left, jobs), 1):
+    for place, (key, (result, seconds)) in enumerate(_results(left, jobs, ray), 1):
         ledger.add(key, result)
         since = time.perf_counter() - started
         tell(f"{place} of {len(left)} after {since:.0f} s, {seconds:.0f} s of processor: {left[key].name}")
@@ -222,7 +234,13 @@ def follow(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _results(left: Mapping[str, Task], jobs: int) -> Iterator[tuple[str, tuple[Result, float]]]:
+def _results(
+    left: Mapping[str, Task], jobs: int, ray: str | None
+) -> Iterator[tuple[str, tuple[Result, float]]]:
+    if ray is not None:
+        if left:
+            yield from spread(ray, _timed_alike, {key: (task, code_hash()) for key, task in left.items()})
+        return
     if jobs <= 1 or len(left) <= 1:
         for key, task in left.items():
             yield key, timed(task)

@@ -20,8 +20,9 @@ DIGITS_DRAWN = 200
 """Of digits as many are drawn as tell two shares of recognised ones apart."""
 PX, STEPS = 512, 20
 CRUDE_S = 1e-11
-"""Seconds of a small processor for each parameter, 8 × 8 pixels and step: 0.2 operations of a U-Net and 0.5 of
-a transformer (`embed.drawing`) at 20 to 50 thousand million a second. A first guess, corrected as runs end."""
+"""Seconds of a small processor for each parameter, 8 × 8 pixels and step: 0.2 operations of a U-Net and 0.5
+of a transformer (`embed.drawing`) at 20 to 50 thousand million a second. A first guess, corrected as runs
+end."""
 _TEXT = re.compile(rf"{WORD}(?::(?P<width>\d+)(?:x(?P<height>\d+))?)?(?:@(?P<steps>\d+))?")
 _THINGS = ("a red boat", "an old bridge", "three apples", "a sleeping cat", "a paper kite", "a stone house")
 _PLACES = ("in the morning", "under a grey sky", "by the sea", "in deep snow", "on a wooden table")

@@ -85,7 +85,7 @@ class Doors:
                 )
             return Caller(key.key_id)
         self._pace.step(f"address {address}")
-        if text is not None or await self._needs_key():
+        if text is not None or await self.locked():
             lacks = "none" if text is None else "an unknown one" if key is None else "one that was revoked"
             raise refusal(
                 "key", 401, "A key is needed", f"expected Authorization: Bearer KEY, found {lacks} "
@@ -104,7 +104,7 @@ class Doors:
         self._seen[text] = found, now_s + FRESH_S
         return found
 
-    async def _needs_key(self) -> bool:
+    async def locked(self) -> bool:
         """Whether a key is asked for: always from outside, on this machine once any key was made."""
         if self._public:
             return True

@@ -123,7 +123,7 @@ class Observed:
             state: MutableMapping[str, Any] = scope.get("state", {})
             told = {"method": scope["method"], "path": scope["path"], "route": route, "status": status}
             told |= {"duration_ms": round(seconds * 1e3, 2), "request_id": state.get("request_id")}
-            told |= {"key": state.get("caller")}
+            told |= {"key": state.get("caller"), **state.get("told", {})}
             LOG.info("request", extra={"told": told})
 
 

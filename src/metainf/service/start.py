@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 
@@ -45,7 +46,20 @@ def listen(settings: Settings, where: Listening, tell: Callable[[str], None]) ->
     if settings.rate is not None:
         rate_of(settings.rate)
     settings = settings.model_copy(update={"public": where.public})
-    with api.store(settings.store) as opened:
+    name, locked, sqlite = guarded(settings.store, where)
+    load_predictor(None if settings.predictor is None else Path(settings.predictor))
+    bound = bind(where)
+    tell(f"metainf listens at {told_address(where, bound, locked)}; records in {name}")
+    if where.workers > 1 and sqlite:
+        tell("several workers share one SQLite file: additions wait for each other; PostgreSQL does better")
+    os.environ[VARIABLE] = settings.model_dump_json()
+    run("metainf.service.app:from_environment", where, bound)
+
+
+def guarded(store: str | None, where: Listening) -> tuple[str, bool, bool]:
+    """The store's name, whether a key is asked for, and whether it is SQLite. Raises BadInput where other
+    machines would reach what nothing guards, or a certificate is not there."""
+    with api.store(store) as opened:
         keys = imports.keyring(opened).all()
         name, sqlite = opened.name, opened.database.is_sqlite
     if where.public and not any(key.revoked_at is None for key in keys):
@@ -56,19 +70,20 @@ def listen(settings: Settings, where: Listening, tell: Callable[[str], None]) ->
     for path in (where.certificate, where.key):
         if path is not None and not path.is_file():
             raise BadInput(f"expected a PEM file at {path}, found none")
-    load_predictor(None if settings.predictor is None else Path(settings.predictor))
-    bound = _bind(where)
+    return name, bool(keys) or where.public, sqlite
+
+
+def told_address(where: Listening, bound: socket.socket, locked: bool) -> str:
+    """Where it listens, and who may ask."""
     host, port = bound.getsockname()[:2]
     scheme = "https" if where.certificate is not None else "http"
     shown = f"[{host}]" if ":" in host else host
-    told = "a key is needed" if keys or where.public else "no keys yet, so on this machine only"
-    tell(f"metainf listens at {scheme}://{shown}:{port} ({told}); records in {name}")
-    if where.workers > 1 and sqlite:
-        tell("several workers share one SQLite file: additions wait for each other; PostgreSQL does better")
-    _run(settings, where, bound)
+    told = "a key is needed" if locked else "no keys yet, so on this machine only"
+    return f"{scheme}://{shown}:{port} ({told})"
 
 
-def _bind(where: Listening) -> socket.socket:
+def bind(where: Listening) -> socket.socket:
+    """The socket. BadInput where the address is not to be had."""
     family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
     bound = socket.socket(family)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -81,23 +96,23 @@ def _bind(where: Listening) -> socket.socket:
     return bound
 
 
-def _run(settings: Settings, where: Listening, bound: socket.socket) -> None:
-    os.environ[VARIABLE] = settings.model_dump_json()
+def run(app: Any, where: Listening, bound: socket.socket, grace_s: int = GRACE_S) -> None:
+    """Serve an application, or what a name `module:function` makes, until told to stop."""
     counts = None
     if where.workers > 1 and MULTIPROCESS not in os.environ:
         counts = tempfile.TemporaryDirectory(prefix="metainf-metrics-")
         os.environ[MULTIPROCESS] = counts.name
     log_in_json(os.environ.get("METAINF_LOG", "INFO"))
     config = uvicorn.Config(
-        "metainf.service.app:from_environment",
+        app,
         http=Bounded,
-        factory=True,
+        factory=isinstance(app, str),
         workers=where.workers,
         log_config=None,
         access_log=False,
         server_header=False,
         limit_concurrency=MOST_CONNECTIONS,
-        timeout_graceful_shutdown=GRACE_S,
+        timeout_graceful_shutdown=grace_s,
         timeout_keep_alive=KEPT_S,
         timeout_worker_healthcheck=WORKER_S,
         ssl_certfile=where.certificate,
