@@ -35,7 +35,7 @@ from metainf.measure.drive import Clock, allow_connections, pace
 from metainf.measure.words import Endpoint, OpenLoop, Request, Timing
 
 BAR_MS = 2.0
-BUSY, LEAST = 0.25, 3
+BUSY, LEAST, MOST_WAITS = 0.25, 3, 50
 """Share of the cores beside which a round is quiet; with fewer quiet rounds than LEAST all count, and the
 page says so."""
 TTFT_MS, ITL_MS, TOKENS = 20, 5, 16
@@ -123,6 +123,15 @@ class Others:
         return max(0.0, 1 - (now[1] - idle_s) / whole_s - (now[2] - mine_s) / whole_s)
 
 
+async def _quiet(others: Others) -> None:
+    """Wait until others leave the cores alone, for a while."""
+    for _ in range(MOST_WAITS):
+        others.share()
+        await asyncio.sleep(0.3)
+        if others.share() <= BUSY:
+            break
+
+
 async def rounds(
     ways: dict[str, Endpoint], others: Others, options: argparse.Namespace
 ) -> list[tuple[float, dict[str, Part]]]:
@@ -136,10 +145,7 @@ async def rounds(
         number = 0
         while sum(share <= BUSY for share, _ in made) < options.rounds and time.perf_counter() < until:
             requests = arrivals(options.rate, options.seconds, number)
-            others.share()
-            await asyncio.sleep(0.3)
-            if others.share() > BUSY:
-                continue
+            await _quiet(others)
             found = {}
             for name in sorted(clients, reverse=bool(number % 2)):
                 found[name] = part(await drive(clients[name], requests))
