@@ -6,8 +6,8 @@ The fake server (`metainf.testing.model_server`: words by the clock, no model), 
 client are three processes on the same machine. In each round both ways get the same requests in an open
 loop, at the same rate with arrivals by chance; which comes first changes from round to round. Times run from
 when a request was due. What is added is the difference of the medians within a round; its noise is the spread
-of that over the rounds, beside how much the direct median itself moves from round to round. A round during
-which other programs used more than BUSY of the cores is told apart and does not count.
+of that over the rounds, beside how much the direct median itself moves from round to round. Rounds during
+which other programs used more than BUSY of the cores do not count, where there are enough others.
 """
 
 import argparse
@@ -35,7 +35,9 @@ from metainf.measure.drive import Clock, allow_connections, pace
 from metainf.measure.words import Endpoint, OpenLoop, Request, Timing
 
 BAR_MS = 2.0
-BUSY = 0.15
+BUSY, LEAST, MOST_WAITS = 0.25, 3, 50
+"""Share of the cores beside which a round is quiet; with fewer quiet rounds than LEAST all count, and the
+page says so."""
 TTFT_MS, ITL_MS, TOKENS = 20, 5, 16
 AT = re.compile(r"(?:listens at|on) (https?://\S+)")
 BEGIN, END = "<!-- made by benchmarks/bench_gateway.py -->", "<!-- end of what it made -->"
@@ -109,7 +111,8 @@ class Others:
 
     def _now(self) -> tuple[float, float, float]:
         times = psutil.cpu_times()
-        idle = times.idle + getattr(times, "iowait", 0.0)
+        spared = ("iowait", "irq", "softirq", "steal")  # the kernel's own: most of it passes on our bytes
+        idle = times.idle + sum(getattr(times, name, 0.0) for name in spared)
         return time.perf_counter(), idle, sum(cpu_s(each) for each in self._mine)
 
     def share(self) -> float:
@@ -120,38 +123,39 @@ class Others:
         return max(0.0, 1 - (now[1] - idle_s) / whole_s - (now[2] - mine_s) / whole_s)
 
 
+async def _quiet(others: Others) -> None:
+    """Wait until others leave the cores alone, for a while."""
+    for _ in range(MOST_WAITS):
+        others.share()
+        await asyncio.sleep(0.3)
+        if others.share() <= BUSY:
+            break
+
+
 async def rounds(
     ways: dict[str, Endpoint], others: Others, options: argparse.Namespace
-) -> tuple[list[dict[str, Part]], list[float], int]:
-    """The rounds that count after one that does not, how busy others were in them, and how many do not."""
-    made, shares, busy = list[dict[str, Part]](), list[float](), 0
+) -> list[tuple[float, dict[str, Part]]]:
+    """All rounds after one that warms, each with the share of the cores that others used."""
+    made: list[tuple[float, dict[str, Part]]] = []
     until = time.perf_counter() + options.patience
     async with contextlib.AsyncExitStack() as stack:
         clients = {
             name: await stack.enter_async_context(Client(endpoint, 60)) for name, endpoint in ways.items()
         }
         number = 0
-        while len(made) < options.rounds and time.perf_counter() < until:
+        while sum(share <= BUSY for share, _ in made) < options.rounds and time.perf_counter() < until:
             requests = arrivals(options.rate, options.seconds, number)
-            others.share()
-            await asyncio.sleep(0.3)
-            if others.share() > BUSY:
-                continue
+            await _quiet(others)
             found = {}
             for name in sorted(clients, reverse=bool(number % 2)):
                 found[name] = part(await drive(clients[name], requests))
                 await asyncio.sleep(0.2)
             share = others.share()
             number += 1
-            if number == 1:
-                continue
-            if share > BUSY:
-                busy += 1
-                print(f"round {number}: others used {share:.0%} of the cores: {found}", file=sys.stderr)
-                continue
-            made.append(found)
-            shares.append(share)
-    return made, shares, busy
+            print(f"round {number}: others used {share:.0%} of the cores: {found}", file=sys.stderr)
+            if number > 1:
+                made.append((share, found))
+    return made
 
 
 def summed(made: Sequence[dict[str, Part]]) -> dict[str, Any]:
@@ -205,12 +209,19 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             time.sleep(3)
             before = cpu_s(gateway)
             ways = {"direct": Endpoint(fake, "fake"), "gateway": Endpoint(url, MODEL)}
-            made, shares, busy = asyncio.run(rounds(ways, Others([server, gateway]), options))
+            made = asyncio.run(rounds(ways, Others([server, gateway]), options))
             used = cpu_s(gateway) - before
-        if len(made) < 2:
-            raise SystemExit(f"expected quiet rounds, found {len(made)} and {busy} beside busy programs")
-        report = summed(made) | {"rounds": len(made), "rounds_beside_busy_programs": busy}
-        report |= {"others_share_most": round(max(shares), 3), "records_kept": kept(store)}
+        quiet = [(share, found) for share, found in made if share <= BUSY]
+        counted = quiet if len(quiet) >= LEAST else made
+        if len(counted) < LEAST:
+            raise SystemExit(f"expected {LEAST} rounds, found {len(counted)}: --patience")
+        report = summed([found for _, found in counted])
+        report |= {"rounds": len(counted), "all_rounds": len(made), "quiet": counted is quiet}
+        report["others_share"] = round(statistics.median(share for share, _ in counted), 3)
+        share, best = min(counted, key=lambda each: each[0])
+        added = best["gateway"].ttft_ms - best["direct"].ttft_ms
+        report["quietest"] = {"share": round(share, 3), "added_ttft_ms": round(added, 2)}
+        report["records_kept"] = kept(store)
         report["gateway_cpu_ms_per_request"] = round(used / report["records_kept"] * 1e3, 2)
     return report
 
@@ -244,6 +255,13 @@ def page(report: dict[str, Any]) -> str:
             f"| median {name} | {one['direct']:.2f} | {one['gateway']:.2f} | {one['added']:.2f} | "
             f"{one['added_least']:.2f} to {one['added_most']:.2f} | {one['direct_spread']:.2f} |"
         )
+    left = report["all_rounds"] - report["rounds"]
+    told_rounds = f"{left} beside busier ones do not count."
+    if not report["quiet"]:
+        told_rounds = (
+            "a quiet machine was not to be had, so all of them count. Programs that want the same cores wait "
+            "for each other, and the gateway's way has one more of them to wait for."
+        )
     bar = max(report["ttft_ms"]["added"], report["e2e_ms"]["added"])
     told = "met" if bar < BAR_MS else "missed"
     lines += [
@@ -252,9 +270,12 @@ def page(report: dict[str, Any]) -> str:
         f"{report['ttft_p99_ms_direct']:.1f} ms directly, {report['ttft_p99_ms_gateway']:.1f} ms through the "
         f"gateway. Errors: {report['errors_direct']} and {report['errors_gateway']}. The gateway used "
         f"{report['gateway_cpu_ms_per_request']:.2f} ms of processor time for a request, all included; "
-        f"{report['records_kept']:,} records were in the store when it had ended. {report['rounds']} "
-        f"rounds count, in which other programs used at most {report['others_share_most']:.0%} of the cores; "
-        f"{report['rounds_beside_busy_programs']} beside busier ones do not.",
+        f"{report['records_kept']:,} records were in the store when it had ended.",
+        "",
+        f"Other programs used {report['others_share']:.0%} of the cores in the median of these "
+        f"{report['rounds']} rounds; {told_rounds} In the quietest, beside "
+        f"{report['quietest']['share']:.0%}, the gateway added {report['quietest']['added_ttft_ms']:.2f} ms "
+        "to the first token.",
     ]  # fmt: skip
     return "\n".join(lines)
 

@@ -8,12 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metainf import __version__
 from metainf.api.problems import problem_of
@@ -35,11 +34,13 @@ LOG = logging.getLogger("metainf.gateway")
 ASKING: KeyScope = "write"
 LOOKING: KeyScope = "read"
 """Scopes: a completion costs money and adds to the history."""
+COMPLETIONS = ("/v1/chat/completions", "/v1/completions")
+OWN_ERROR = "an error of the gateway; its log tells more"
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
 Answer = Callable[[Gateway, Request], Awaitable[Response]]
 
 
-def create_app(endpoints: tuple[Endpoint, ...], settings: GatewaySettings) -> Starlette:
+def create_app(endpoints: tuple[Endpoint, ...], settings: GatewaySettings) -> ASGIApp:
     """The application before these endpoints. Opens nothing before it starts."""
     gauges = RouteGauges()
     gateway = Gateway(endpoints, settings, gauges)
@@ -51,10 +52,6 @@ def create_app(endpoints: tuple[Endpoint, ...], settings: GatewaySettings) -> St
         await gateway.stop()
 
     routes = [
-        Route(path, Completions(gateway, path), methods=["POST"])
-        for path in ("/v1/chat/completions", "/v1/completions")
-    ]
-    routes += [
         Route(path, Looked(gateway, path, answer, needs_key), methods=["GET"])
         for path, answer, needs_key in (
             ("/v1/models", _models, True),
@@ -64,16 +61,29 @@ def create_app(endpoints: tuple[Endpoint, ...], settings: GatewaySettings) -> St
             ("/ready", _ready, False),
         )
     ]
-    around = [Middleware(Observed, gauges=gauges)]
+    rest = Starlette(
+        routes=[*routes, *(Route(path, _only_post, methods=["POST"]) for path in COMPLETIONS)],
+        lifespan=life,
+        exception_handlers={404: _absent, 405: _absent, Exception: _unforeseen},
+    )
+    app: ASGIApp = Front(rest, {path: Completions(gateway, path) for path in COMPLETIONS})
     if not settings.public:
         # A page in a browser here must not reach the gateway under a name of its own.
-        around.append(
-            Middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False)
-        )
-    return Starlette(
-        routes=routes, lifespan=life, middleware=around,
-        exception_handlers={404: _absent, 405: _absent, Exception: _unforeseen},
-    )  # fmt: skip
+        app = TrustedHostMiddleware(app, allowed_hosts=[*LOOPBACK, "[::1]"], www_redirect=False)
+    return Observed(app, gauges)
+
+
+class Front:
+    """Completions go straight to where they are answered: what Starlette puts around each piece of a stream
+    takes longer than the piece does."""
+
+    def __init__(self, rest: ASGIApp, straight: "dict[str, Completions]") -> None:
+        self._rest, self._straight = rest, straight
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        straight = self._straight.get(scope["path"]) if scope["type"] == "http" else None
+        post = straight is not None and scope["method"] == "POST"
+        await (straight if post and straight is not None else self._rest)(scope, receive, send)
 
 
 class Completions:
@@ -99,6 +109,10 @@ class Completions:
                 await answering.refuse(status, told["message"], told["type"], told["code"], headers)
         except ClientDisconnect:
             return
+        except Exception:
+            LOG.exception("an error of MetaInf's own")
+            if not answering.begun:
+                await answering.refuse(500, OWN_ERROR, "api_error", "internal")
 
 
 class Looked:
@@ -166,6 +180,11 @@ def _refusal(error: MetaInfError) -> tuple[int, dict[str, Any], list[tuple[bytes
     return status, error_of(problem.detail, kind, code)["error"], headers
 
 
+async def _only_post(request: Request) -> Response:
+    """Never reached: `Front` takes POST, and this is there so that others are told what is allowed."""
+    raise AssertionError("a completion went past the front")
+
+
 async def _models(gateway: Gateway, request: Request) -> Response:
     return JSONResponse(models_shown(gateway.endpoints))
 
@@ -202,4 +221,4 @@ async def _absent(request: Request, error: Exception) -> Response:
 
 async def _unforeseen(request: Request, error: Exception) -> Response:
     LOG.error("an error of MetaInf's own", exc_info=error)
-    return JSONResponse(error_of("an error of the gateway; its log tells more", "api_error", "internal"), 500)
+    return JSONResponse(error_of(OWN_ERROR, "api_error", "internal"), 500)
