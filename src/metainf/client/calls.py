@@ -165,6 +165,12 @@ def model(name: str) -> Call[Model]:
     return Call("GET", f"/v1/models/{quote(name)}", as_(Model))
 
 
+def read_model(config: Mapping[str, Any]) -> Call[Model]:
+    """A model from the parsed text of its config.json."""
+    content = TypeAdapter(dict[str, Any]).dump_json(dict(config))
+    return Call("POST", "/v1/models", as_(Model), content=content)
+
+
 def hardware() -> Call[tuple[Offer, ...]]:
     """Every device of the catalogue, with its price where one is known."""
     return Call("GET", "/v1/hardware", as_(tuple[Offer, ...]))

@@ -39,6 +39,7 @@ class Verbs:
     imported = Verb(calls.imported)
     models = Verb(calls.models)
     model = Verb(calls.model)
+    read_model = Verb(calls.read_model)
     hardware = Verb(calls.hardware)
     device = Verb(calls.device)
     workloads = Verb(calls.workloads)

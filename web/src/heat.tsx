@@ -1,0 +1,106 @@
+import { Chart, axis, tooltip, type Palette } from "./chart";
+import { failures } from "./history";
+import { interesting, meaning, measure, number, percent } from "./told";
+import type { Axis, Cell, Tensor } from "./words";
+
+interface Props {
+  tensor: Tensor; look: string; picked: [number | undefined, number | undefined];
+  onPick: (row: Axis, column: Axis) => void;
+}
+
+/** Methods from left to right, models from top to bottom; the fullest first. */
+export function HeatMap({ tensor, look, picked, onPick }: Props) {
+  const measured = tensor.cells.filter((cell) => cell[5] !== null).length;
+  const label =
+    `Heat map of the records: ${interesting(tensor.metric)}, ${tensor.rows.length} rows by ${tensor.columns.length} columns, ` +
+    `${tensor.cells.length} places tried, ${measured} of them with this metric. The tables below have the numbers.`;
+  const height = Math.min(900, Math.max(220, 90 + tensor.rows.length * Math.max(8, Math.min(22, 620 / tensor.rows.length))));
+  return (
+    <figure class="picture">
+      <Chart
+        label={label} height={height} of={[tensor, look, ...picked]} option={(colours) => picture(colours, tensor, picked)}
+        onPick={(data) => {
+          const [x, y] = (data as { value: number[] }).value as [number, number];
+          onPick(tensor.rows[y]!, tensor.columns[x]!);
+        }}
+      />
+      <ul class="swatches" aria-hidden="true">
+        <li><span class="swatch hole" />nobody tried</li>
+        <li><span class="swatch low" />far from the best of its row</li>
+        <li><span class="swatch high" />the best of its row</li>
+        <li><span class="swatch bad">×</span>some run failed</li>
+      </ul>
+      <figcaption>
+        The colour says how near the typical run (geometric mean) of a place comes to the best place of its row. Press a place for its records.
+      </figcaption>
+    </figure>
+  );
+}
+
+interface Drawn { value: [number, number, number | string]; cell: Cell }
+
+/** Each place against the best of its row, from 0 to 1; “-” where the metric is not known. */
+function relative(tensor: Tensor): Drawn[] {
+  const { more } = meaning(tensor.metric);
+  const best = new Map<number, number>();
+  for (const [row, , , , , typical] of tensor.cells) {
+    const old = best.get(row);
+    if (typical !== null && (old === undefined || (more ? typical > old : typical < old))) best.set(row, typical);
+  }
+  const places = [new Map(tensor.rows.map(({ code }, i) => [code, i])), new Map(tensor.columns.map(({ code }, i) => [code, i]))] as const;
+  return tensor.cells.map((cell) => {
+    const [row, column, , , , typical] = cell;
+    const top = best.get(row);
+    const share = typical === null || top === undefined ? "-" : more ? typical / top : top / typical;
+    return { value: [places[1].get(column)!, places[0].get(row)!, share], cell };
+  });
+}
+
+function picture(colours: Palette, tensor: Tensor, picked: Props["picked"]): Record<string, unknown> {
+  const drawn = relative(tensor);
+  const failed = drawn.filter(({ cell }) => cell[3].some((count) => count > 0));
+  const names = { overflow: "truncate", color: colours.quiet, fontSize: 11 };
+  const short = (text: string, most: number): string => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+  const narrow = innerWidth < 700;
+  const left = narrow ? 110 : 230;
+  const told = ({ value: [x, y, share], cell }: Drawn): string => [
+    tensor.rows[y]!.label, tensor.columns[x]!.label.replaceAll(" · ", "\n"),
+    `${number(cell[2])} records${cell[3].some(Boolean) ? `; failed: ${failures(cell[3])}` : ""}`,
+    cell[5] === null ? `${interesting(tensor.metric)}: not measured` : `${interesting(tensor.metric)}: typical ${measure(tensor.metric, cell[5])}, best ${measure(tensor.metric, cell[6])}`,
+    typeof share === "number" ? `${percent(share)} of the best of its row` : "",
+  ].filter(Boolean).join("\n");
+  const chosen = drawn.filter(({ cell }) => cell[0] === picked[0] && cell[1] === picked[1]);
+  const spare = Math.max(8, Math.min(22, 620 / tensor.rows.length));
+  return {
+    grid: { left, right: 8, top: 8, bottom: 40 },
+    tooltip: tooltip(colours, ({ data }) => told(data as Drawn)),
+    xAxis: axis(colours, tensor.columns.length > 24 ? `${tensor.columns.length} columns, the fullest first` : "", {
+      type: "category", data: tensor.columns.map(({ label }) => short(label, 26)), nameGap: 16, splitLine: { show: false },
+      axisLabel: { ...names, show: tensor.columns.length <= 24, width: Math.max(40, (innerWidth - left) / tensor.columns.length - 6) }, axisTick: { show: false },
+    }),
+    yAxis: axis(colours, "", {
+      type: "category", inverse: true, data: tensor.rows.map(({ label }) => short(label, narrow ? 16 : 34)), splitLine: { show: false },
+      axisLabel: { ...names, width: left - 14, interval: Math.ceil(13 / spare) - 1 }, axisTick: { show: false },
+    }),
+    visualMap: {
+      show: false, min: 0, max: 1, dimension: 2, seriesId: "places", seriesIndex: 0,
+      inRange: { color: [colours.low, colours.high] }, outOfRange: { color: colours.line },
+    },
+    series: [
+      {
+        id: "places", type: "heatmap", data: drawn, progressive: 0, cursor: "pointer", emphasis: { itemStyle: { borderColor: colours.ink, borderWidth: 1 } },
+        itemStyle: { borderColor: colours.paper, borderWidth: tensor.columns.length > 100 ? 0.3 : 1, color: colours.line },
+      },
+      {
+        id: "failures", type: "scatter", data: failed, cursor: "pointer", symbolSize: Math.min(9, spare - 2),
+        symbol: "path://M1 0L5 4L9 0L10 1L6 5L10 9L9 10L5 6L1 10L0 9L4 5L0 1Z", itemStyle: { color: colours.warn },
+      },
+      {
+        id: "chosen", type: "scatter", data: chosen, silent: true, symbol: "rect", symbolSize: 14,
+        itemStyle: { color: "transparent", borderColor: colours.ink, borderWidth: 2 },
+      },
+    ],
+    backgroundColor: "transparent",
+    graphic: undefined,
+  };
+}
