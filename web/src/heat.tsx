@@ -28,6 +28,7 @@ export function HeatMap({ tensor, look, picked, onPick }: Props) {
         <li><span class="swatch hole" />nobody tried</li>
         <li><span class="swatch low" />far from the best of its row</li>
         <li><span class="swatch high" />the best of its row</li>
+        <li><span class="swatch other" />tried, without this metric</li>
         <li><span class="swatch bad">×</span>some run failed</li>
       </ul>
       <figcaption>
@@ -72,7 +73,7 @@ function picture(colours: Palette, tensor: Tensor, picked: Props["picked"]): Rec
   const chosen = drawn.filter(({ cell }) => cell[0] === picked[0] && cell[1] === picked[1]);
   const spare = Math.max(8, Math.min(22, 620 / tensor.rows.length));
   return {
-    grid: { left, right: 8, top: 8, bottom: 40 },
+    grid: { left, right: 8, top: 8, bottom: tensor.columns.length > 24 ? 26 : 40, show: true, backgroundColor: colours.hole, borderColor: "transparent" },
     tooltip: tooltip(colours, ({ data }) => told(data as Drawn)),
     xAxis: axis(colours, tensor.columns.length > 24 ? `${tensor.columns.length} columns, the fullest first` : "", {
       type: "category", data: tensor.columns.map(({ label }) => short(label, 26)), nameGap: 16, splitLine: { show: false },
@@ -92,7 +93,11 @@ function picture(colours: Palette, tensor: Tensor, picked: Props["picked"]): Rec
         itemStyle: { borderColor: colours.paper, borderWidth: tensor.columns.length > 100 ? 0.3 : 1, color: colours.line },
       },
       {
-        id: "failures", type: "scatter", data: failed, cursor: "pointer", symbolSize: Math.min(9, spare - 2),
+        id: "other", type: "scatter", data: drawn.filter(({ value }) => value[2] === "-").map((one) => ({ ...one, value: one.value.slice(0, 2) })), cursor: "pointer",
+        symbol: "rect", symbolSize: Math.min(7, spare - 3), itemStyle: { color: colours.quiet, opacity: 0.55 },
+      },
+      {
+        id: "failures", type: "scatter", data: failed.map((one) => ({ ...one, value: one.value.slice(0, 2) })), cursor: "pointer", symbolSize: Math.min(9, spare - 2),
         symbol: "path://M1 0L5 4L9 0L10 1L6 5L10 9L9 10L5 6L1 10L0 9L4 5L0 1Z", itemStyle: { color: colours.warn },
       },
       {
@@ -100,7 +105,5 @@ function picture(colours: Palette, tensor: Tensor, picked: Props["picked"]): Rec
         itemStyle: { color: "transparent", borderColor: colours.ink, borderWidth: 2 },
       },
     ],
-    backgroundColor: "transparent",
-    graphic: undefined,
   };
 }

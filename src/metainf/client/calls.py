@@ -27,6 +27,7 @@ from metainf.api.answers import (
     State,
 )
 from metainf.api.asking import Asked, PredictAsked, SizeAsked
+from metainf.api.tensors import Axes, Places
 from metainf.domain import Excluded, Model, Prediction, Record, Selection
 from metainf.selection import Sized
 
@@ -129,6 +130,16 @@ def record(record_id: str) -> Call[Record]:
 def sources() -> Call[tuple[Source, ...]]:
     """What the store holds, by source."""
     return Call("GET", "/v1/records/sources", as_(tuple[Source, ...]))
+
+
+def tensor(**wanted: str | int) -> Call[Places]:
+    """A picture of the tensor: rows by columns, counted. `wanted` as `metainf.store.tensor.Wanted`."""
+    return Call("GET", "/v1/tensor", as_(Places), params=wanted)
+
+
+def tensor_axes() -> Call[Axes]:
+    """What the store holds along each axis."""
+    return Call("GET", "/v1/tensor/axes", as_(Axes))
 
 
 def append(given: Sequence[Record]) -> Call[Kept]:

@@ -33,6 +33,8 @@ class Verbs:
     records = Verb(calls.records)
     record = Verb(calls.record)
     sources = Verb(calls.sources)
+    tensor = Verb(calls.tensor)
+    tensor_axes = Verb(calls.tensor_axes)
     append = Verb(calls.append)
     hand_in = Verb(calls.hand_in)
     imports = Verb(calls.imports)
