@@ -1,5 +1,5 @@
 import { createHash } from "node:crypto";
-import { readFileSync, readdirSync, statSync } from "node:fs";
+import { readFileSync, readdirSync, statSync, writeFileSync } from "node:fs";
 import { join, relative } from "node:path";
 import { defineConfig, type Plugin } from "vite";
 
@@ -36,16 +36,17 @@ function licence(name: string): string {
 function tell(): Plugin {
   return {
     name: "tell",
-    generateBundle(_, bundle) {
+    generateBundle() {
       const rule = `\n\n${"-".repeat(80)}\n\n`;
       this.emitFile({ type: "asset", fileName: "licences.txt", source: SHIPPED.map(licence).join(rule) + "\n" });
+    },
+    writeBundle({ dir }, bundle) {
       const made: Record<string, string> = {};
-      for (const [name, file] of Object.entries(bundle)) {
-        const content = file.type === "chunk" ? file.code : file.source;
-        if (name !== "index.html") made[name] = createHash("sha256").update(content).digest("hex");
+      for (const name of Object.keys(bundle).sort()) {
+        made[name] = createHash("sha256").update(readFileSync(join(dir!, name))).digest("hex");
       }
-      const told = JSON.stringify({ sources: hashOfSources(), files: made }, null, 1) + "\n";
-      this.emitFile({ type: "asset", fileName: "built.json", source: told });
+      const told = { sources: hashOfSources(), files: made };
+      writeFileSync(join(dir!, "built.json"), JSON.stringify(told, null, 1) + "\n");
     },
   };
 }

@@ -48,10 +48,10 @@ export function History({ fields: start, look }: { fields: Fields; look: string 
     return () => clearTimeout(timer);
   }, [tensor]);
 
-  const row = tensor?.rows.find(({ id }) => id === fields.row);
-  const column = tensor?.columns.find(({ id }) => id === fields.column);
+  const row = tensor?.rows.find(({ name }) => name === fields.row);
+  const column = tensor?.columns.find(({ name }) => name === fields.column);
   const pick = (at: Axis | undefined, over: Axis | undefined): void =>
-    setFields((old) => ({ ...old, row: at?.id ?? "", column: over?.id ?? "" }));
+    setFields((old) => ({ ...old, row: at?.name ?? "", column: over?.name ?? "" }));
   return (
     <>
       <Heading lead="The performance tensor: models and their workloads against methods, on each machine. Empty places are holes: nobody measured there.">History</Heading>
@@ -66,7 +66,7 @@ export function History({ fields: start, look }: { fields: Fields; look: string 
           <HeatMap tensor={tensor} look={look} picked={[row?.code, column?.code]} onPick={pick} />
           <Rows tensor={tensor} fields={fields} picked={row} onPick={(at) => pick(at, undefined)} />
           {row && <Cells tensor={tensor} row={row} column={column} onPick={(over) => pick(row, over)} />}
-          {row && <Drill fields={fields} row={row} column={column} open={() => change({ model: row.id })} />}
+          {row && <Drill fields={fields} row={row} column={column} open={() => change({ model: row.name })} />}
         </>
       )}
     </>
@@ -88,13 +88,13 @@ function Facts({ tensor }: { tensor: Tensor }) {
   const places = tensor.rows.length * tensor.columns.length;
   const cut = tensor.rows.length < tensor.all_rows || tensor.columns.length < tensor.all_columns;
   return (
-    <ul class="facts" role="status">
+    <div role="status"><ul class="facts">
       <li><strong>{number(records)}</strong> records here</li>
       <li><strong>{places ? percent(tensor.cells.length / places) : "–"}</strong> of {number(places)} places tried</li>
       <li><strong>{number(failed)}</strong> failed</li>
       {cut && <li>shown: the {tensor.rows.length} fullest of {number(tensor.all_rows)} rows, {tensor.columns.length} of {number(tensor.all_columns)} columns</li>}
       {tensor.behind > 0 && <li>still counting: about {number(tensor.behind)} records to go</li>}
-    </ul>
+    </ul></div>
   );
 }
 
@@ -102,7 +102,7 @@ function Filters({ fields, axes, change }: { fields: Fields; axes: Axes; change:
   const devices = [...new Set(axes.hardware.map(({ group }) => group ?? ""))].sort();
   const of = axes.hardware.filter(({ group }) => group === fields.device);
   const list = (all: string, found: Axis[]): [string, string][] => [
-    ["", all], ...found.map(({ id, label, records }): [string, string] => [id, `${label} (${number(records)})`]),
+    ["", all], ...found.map(({ name, label, records }): [string, string] => [name, `${label} (${number(records)})`]),
   ];
   return (
     <form class="filters" aria-label="Filters" onSubmit={(event) => event.preventDefault()}>
@@ -174,10 +174,10 @@ function Cells({ tensor, row, column, onPick }: { tensor: Tensor; row: Axis; col
 
 function Drill({ fields, row, column, open }: { fields: Fields; row: Axis; column?: Axis; open: () => void }) {
   const where: Record<string, string | undefined> = {
-    model: fields.model || row.id, workload: fields.model ? row.id : undefined, device: fields.device, hardware: fields.hardware,
+    model: fields.model || row.name, workload: fields.model ? row.name : undefined, device: fields.device, hardware: fields.hardware,
     source: fields.source, engine: fields.engine, status: fields.failed === "true" ? "failed" : undefined,
   };
-  if (column) where[fields.columns === "engine" ? "engine" : "method"] = column.id;
+  if (column) where[fields.columns === "engine" ? "engine" : "method"] = column.name;
   return (
     <>
       {!fields.model && <p><button type="button" onClick={open}>Open the workloads of {row.label}</button></p>}

@@ -27,7 +27,7 @@ export interface Offer { device: Device; usd_per_device_hour?: number }
 export interface Named { workload: Workload; source: string }
 export interface Problem { type: string; title: string; status: number; detail: string; near?: string[] }
 
-export interface Axis { code: number; id: string; label: string; group?: string; records: number }
+export interface Axis { code: number; name: string; label: string; group?: string; records: number }
 export interface Axes {
   models: Axis[]; hardware: Axis[]; sources: Axis[]; engines: Axis[]; metrics: Record<string, string>;
   counted: number; behind: number;

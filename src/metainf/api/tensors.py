@@ -17,11 +17,12 @@ __all__ = ["METRICS", "REASONS", "Axes", "Columns", "Line", "Places", "Rows", "W
 
 
 class Line(Frozen):
-    """A row, a column or one thing along an axis: `group` is the device of a hardware, the engine of a
-    method; `records` how many there are (in a picture: of those that are wanted)."""
+    """A row, a column or one thing along an axis: `name` is what it is asked for by, `label` what it is
+    called, `group` the device of a hardware or the engine of a method; `records` how many there are (in a
+    picture: of those that are wanted)."""
 
     code: int
-    id: str
+    name: str
     label: str
     group: str | None = None
     records: NonNegativeInt
@@ -109,4 +110,4 @@ def _lines(found: list[Axis]) -> tuple[Line, ...]:
 
 
 def _line(axis: Axis) -> Line:
-    return Line(code=axis.code, id=axis.id, label=axis.label, group=axis.group, records=axis.records)
+    return Line(code=axis.code, name=axis.id, label=axis.label, group=axis.group, records=axis.records)

@@ -8,7 +8,6 @@ geometric mean of the records', for it adds up over places as a median does not.
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
@@ -81,51 +80,48 @@ MODEL_CELLS = sa.Table(
 TALLIES: tuple[tuple[sa.Table, tuple[str, ...]], ...] = ((CELLS, BY_SOURCE), (MODEL_CELLS, BY_MODEL))
 
 
+COUNTS = tuple(column.name for column in _counts())
+"""Names of what is added up, in the order of the columns."""
+BLANK: list[Any] = [0] * (1 + len(REASONS)) + [0, None, None] * len(METRICS)
+PLACES = {name: (COUNTS.index(f"{name}_count"), better == "more") for name, better in METRICS.items()}
+
+
 class Seen(NamedTuple):
-    """What is counted of one record: its codes by axis, its outcome as it is stored."""
+    """What is counted of one record: its codes in the order of AXES, the place of its failure among the
+    counts, and of each metric its place, which way is better, and the value."""
 
-    codes: dict[str, int]
-    failed_reason: str | None
-    outcome: str
-
-
-@dataclass
-class Sums:
-    """The sums of one place."""
-
-    records: int = 0
-    failed: dict[str, int] = field(default_factory=dict)
-    metrics: dict[str, tuple[int, float, float]] = field(default_factory=dict)
-
-    def add(self, reason: str | None, values: dict[str, float]) -> None:
-        """Count one record."""
-        self.records += 1
-        if reason is not None:
-            self.failed[reason] = self.failed.get(reason, 0) + 1
-        for name, value in values.items():
-            count, log, best = self.metrics.get(name, (0, 0.0, value))
-            best = max(best, value) if METRICS[name] == "more" else min(best, value)
-            self.metrics[name] = count + 1, log + math.log(value), best
-
-    def row(self) -> dict[str, Any]:
-        """Column values."""
-        told: dict[str, Any] = {"records": self.records}
-        told |= {f"failed_{reason}": self.failed.get(reason, 0) for reason in REASONS}
-        for name in METRICS:
-            count, log, best = self.metrics.get(name, (0, None, None))
-            told |= {f"{name}_count": count, f"{name}_log": log, f"{name}_best": best}
-        return told
+    codes: tuple[int, ...]
+    failed: int | None
+    values: tuple[tuple[int, bool, float], ...]
 
 
-def add_up(seen: Iterable[Seen], axes: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The rows of a table of places for some records. Pure."""
-    found: dict[tuple[int, ...], Sums] = {}
-    for one in seen:
-        place = tuple(one.codes[axis] for axis in axes)
-        sums = found.setdefault(place, Sums())
-        if one.failed_reason is not None:
-            sums.add(one.failed_reason if one.failed_reason in REASONS else "unknown", {})
-            continue
-        metrics = json.loads(one.outcome).get("metrics", {})
-        sums.add(None, {name: metrics[name] for name in METRICS if metrics.get(name)})
-    return [dict(zip(axes, place, strict=True)) | sums.row() for place, sums in sorted(found.items())]
+def seen(codes: tuple[int, ...], failed_reason: str | None, outcome: str) -> Seen:
+    """A record as it is stored, for counting."""
+    if failed_reason is not None:
+        known = failed_reason if failed_reason in REASONS else "unknown"
+        return Seen(codes, 1 + REASONS.index(known), ())
+    metrics = json.loads(outcome).get("metrics", {})
+    return Seen(
+        codes, None, tuple((*PLACES[name], value) for name, value in metrics.items() if name in PLACES)
+    )
+
+
+def add_up(records: Iterable[Seen], axes: tuple[str, ...]) -> list[list[Any]]:
+    """Rows of a table of places: codes of the axes, then COUNTS. Pure."""
+    found: dict[tuple[int, ...], list[Any]] = {}
+    at = [AXES.index(axis) for axis in axes]
+    for codes, failed, values in records:
+        place = tuple(codes[axis] for axis in at)
+        sums = found.get(place)
+        if sums is None:
+            sums = found[place] = BLANK.copy()
+        sums[0] += 1
+        if failed is not None:
+            sums[failed] += 1
+        for count, more, value in values:
+            best = sums[count + 2]
+            sums[count] += 1
+            sums[count + 1] = (sums[count + 1] or 0.0) + math.log(value)
+            if best is None or (value > best if more else value < best):
+                sums[count + 2] = value
+    return [[*place, *sums] for place, sums in sorted(found.items())]

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from metainf.domain import Hardware, Method
 from metainf.domain.shown import hardware_words, method_words, workload_words
 from metainf.store.beside import prepare
-from metainf.store.cells import AXES, AXIS, COUNTED, METRICS, TALLIES, Seen, add_up
+from metainf.store.cells import AXES, AXIS, COUNTED, COUNTS, METRICS, TALLIES, Seen, add_up, seen
 from metainf.store.database import Database
 from metainf.store.rows import build_part
 from metainf.store.tables import PARTS, RECORDS
 
-STEP = 10_000
+STEP = 20_000
 """Records of one step."""
 LOOKUP = 500
 COLUMNS = {axis: RECORDS.c[axis if axis in ("model", "source") else f"{axis}_part"] for axis in AXES}
@@ -49,11 +49,24 @@ class Counting:
         with self._database.write() as connection:
             if _counted(connection) == start:  # else another process was quicker, and these are counted
                 codes = self._name(connection, keys)
-                seen = [_seen(row, codes) for row in rows]
+                records = [_seen(row, codes) for row in rows]
                 for table, axes in TALLIES:
-                    connection.execute(_merging(table, axes, self._database.is_sqlite), add_up(seen, axes))
+                    self._merge(connection, table, axes, add_up(records, axes))
                 _mark(connection, start, rows[-1].seq)
         return len(rows)
+
+    def _merge(
+        self, connection: sa.Connection, table: sa.Table, axes: tuple[str, ...], rows: list[list[Any]]
+    ) -> None:
+        """Add rows to a table. They go to the driver as they are: there are many, and all are numbers."""
+        statement = _merging(table, axes, self._database.is_sqlite)
+        made = statement.compile(dialect=connection.dialect)
+        names = [*axes, *COUNTS]
+        if made.positiontup is not None:
+            assert list(made.positiontup) == names
+            connection.exec_driver_sql(str(made), [tuple(row) for row in rows])
+        else:
+            connection.exec_driver_sql(str(made), [dict(zip(names, row, strict=True)) for row in rows])
 
     def _name(self, connection: sa.Connection, keys: Counter[Key]) -> dict[Key, int]:
         """The codes of what stands along the axes; what is new gets one, and each its share of records."""
@@ -81,8 +94,8 @@ def _mark(connection: sa.Connection, start: int, seq: int) -> None:
 
 
 def _seen(row: Any, codes: dict[Key, int]) -> Seen:
-    found = {axis: codes[axis, name] for axis, name in zip(AXES, row[1:6], strict=True)}
-    return Seen(found, row.failed_reason, row.outcome)
+    found = tuple(codes[key] for key in zip(AXES, row[1:6], strict=True))
+    return seen(found, row.failed_reason, row.outcome)
 
 
 def _known(connection: sa.Connection, keys: Counter[Key]) -> dict[Key, int]:
@@ -132,8 +145,7 @@ def _merging(table: sa.Table, axes: tuple[str, ...], sqlite: bool) -> Any:
     for name in names:
         changed[name] = there[name] + new[name]
         if name.endswith("_log"):
-            known = sa.func.coalesce(there[name], 0.0) + sa.func.coalesce(new[name], 0.0)
-            changed[name] = sa.case((sa.and_(there[name].is_(None), new[name].is_(None)), None), else_=known)
+            changed[name] = sa.func.coalesce(there[name] + new[name], there[name], new[name])
         elif name.endswith("_best"):
             more = METRICS[name.removesuffix("_best")] == "more"
             better = new[name] > there[name] if more else new[name] < there[name]
