@@ -1,9 +1,10 @@
-"""How long the dashboard takes to show a large store: `python benchmarks/bench_dashboard.py [RECORDS] [--store FILE]`.
+"""How long the dashboard takes to show a large store: `python benchmarks/bench_dashboard.py [RECORDS]`.
 
-Makes a store of RECORDS (default 1,000,000) records as bench_store.py does, or takes FILE; starts the
-service, waits until all are counted, and opens the history page in Chromium: the time from asking for the page
-to the first drawn heat map (in a browser that has the page's files, and in one that has nothing), and from
-choosing a filter to the heat map drawn anew, each filter a question that was not asked before. Prints JSON.
+Makes a store of RECORDS (default 1,000,000) records as bench_store.py does, or takes the one of `--store`;
+starts the service, waits until all are counted, and opens the history page in Chromium: the time from asking
+for the page to the first drawn heat map (in a browser that has the page's files, and in one that has nothing),
+and from choosing a filter to the heat map drawn anew, each filter a question that was not asked before. Prints
+one JSON object.
 """
 
 import argparse
@@ -30,9 +31,10 @@ PORT = 8397
 URL = f"http://127.0.0.1:{PORT}"
 DRAWN = "Number(document.querySelector('.chart')?.dataset.drawn ?? 0)"
 FILTERS = [
-    ("Device", "gpu-3"), ("Device", "gpu-7"), ("Metric", "tpot_s"), ("Metric", "ttft_s"), ("Engine", "sglang"),
-    ("Engine", ""), ("Device", ""), ("Source", "source-4"), ("Source", "source-5"), ("Source", ""),
-    ("Columns", "engine"), ("Columns", "method"), ("Model", "model-7"), ("Model", "model-9"), ("Device", "gpu-2"),
+    ("Device", "gpu-3"), ("Device", "gpu-7"), ("Metric", "tpot_s"), ("Metric", "ttft_s"),
+    ("Engine", "sglang"), ("Engine", ""), ("Device", ""), ("Source", "source-4"), ("Source", "source-5"),
+    ("Source", ""), ("Columns", "engine"), ("Columns", "method"), ("Model", "model-7"),
+    ("Model", "model-9"), ("Device", "gpu-2"),
 ]  # fmt: skip
 ROUNDS = 5
 
