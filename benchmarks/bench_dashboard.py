@@ -1,10 +1,10 @@
 """How long the dashboard takes to show a large store: `python benchmarks/bench_dashboard.py [RECORDS]`.
 
 Makes a store of RECORDS (default 1,000,000) records as bench_store.py does, or takes the one of `--store`;
-starts the service, waits until all are counted, and opens the history page in Chromium: the time from asking
-for the page to the first drawn heat map (in a browser that has the page's files, and in one that has nothing),
-and from choosing a filter to the heat map drawn anew, each filter a question that was not asked before. Prints
-one JSON object.
+starts the service, waits until all are counted, and opens the history page in Chromium. Times are from asking
+for the page to the first drawn heat map (in a browser that has the page's files, and in one that has none),
+and from choosing a filter to the heat map drawn anew, each filter a question that was not asked before.
+Prints one JSON object.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def make(path: Path, records: int) -> None:
         with open_store(path) as store:
             store.add(generate(records, random.Random(0)), batch=5000)
     with open_store(path) as store, store.database.write() as connection:
-        for table in (*(table for table, _ in TALLIES), AXIS, COUNTED):
+        for table in (*TALLIES, AXIS, COUNTED):
             table.drop(connection, checkfirst=True)
 
 

@@ -1,7 +1,7 @@
 import type { EChartsType } from "echarts/core";
 import { useEffect, useRef, useState } from "preact/hooks";
 
-import { colour } from "./look";
+import { colours } from "./look";
 
 export interface Palette {
   ink: string; quiet: string; line: string; paper: string; accent: string; second: string; warn: string;
@@ -10,8 +10,7 @@ export interface Palette {
 
 export function palette(): Palette {
   const names = ["ink", "quiet", "line", "paper", "accent", "second", "warn", "hole", "low", "high"] as const;
-  const found = Object.fromEntries(names.map((name) => [name, colour(name)])) as Record<(typeof names)[number], string>;
-  return { ...found, font: getComputedStyle(document.body).fontFamily };
+  return { ...colours(names), font: getComputedStyle(document.body).fontFamily };
 }
 
 interface Props {
@@ -53,13 +52,13 @@ export function Chart({ label, option, of, height, onPick }: Props) {
 
   useEffect(() => {
     if (!ready || !chart.current) return;
-    const colours = palette();
+    const now = palette();
     const base = {
       animation: false,
-      textStyle: { fontFamily: colours.font, color: colours.ink },
+      textStyle: { fontFamily: now.font, color: now.ink },
       backgroundColor: "transparent",
     };
-    chart.current.setOption({ ...base, ...option(colours) }, { notMerge: true });
+    chart.current.setOption({ ...base, ...option(now) }, { notMerge: true });
     box.current?.setAttribute("data-drawn", String(Number(box.current.dataset.drawn ?? 0) + 1));
   }, [ready, ...of]);
 

@@ -9,6 +9,7 @@ import { interesting, meaning, measure, number, percent } from "./told";
 import type { Axes, Axis, Cell, Tensor } from "./words";
 
 const AGAIN_MS = 1500;
+const MOST = 75;
 const FIRST: Fields = { metric: "output_tokens_per_s", columns: "method" };
 
 /** The performance tensor: what was measured, what failed, what nobody tried. */
@@ -20,7 +21,7 @@ export function History({ fields: start, look }: { fields: Fields; look: string 
   const [error, setError] = useState<unknown>(null);
   const [turn, setTurn] = useState(0);
   const change = (changes: Fields): void => setFields((old) => ({ ...old, row: "", column: "", ...changes }));
-  const asked = { ...fields, row: undefined, column: undefined, rows: fields.model ? "workload" : "model" };
+  const asked = { ...fields, row: undefined, column: undefined, ...(fields.model ? { rows: "workload", most: String(MOST) } : {}) };
   const asking = JSON.stringify(asked);
   const stamp = useRef(0);
 
@@ -124,8 +125,10 @@ function Filters({ fields, axes, change }: { fields: Fields; axes: Axes; change:
 
 function Rows({ tensor, fields, picked, onPick }: { tensor: Tensor; fields: Fields; picked?: Axis; onPick: (row: Axis) => void }) {
   const { more } = meaning(tensor.metric);
+  const byRow = new Map<number, Cell[]>(tensor.rows.map(({ code }) => [code, []]));
+  for (const cell of tensor.cells) byRow.get(cell[0])?.push(cell);
   const rows = tensor.rows.map((axis) => {
-    const cells = tensor.cells.filter(([code]) => code === axis.code);
+    const cells = byRow.get(axis.code)!;
     const found = cells.filter((cell) => cell[6] !== null).sort((a, b) => (more ? b[6]! - a[6]! : a[6]! - b[6]!))[0];
     const failed = cells.reduce((sum, cell) => sum + cell[3].reduce((a, b) => a + b, 0), 0);
     return { axis, tried: cells.length, failed, records: cells.reduce((sum, cell) => sum + cell[2], 0), best: found };

@@ -37,12 +37,14 @@ export function useLook(): [Look, (look: Look) => void, string] {
   return [look, choose, look === "system" ? (dark ? "dark" : "light") : look];
 }
 
-/** A colour of the style sheet as it is now, for what is drawn on a canvas. */
-export function colour(name: string): string {
+/** Colours of the style sheet as they are now, for what is drawn on a canvas. */
+export function colours<N extends string>(names: readonly N[]): Record<N, string> {
   const probe = document.createElement("span");
-  probe.style.color = `var(--${name})`;
   document.body.append(probe);
-  const found = getComputedStyle(probe).color;
+  const found = names.map((name) => {
+    probe.style.color = `var(--${name})`;
+    return [name, getComputedStyle(probe).color];
+  });
   probe.remove();
-  return found;
+  return Object.fromEntries(found) as Record<N, string>;
 }

@@ -63,21 +63,24 @@ def _counts() -> list[sa.Column[Any]]:
     return found
 
 
-def _codes(*names: str) -> list[sa.Column[Any]]:
-    return [sa.Column(name, sa.BigInteger, primary_key=True, autoincrement=False) for name in names]
+def _cells(name: str, *axes: str) -> sa.Table:
+    keys = [sa.Column(axis, sa.BigInteger, primary_key=True, autoincrement=False) for axis in axes]
+    return sa.Table(name, BESIDE, *keys, *_counts(), sqlite_with_rowid=False)
 
 
-BY_SOURCE = ("source", "model", "method", "hardware", "workload")
-BY_MODEL = ("model", "method", "hardware")
-CELLS = sa.Table(
-    "metainf_cells", BESIDE, *_codes(*BY_SOURCE), *_counts(), sqlite_with_rowid=False
-)  # fmt: skip
-"""Every place of every source."""
-MODEL_CELLS = sa.Table(
-    "metainf_model_cells", BESIDE, *_codes(*BY_MODEL), *_counts(), sqlite_with_rowid=False
-)  # fmt: skip
-"""The same over all workloads and sources: what the first picture is made of."""
-TALLIES: tuple[tuple[sa.Table, tuple[str, ...]], ...] = ((CELLS, BY_SOURCE), (MODEL_CELLS, BY_MODEL))
+CELLS = _cells("metainf_cells", "source", "model", "method", "hardware", "workload")
+"""Every place."""
+HARDWARE_CELLS = _cells("metainf_hardware_cells", "hardware", "model", "method")
+SOURCE_CELLS = _cells("metainf_source_cells", "source", "model", "method")
+MODEL_CELLS = _cells("metainf_model_cells", "model", "method")
+"""The same with axes added up. The filter that narrows a picture most comes first in the key, so that reading
+one is a walk along some rows and never a look at all of them."""
+TALLIES = (CELLS, HARDWARE_CELLS, SOURCE_CELLS, MODEL_CELLS)
+
+
+def axes_of(table: sa.Table) -> tuple[str, ...]:
+    """What a table is kept by."""
+    return tuple(column.name for column in table.primary_key.columns)
 
 
 COUNTS = tuple(column.name for column in _counts())

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from metainf.domain import Hardware, Method
 from metainf.domain.shown import hardware_words, method_words, workload_words
 from metainf.store.beside import prepare
-from metainf.store.cells import AXES, AXIS, COUNTED, COUNTS, METRICS, TALLIES, Seen, add_up, seen
+from metainf.store.cells import AXES, AXIS, COUNTED, COUNTS, METRICS, TALLIES, Seen, add_up, axes_of, seen
 from metainf.store.database import Database
 from metainf.store.rows import build_part
 from metainf.store.tables import PARTS, RECORDS
@@ -50,18 +50,16 @@ class Counting:
             if _counted(connection) == start:  # else another process was quicker, and these are counted
                 codes = self._name(connection, keys)
                 records = [_seen(row, codes) for row in rows]
-                for table, axes in TALLIES:
-                    self._merge(connection, table, axes, add_up(records, axes))
+                for table in TALLIES:
+                    self._merge(connection, table, add_up(records, axes_of(table)))
                 _mark(connection, start, rows[-1].seq)
         return len(rows)
 
-    def _merge(
-        self, connection: sa.Connection, table: sa.Table, axes: tuple[str, ...], rows: list[list[Any]]
-    ) -> None:
+    def _merge(self, connection: sa.Connection, table: sa.Table, rows: list[list[Any]]) -> None:
         """Add rows to a table. They go to the driver as they are: there are many, and all are numbers."""
-        statement = _merging(table, axes, self._database.is_sqlite)
+        statement = _merging(table, self._database.is_sqlite)
         made = statement.compile(dialect=connection.dialect)
-        names = [*axes, *COUNTS]
+        names = [*axes_of(table), *COUNTS]
         if made.positiontup is not None:
             assert list(made.positiontup) == names
             connection.exec_driver_sql(str(made), [tuple(row) for row in rows])
@@ -132,7 +130,7 @@ def _axis(axis: str, name: str, body: tuple[str, str] | None) -> dict[str, Any]:
     return {"axis": axis, "id": name, "label": label, "part_of": part_of, "records": 0}
 
 
-def _merging(table: sa.Table, axes: tuple[str, ...], sqlite: bool) -> Any:
+def _merging(table: sa.Table, sqlite: bool) -> Any:
     """Rows added to those of the same place."""
     if sqlite:
         from sqlalchemy.dialects.sqlite import insert
@@ -140,9 +138,8 @@ def _merging(table: sa.Table, axes: tuple[str, ...], sqlite: bool) -> Any:
         from sqlalchemy.dialects.postgresql import insert  # type: ignore[assignment]
     statement = insert(table)
     there, new = table.c, statement.excluded
-    names = [name for name in there.keys() if name not in axes]  # noqa: SIM118 (a collection of columns)
     changed: dict[str, Any] = {}
-    for name in names:
+    for name in COUNTS:
         changed[name] = there[name] + new[name]
         if name.endswith("_log"):
             changed[name] = sa.func.coalesce(there[name] + new[name], there[name], new[name])
@@ -151,4 +148,4 @@ def _merging(table: sa.Table, axes: tuple[str, ...], sqlite: bool) -> Any:
             better = new[name] > there[name] if more else new[name] < there[name]
             takes = sa.and_(new[name].is_not(None), sa.or_(there[name].is_(None), better))
             changed[name] = sa.case((takes, new[name]), else_=there[name])
-    return statement.on_conflict_do_update(index_elements=list(axes), set_=changed)
+    return statement.on_conflict_do_update(index_elements=list(axes_of(table)), set_=changed)

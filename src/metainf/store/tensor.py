@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from metainf.domain import BadInput
 from metainf.store.beside import prepare
-from metainf.store.cells import AXES, AXIS, CELLS, METRICS, MODEL_CELLS, REASONS
+from metainf.store.cells import AXES, AXIS, CELLS, METRICS, REASONS, TALLIES, axes_of
 from metainf.store.counting import Counting
 from metainf.store.database import Database
 from metainf.store.words import check_key
@@ -149,15 +149,21 @@ def _narrowed(wanted: Wanted, axes: Axes) -> dict[str, list[int]]:
     return found
 
 
+def _table(rows: Rows, where: dict[str, list[int]]) -> sa.Table:
+    """The smallest table that has what is asked for."""
+    asked = {rows, *where}
+    return next(table for table in reversed(TALLIES) if asked <= set(axes_of(table)))
+
+
 def _query(wanted: Wanted, where: dict[str, list[int]], sources: list[int]) -> sa.Select[Any]:
-    fine = wanted.rows == "workload" or wanted.source is not None
-    column, metric = (CELLS if fine else MODEL_CELLS).c, wanted.metric
+    table = _table(wanted.rows, where)
+    column, metric = table.c, wanted.metric
     best = sa.func.max if METRICS[metric] == "more" else sa.func.min
     sums = [sa.func.sum(column[name]) for name in ("records", *FAILED, f"{metric}_count", f"{metric}_log")]
     keys = (column[wanted.rows], column.method)
     query = sa.select(*keys, *sums, best(column[f"{metric}_best"])).group_by(*keys)
-    # The key of the finer table begins with the source: naming all of them makes a search of a scan.
-    narrowed = {"source": sources} | where if fine else where
+    # The key of that table begins with the source: naming all of them makes a search of a scan.
+    narrowed = {"source": sources} | where if table is CELLS else where
     for name, codes in narrowed.items():
         query = query.where(column[name].in_(codes))
     if wanted.failed:
