@@ -69,7 +69,7 @@ def _shrink(path: Path) -> None:
         from PIL import Image
 
         with Image.open(path) as found:
-            found.convert("RGB").quantize(128).save(path, optimize=True)
+            found.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE).save(path, optimize=True)
 
 
 @pytest.fixture(scope="module")

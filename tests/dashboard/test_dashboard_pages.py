@@ -51,7 +51,7 @@ def test_history_leads_from_the_map_to_a_record(history: "Served", open_page: Op
     script = """() => {
       const chart = window.metainfCharts.get("Heat map of the records");
       const [place] = chart.getOption().series.find(({ id }) => id === "places").data;
-      return chart.convertToPixel("grid", place.value.slice(0, 2));
+      return chart.convertToPixel("grid", place.slice(0, 2));
     }"""
     x, y = page.evaluate(script)
     with page.expect_response("**/v1/records?*") as coming:

@@ -20,7 +20,7 @@ export function HeatMap({ tensor, look, picked, onPick }: Props) {
       <Chart
         label={label} height={height} of={[tensor, look, ...picked]} option={(colours) => picture(colours, tensor, picked)}
         onPick={(data) => {
-          const [x, y] = (data as { value: number[] }).value as [number, number];
+          const [x, y] = data as Drawn;
           onPick(tensor.rows[y]!, tensor.columns[x]!);
         }}
       />
@@ -38,7 +38,8 @@ export function HeatMap({ tensor, look, picked, onPick }: Props) {
   );
 }
 
-interface Drawn { value: [number, number, number | string]; cell: Cell }
+/** Place from the left, from the top, share of the best of its row, and which cell: plain, for there are many. */
+type Drawn = [number, number, number | string, number];
 
 /** Each place against the best of its row, from 0 to 1; “-” where the metric is not known. */
 function relative(tensor: Tensor): Drawn[] {
@@ -49,28 +50,28 @@ function relative(tensor: Tensor): Drawn[] {
     if (typical !== null && (old === undefined || (more ? typical > old : typical < old))) best.set(row, typical);
   }
   const places = [new Map(tensor.rows.map(({ code }, i) => [code, i])), new Map(tensor.columns.map(({ code }, i) => [code, i]))] as const;
-  return tensor.cells.map((cell) => {
-    const [row, column, , , , typical] = cell;
+  return tensor.cells.map(([row, column, , , , typical], index) => {
     const top = best.get(row);
     const share = typical === null || top === undefined ? "-" : more ? typical / top : top / typical;
-    return { value: [places[1].get(column)!, places[0].get(row)!, share], cell };
+    return [places[1].get(column)!, places[0].get(row)!, share, index];
   });
 }
 
 function picture(colours: Palette, tensor: Tensor, picked: Props["picked"]): Record<string, unknown> {
   const drawn = relative(tensor);
-  const failed = drawn.filter(({ cell }) => cell[3].some((count) => count > 0));
+  const failed = drawn.filter(([, , , index]) => tensor.cells[index]![3].some((count) => count > 0));
   const names = { overflow: "truncate", color: colours.quiet, fontSize: 11 };
   const short = (text: string, most: number): string => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
   const narrow = innerWidth < 700;
   const left = narrow ? 110 : 230;
-  const told = ({ value: [x, y, share], cell }: Drawn): string => [
+  const told = ([x, y, share, index]: Drawn): string => words(x, y, share, tensor.cells[index]!);
+  const words = (x: number, y: number, share: number | string, cell: Cell): string => [
     tensor.rows[y]!.label, tensor.columns[x]!.label.replaceAll(" · ", "\n"),
     `${number(cell[2])} records${cell[3].some(Boolean) ? `; failed: ${failures(cell[3])}` : ""}`,
     cell[5] === null ? `${interesting(tensor.metric)}: not measured` : `${interesting(tensor.metric)}: typical ${measure(tensor.metric, cell[5])}, best ${measure(tensor.metric, cell[6])}`,
     typeof share === "number" ? `${percent(share)} of the best of its row` : "",
   ].filter(Boolean).join("\n");
-  const chosen = drawn.filter(({ cell }) => cell[0] === picked[0] && cell[1] === picked[1]);
+  const chosen = drawn.filter(([, , , index]) => tensor.cells[index]![0] === picked[0] && tensor.cells[index]![1] === picked[1]);
   const spare = Math.max(8, Math.min(22, 620 / tensor.rows.length));
   return {
     grid: { left, right: 8, top: 8, bottom: tensor.columns.length > 24 ? 26 : 40, show: true, backgroundColor: colours.hole, borderColor: "transparent" },
@@ -89,15 +90,15 @@ function picture(colours: Palette, tensor: Tensor, picked: Props["picked"]): Rec
     },
     series: [
       {
-        id: "places", type: "heatmap", data: drawn, progressive: 0, cursor: "pointer", emphasis: { itemStyle: { borderColor: colours.ink, borderWidth: 1 } },
+        id: "places", type: "heatmap", data: drawn, progressive: 0, cursor: "pointer", emphasis: { disabled: true },
         itemStyle: { borderColor: colours.paper, borderWidth: tensor.columns.length > 100 ? 0.3 : 1, color: colours.line },
       },
       {
-        id: "other", type: "scatter", data: drawn.filter(({ value }) => value[2] === "-").map((one) => ({ ...one, value: one.value.slice(0, 2) })), cursor: "pointer",
+        id: "other", type: "scatter", data: drawn.filter(([, , share]) => share === "-"), cursor: "pointer",
         symbol: "rect", symbolSize: Math.min(7, spare - 3), itemStyle: { color: colours.quiet, opacity: 0.55 },
       },
       {
-        id: "failures", type: "scatter", data: failed.map((one) => ({ ...one, value: one.value.slice(0, 2) })), cursor: "pointer", symbolSize: Math.min(9, spare - 2),
+        id: "failures", type: "scatter", data: failed, silent: true, symbolSize: Math.min(9, spare - 2),
         symbol: "path://M1 0L5 4L9 0L10 1L6 5L10 9L9 10L5 6L1 10L0 9L4 5L0 1Z", itemStyle: { color: colours.warn },
       },
       {
