@@ -98,14 +98,11 @@ def test_a_link_holds_the_question(empty: "Served", open_page: Open) -> None:
 
 WRONG = [
     ("Budget", "NaN", "Budget: expected a number, found “NaN”"),
-    ("Budget", "-3", "expected a number"),
     ("Time to first token", "0", "expected more than 0"),
-    ("Time per token", "1e400", "expected"),
     ("Requests in flight", "9" * 400, "expected"),
     ("Hardware", " , ", "expected one or more"),
     ("Model", '{"model_type": ', "begins like JSON"),
     ("Model", '{"model_type": "llama", "hidden_size": "wide"}', "lacks num_layers"),
-    ("Model", "", "expected a name"),
     ("Model", "x" * 300, "model"),
     ("Quality kept, at least", "300", "min_quality_recovery"),
 ]
