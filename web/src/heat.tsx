@@ -98,8 +98,19 @@ function picture(colours: Palette, tensor: Tensor, picked: Props["picked"]): Rec
         symbol: "rect", symbolSize: Math.min(7, spare - 3), itemStyle: { color: colours.quiet, opacity: 0.55 },
       },
       {
-        id: "failures", type: "scatter", data: failed, silent: true, symbolSize: Math.min(9, spare - 2),
-        symbol: "path://M1 0L5 4L9 0L10 1L6 5L10 9L9 10L5 6L1 10L0 9L4 5L0 1Z", itemStyle: { color: colours.warn },
+        // One path for all crosses: an element for each of thousands would take longer than all the rest.
+        id: "failures", type: "custom", silent: true, data: failed.length ? [[0, 0]] : [], tooltip: { show: false },
+        renderItem: (_: unknown, api: { coord: (at: number[]) => number[] }) => {
+          const half = Math.min(9, spare - 2) / 2;
+          const crosses = failed.map(([column, row]) => {
+            const [x, y] = api.coord([column, row]) as [number, number];
+            return `M${x - half} ${y - half}L${x + half} ${y + half}M${x - half} ${y + half}L${x + half} ${y - half}`;
+          });
+          const stroke = (colour: string, lineWidth: number) => ({
+            type: "path", shape: { pathData: crosses.join("") }, style: { stroke: colour, fill: "none", lineWidth },
+          });
+          return { type: "group", children: [stroke(colours.paper, 3.5), stroke(colours.warn, 1.5)] };
+        },
       },
       {
         id: "chosen", type: "scatter", data: chosen, silent: true, symbol: "rect", symbolSize: 14,
