@@ -17,7 +17,10 @@ SHOWN = re.compile(
     r"<!-- lines: (?P<lines>\d+) -->\n```sh\n(?P<body>.*?)```\n\n```text\n(?P<old>.*?)```", re.DOTALL
 )
 GENERATED = {"docs/cli.md": "metainf.cli.reference", "docs/formats.md": "metainf.importers.reference"}
-RESULTS = "src/metainf/learn/data/results.json"
+RESULTS = {
+    "src/metainf/learn/data/results.json": "metainf.api.results",
+    "src/metainf/learn/data/evidence.json": "metainf.api.evidence",
+}
 PICTURE = (
     "select --model Llama-3.1-8B-Instruct --workload sharegpt --concurrency 32 --hardware 1-4xL4 "
     "--hardware A100-80GB --hardware H100 --top 10 --plot docs/figures/pareto.svg"
@@ -61,7 +64,8 @@ def refresh(page: Path) -> None:
 if __name__ == "__main__":
     for name, module in GENERATED.items():
         (ROOT / name).write_text(output([module], ROOT), encoding="utf-8")
-    (ROOT / RESULTS).write_text(output(["metainf.api.results", "docs/results.md"], ROOT), encoding="utf-8")
+    for name, module in RESULTS.items():
+        (ROOT / name).write_text(output([module, "docs/results.md"], ROOT), encoding="utf-8")
     output(["metainf", *shlex.split(PICTURE)], ROOT)
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         refresh(page)

@@ -8,6 +8,8 @@ import pytest
 
 import metainf
 from metainf import api
+from metainf.api.evidence import evidence
+from metainf.api.evidence import read_page as read_evidence
 from metainf.api.results import read_page, results
 from metainf.domain import BadInput, Batching, Method, NotSupported, Prediction, UnknownName
 
@@ -119,3 +121,16 @@ def test_the_shipped_results_are_those_of_the_page() -> None:
     assert results() == read_page(page), "stale: python docs/refresh.py"
     with pytest.raises(BadInput, match="In one table"):
         read_page("# Nothing")
+
+
+def test_the_shipped_evidence_is_that_of_the_page() -> None:
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    found = evidence()
+    assert found == read_evidence(page), "stale: python docs/refresh.py"
+    assert f"| {found.accuracy[0].source} | {found.accuracy[0].left_out} |" in page
+    assert all(0 <= one.covered <= 1 for one in found.accuracy if one.covered is not None)
+    assert {"MetaInf"} < set(found.ablations[0].regret)
+    with pytest.raises(BadInput):
+        read_evidence("# Nothing")

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field, NonNegativeInt
 
+from metainf.api.evidence import Ablation, Accuracy
 from metainf.api.results import Judged
 from metainf.domain import Device, Frozen, Method, Record, Workload
 from metainf.store.jobs import Job as Job
@@ -77,10 +78,12 @@ class Share(Frozen):
 
 class Evaluation(Frozen):
     """The predictor in use (`manifest`: its records, their hash, their sources) and how the shipped one was
-    judged on what it had never seen."""
+    judged on what it had never seen: its choices, its numbers, and what it loses without a part."""
 
     manifest: dict[str, Any]
     judged: tuple[Judged, ...]
+    accuracy: tuple[Accuracy, ...] = ()
+    ablations: tuple[Ablation, ...] = ()
 
 
 class KeyAsked(Frozen):

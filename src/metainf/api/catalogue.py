@@ -11,6 +11,7 @@ from metainf.domain.errors import BadInput, UnknownName
 from metainf.domain.shown import method_words
 
 HERE = "here"
+LONGEST_NAME = 200
 TRACE_ENDINGS = (".csv", ".tsv", ".json", ".jsonl", ".txt")
 
 
@@ -39,6 +40,19 @@ def model(name_or_path: str, offline: bool = False) -> Model:
             return hub.model(name_or_path)
         except HubError as error:
             raise unknown.explained(str(error)) from None
+
+
+def model_of_config(config: dict[str, Any]) -> Model:
+    """A model from the parsed text of its config.json. BadInput saying what is missing or wrong."""
+    from metainf.catalog.huggingface import model_of
+
+    name = config.get("_name_or_path") or config.get("model_type")
+    told = name if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME else "a model"
+    try:
+        found = model_of(config, told)
+    except (TypeError, ValueError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
+        raise BadInput(f"expected a Hugging Face configuration: {type(error).__name__}: {error}") from None
+    return found.model_copy(update={"source": "config.json as it was given"})
 
 
 def devices() -> list[Device]:

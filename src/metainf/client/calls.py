@@ -27,6 +27,7 @@ from metainf.api.answers import (
     State,
 )
 from metainf.api.asking import Asked, PredictAsked, SizeAsked
+from metainf.api.tensors import Axes, Places
 from metainf.domain import Excluded, Model, Prediction, Record, Selection
 from metainf.selection import Sized
 
@@ -131,6 +132,16 @@ def sources() -> Call[tuple[Source, ...]]:
     return Call("GET", "/v1/records/sources", as_(tuple[Source, ...]))
 
 
+def tensor(**wanted: str | int) -> Call[Places]:
+    """A picture of the tensor: rows by columns, counted. `wanted` as `metainf.store.tensor.Wanted`."""
+    return Call("GET", "/v1/tensor", as_(Places), params=wanted)
+
+
+def tensor_axes() -> Call[Axes]:
+    """What the store holds along each axis."""
+    return Call("GET", "/v1/tensor/axes", as_(Axes))
+
+
 def append(given: Sequence[Record]) -> Call[Kept]:
     """Add records; the answer comes when all of them are on disk."""
     text = f"[{','.join(each.canonical() for each in given)}]"
@@ -163,6 +174,12 @@ def models(modality: str | None = None) -> Call[tuple[Model, ...]]:
 def model(name: str) -> Call[Model]:
     """A model by any of its names."""
     return Call("GET", f"/v1/models/{quote(name)}", as_(Model))
+
+
+def read_model(config: Mapping[str, Any]) -> Call[Model]:
+    """A model from the parsed text of its config.json."""
+    content = TypeAdapter(dict[str, Any]).dump_json(dict(config))
+    return Call("POST", "/v1/models", as_(Model), content=content)
 
 
 def hardware() -> Call[tuple[Offer, ...]]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from metainf.domain.method import Method
     from metainf.domain.objective import Candidate, Selection
     from metainf.domain.record import Estimate
+    from metainf.domain.setting import Hardware, Workload
 
 Row = dict[str, Any]
 STYLE = "text-align:left;padding:0.2em 0.8em 0.2em 0;vertical-align:top"
@@ -33,6 +34,27 @@ def method_words(method: "Method") -> str:
         )
         parts.append(f"{kind} {values}" if values else kind)
     return " · ".join(parts)
+
+
+def hardware_words(hardware: "Hardware") -> str:
+    """A piece of hardware on one short line."""
+    told = f"{hardware.count or '?'}× {hardware.device.name}"
+    told += f" in {hardware.nodes} nodes" if (hardware.nodes or 1) > 1 else ""
+    return f"{told} ({hardware.platform})" if hardware.platform else told
+
+
+def workload_words(work: "Workload") -> str:
+    """A workload on one short line."""
+    told = [work.name] if work.name else []
+    told += [f"{cell(work.input_tokens.mean)} in"] if work.input_tokens else []
+    told += [f"{cell(work.output_tokens.mean)} out"] if work.output_tokens else []
+    told += [f"{work.width_px}×{work.height_px}"] if work.width_px and work.height_px else []
+    for value, words in (
+        (work.steps, "steps"), (work.frames, "frames"), (work.batch_size, "in a batch"),
+        (work.concurrency, "in flight"), (work.request_rate_per_s, "requests/s"),
+    ):  # fmt: skip
+        told += [] if value is None else [f"{cell(value)} {words}"]
+    return ", ".join(told) or "not said"
 
 
 def _word(name: str, value: Any) -> str:

@@ -5,7 +5,6 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -14,7 +13,6 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
-from fastapi.staticfiles import StaticFiles
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -27,12 +25,12 @@ from metainf.api.problems import Problem, problem_of, refusal
 from metainf.domain import MetaInfError, Record
 from metainf.service.access import Slower
 from metainf.service.observing import Gauges, Observed, trace
-from metainf.service.routes import catalogue, choosing, evidence, importing, keys, operations, records
+from metainf.service.page import add_page
+from metainf.service.routes import catalogue, choosing, evidence, importing, keys, operations, records, tensor
 from metainf.service.running import Service
 from metainf.service.settings import LOOPBACK, VARIABLE, Settings
 
 LOG = logging.getLogger("metainf.service")
-WEB = Path(__file__).with_name("web")
 PROBLEM = "application/problem+json"
 DOCUMENT = "/v1/openapi.json"
 SWITCH_S = 0.0002
@@ -40,7 +38,7 @@ SWITCH_S = 0.0002
 ABOUT = """\
 Which inference acceleration to turn on, on which machine, and what it will cost. Numbers are medians with
 the bounds of 90 % intervals; seconds, GiB and US dollars. Errors are problem documents (RFC 9457)."""
-PARTS = (choosing, records, importing, catalogue, evidence, keys, operations)
+PARTS = (choosing, records, tensor, importing, catalogue, evidence, keys, operations)
 BODIES = (Asked, SizeAsked, PredictAsked, KeyAsked, Record, Problem)
 """Words that no route names in its signature, for they are read from the body by themselves."""
 
@@ -65,8 +63,7 @@ def create_app(settings: Settings) -> FastAPI:
     )  # fmt: skip
     for part in PARTS:
         app.include_router(part.router)
-    if WEB.is_dir():
-        app.mount("/", StaticFiles(directory=WEB, html=True), name="web")
+    add_page(app)
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     app.add_exception_handler(MetaInfError, _own)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metainf import api
-from metainf.api import imports
+from metainf.api import imports, tensors
 from metainf.api.choosing import load_predictor
 from metainf.domain import MetaInfError
 from metainf.service.access import Doors, Pace
@@ -26,6 +26,8 @@ TOLD_EVERY_S = 0.5
 """Between two words of an import about how far it is; each is also a sign of life."""
 IDLE_S = 1.0
 """Between two looks for an import that another process left."""
+COUNT_EVERY_S = 0.5
+"""Between two looks for records that are not counted yet."""
 OLD_S = 3600.0
 """Uploads that no import needs are swept away after this."""
 
@@ -45,8 +47,12 @@ class Service:
         self.writing = Lane("additions", settings.most_waiting)
         self.knowing = Lane("keys", 4 * settings.most_waiting)
         self.importing = Lane("imports", 4)
+        self.counting = Lane("counts", 4)
         self.read_from = api.store(settings.store)
         self.write_to, self.import_into = api.store(settings.store), api.store(settings.store)
+        self.count_in = api.store(settings.store)
+        self.tensor, self.counts = tensors.tensor(self.read_from), tensors.counting(self.count_in)
+        self.pictures = Answers(self.reading)
         self.keyring, self.jobs = imports.keyring(self.write_to), imports.jobs(self.write_to)
         self.doors = Doors(self.keyring, self.knowing, Pace(settings.rate), settings.public)
         self.answers = Answers(
@@ -56,29 +62,29 @@ class Service:
         self.spool = _spool(settings)
         self.wake = asyncio.Event()
         self.stopping = False
-        self._loop_of_imports: asyncio.Task[None] | None = None
+        self._loops: list[asyncio.Task[None]] = []
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
         """All lanes."""
-        return self.answering, self.reading, self.writing, self.knowing, self.importing
+        return self.answering, self.reading, self.writing, self.knowing, self.importing, self.counting
 
     async def start(self) -> None:
         """Load the predictor, and go on with imports that were left."""
         self.spool.mkdir(parents=True, exist_ok=True)
         await self.answering.run(lambda: load_predictor(self.predictor))
         await self.importing.run(self._sweep)
-        self._loop_of_imports = asyncio.create_task(self._work_through())
+        self._loops = [asyncio.create_task(each()) for each in (self._work_through, self._count)]
 
     async def stop(self) -> None:
         """End. What was accepted and is not done yet is done by the next process."""
         self.stopping = True
-        if self._loop_of_imports is not None:
+        if self._loops:
             self.wake.set()
-            await asyncio.wait([self._loop_of_imports], timeout=10)
+            await asyncio.wait(self._loops, timeout=10)
         for lane in self.lanes:
             lane.close()
-        for store in (self.read_from, self.write_to, self.import_into):
+        for store in (self.read_from, self.write_to, self.import_into, self.count_in):
             store.close()
 
     def folder(self, job_id: str) -> Path:
@@ -102,6 +108,18 @@ class Service:
                 await asyncio.wait_for(self.wake.wait(), IDLE_S)
             except TimeoutError:
                 continue
+
+    async def _count(self) -> None:
+        """Keep the counted records of the tensor up to date."""
+        while not self.stopping:
+            try:
+                while not self.stopping and await self.counting.run(lambda: self.counts.advance() > 0):
+                    await asyncio.sleep(0)
+            except MetaInfError as error:
+                LOG.warning("records are left uncounted", extra={"told": {"why": str(error)}})
+            except Exception:
+                LOG.exception("records could not be counted")
+            await asyncio.sleep(COUNT_EVERY_S)
 
     def _import(self, job: "Job", path: Path) -> None:
         last_s = time.monotonic()

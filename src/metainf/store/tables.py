@@ -108,6 +108,10 @@ def conditions(where: Filter | None) -> list[sa.ColumnElement[bool]]:
     column = RECORDS.c
     exact = ("source", "model", "engine", "device", "status", "campaign")
     found = [column[name] == value for name in exact if (value := getattr(where, name)) is not None]
+    parts = ("workload", "hardware", "method")
+    found += [
+        column[f"{name}_part"] == value for name in parts if (value := getattr(where, name)) is not None
+    ]
     if where.since is not None:
         found.append(column.date >= where.since)
     if where.until is not None:

@@ -16,7 +16,8 @@ STATUSES = ("measured", "failed")
 class Filter:
     """Which records are meant; every field that is set must match exactly.
 
-    `model`, `engine` and `device` are names as the records hold them. `since` and `until` are ISO
+    `model`, `engine` and `device` are names as the records hold them; `workload`, `hardware` and `method`
+    are ids of parts. `since` and `until` are ISO
     dates (2025, 2025-03 or 2025-03-15), both inclusive; a bound leaves out records without a date.
     Raises BadInput for an unknown status or a malformed date.
     """
@@ -29,6 +30,9 @@ class Filter:
     since: str | None = None
     until: str | None = None
     campaign: str | None = None
+    workload: str | None = None
+    hardware: str | None = None
+    method: str | None = None
 
     def __post_init__(self) -> None:
         if self.status not in (None, *STATUSES):

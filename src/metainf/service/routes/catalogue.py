@@ -1,7 +1,8 @@
 """What things are called: models, hardware, workloads, methods, techniques, formats."""
 
+import json
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -9,17 +10,22 @@ from pydantic import TypeAdapter
 
 from metainf import api, catalog
 from metainf.api.answers import Kind, Named, Offer, Started
-from metainf.domain import Model
+from metainf.domain import BadInput, Model
 from metainf.domain.setting import Modality
 from metainf.importers import IMPORTERS
 from metainf.service.access import Reads
-from metainf.service.bodies import JSON
+from metainf.service.bodies import JSON, described, read_text
 from metainf.service.routes.choosing import computed
 from metainf.service.running import Service
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
 Name = Annotated[str, Query(min_length=1, max_length=200)]
 MODELS = TypeAdapter(list[Model])
+CONFIG: dict[str, Any] = {
+    "_name_or_path": "acme/llama-like-8b", "model_type": "llama", "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+    "num_key_value_heads": 8, "vocab_size": 128256, "torch_dtype": "bfloat16",
+}  # fmt: skip
 
 
 STARTED = TypeAdapter(list[Started])
@@ -30,6 +36,23 @@ async def models(caller: Reads, modality: Modality | None = None) -> Response:
     """Every model of the catalogue."""
     found = [each for each in api.models() if modality in (None, each.modality)]
     return Response(MODELS.dump_json(found, exclude_none=True), media_type=JSON)
+
+
+@router.post("/models", response_model=Model, openapi_extra=described({"type": "object"}, {"llama": CONFIG}))
+async def read_model(request: Request, caller: Reads) -> Response:
+    """A model from its config.json, as its facts: they stand in a question in place of a name."""
+    text = await read_text(request)
+
+    def work() -> bytes:
+        try:
+            config = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BadInput(f"expected a config.json, found no JSON: {error}") from None
+        if not isinstance(config, dict):
+            raise BadInput(f"expected a config.json, found a {type(config).__name__}")
+        return api.model_of_config(config).model_dump_json(exclude_none=True).encode()
+
+    return Response(computed(work), media_type=JSON)
 
 
 @router.get("/models/{name:path}", response_model=Model)

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Request
 
 from metainf import api
 from metainf.api.answers import Evaluation, Share
+from metainf.api.evidence import evidence
 from metainf.api.results import results
 from metainf.service.access import Reads
 from metainf.service.running import Service
@@ -13,12 +14,18 @@ router = APIRouter(prefix="/v1", tags=["evidence"])
 
 @router.get("/evaluation", response_model=Evaluation)
 async def evaluation(request: Request, caller: Reads) -> Evaluation:
-    """What the shipped results say, view by view: regret against the best baseline and the single best."""
+    """What the shipped results say: regret view by view, error and coverage of numbers, ablations."""
     from metainf.api.choosing import load_predictor
 
     service: Service = request.app.state.service
     trained = await service.answering.run(lambda: load_predictor(service.predictor))
-    return Evaluation(manifest=trained.manifest, judged=results())
+    shown = evidence()
+    return Evaluation(
+        manifest=trained.manifest,
+        judged=results(),
+        accuracy=shown.accuracy,
+        ablations=shown.ablations,
+    )
 
 
 @router.get("/importance", response_model=list[Share])

@@ -30,7 +30,8 @@ Text = Annotated[str, Field(max_length=200)]
 
 
 class RecordQuery(BaseModel):
-    """Which records: names as the records hold them, dates as ISO (2025, 2025-03 or 2025-03-15), inclusive.
+    """Which records: names as the records hold them (`workload`, `hardware` and `method` are ids, as
+    `/v1/tensor` lists them), dates as ISO (2025, 2025-03 or 2025-03-15), inclusive.
 
     `after` is the `next` of the page before.
     """
@@ -45,6 +46,9 @@ class RecordQuery(BaseModel):
     since: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = None
     until: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = None
     campaign: Text | None = None
+    workload: Text | None = None
+    hardware: Text | None = None
+    method: Text | None = None
     after: Annotated[int, Field(ge=0, le=LARGEST_CURSOR)] = 0
     limit: Annotated[int, Field(ge=1, le=MOST_AT_ONCE)] = 100
 
