@@ -99,14 +99,14 @@ def filtered(page: Page, label: str, value: str) -> float:
     box.evaluate("box => box.addEventListener('change', () => { window.chosenAt = performance.now() }, "
                  "{ capture: true, once: true })")  # fmt: skip
     box.select_option(value)
-    return drawn(page) - round(page.evaluate("window.chosenAt"))
+    return drawn(page) - float(round(page.evaluate("window.chosenAt")))
 
 
 def drawn(page: Page) -> float:
     """When the heat map was drawn; asked for seldom, to leave the browser the processor."""
     while not (at := page.evaluate("window.drawnAt ?? 0")):
         time.sleep(0.1)
-    return round(at)
+    return float(round(at))
 
 
 def watch(report: dict[str, Any]) -> None:

@@ -82,14 +82,20 @@ def test_shown_output_is_there(page: Path) -> None:
         assert found[1].strip(), f"{page.name}: an output is missing: run python docs/refresh.py"
 
 
-def test_the_page_of_the_study_is_that_of_the_shipped_records() -> None:
+@pytest.mark.parametrize(
+    ("page", "command"), [("study.md", "study show"), ("study_images.md", "study images show")]
+)
+def test_the_page_of_a_study_is_that_of_the_shipped_records(page: str, command: str) -> None:
     from metainf import api
 
     def without_pictures(text: str) -> list[str]:
         return [line for line in text.splitlines() if line and not line.startswith(("![", "One panel"))]
 
-    kept = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
-    made = api.study_page(api.study_records())
+    kept = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    if page == "study.md":
+        made = api.study_page(api.study_records())
+    else:
+        made = api.image_study_page(api.image_study_records())
     assert without_pictures(made) == without_pictures(kept), (
-        "docs/study.md is stale: run metainf study show --report docs/study.md --plots docs/figures"
+        f"docs/{page} is stale: run metainf {command} --report docs/{page} --plots docs/figures"
     )

@@ -59,7 +59,7 @@ PARTS = (
     ImagePart("flux-like/small", ("image:256@4",), (1, 2), TRANSFORMER[:-2]),
     ImagePart(TEACHER, ("image:8@20",), (50,), DIGITS, pictures=200, repeats=2),
 )
-"""About a quarter of an hour on two cores."""
+"""Under half an hour on two cores."""
 
 
 def parts(models: Sequence[str] = (), methods: Sequence[str] = ()) -> list[ImagePart]:
