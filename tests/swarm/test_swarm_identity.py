@@ -195,7 +195,8 @@ def test_known_tricks_are_refused(message: bytes) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"num_blocks": 0}, {"num_blocks": 10**9}, {"span": {"start": 5, "end": 5}}, {"span": {"start": 0, "end": 31}},
+    [{"num_blocks": 0}, {"num_blocks": 10**9}, {"span": {"start": 5, "end": 5}},
+     {"span": {"start": 0, "end": 31}},
      {"issued_s": float("nan")}, {"seq": -1}, {"node": "../etc"}, {"extra": 1}, {"version": 2}],
     ids=str,
 )  # fmt: skip

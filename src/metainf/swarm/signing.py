@@ -1,8 +1,8 @@
 """Announcements under seal: who says it, that nobody changed it, that it is fresh and new.
 
-An envelope is JSON of the canonical announcement, the speaker's public key, the signature and the certificate
-that the announcement names by its digest. Deciding is pure: the instant is passed in, what was seen is kept by
-the caller in `Seen`.
+An envelope is JSON of the canonical announcement, the speaker's public key, the signature and the
+certificate that the announcement names by its digest. Deciding is pure: the instant is passed in, what was
+seen is kept by the caller in `Seen`.
 """
 
 import base64
@@ -83,7 +83,7 @@ def digest_of(certificate: bytes) -> str:
 
 
 def seal(identity: Identity, word: Announcement, certificate: bytes) -> bytes:
-    """The envelope of one's own announcement. Raises BadInput for somebody else's, or of another certificate."""
+    """The envelope of one's own announcement. Raises BadInput for that of another node or certificate."""
     if word.node != identity.node:
         raise BadInput(f"expected an announcement of {identity.node}, found one of {word.node}")
     if word.certificate != digest_of(certificate):
@@ -101,8 +101,9 @@ def seal(identity: Identity, word: Announcement, certificate: bytes) -> bytes:
 def unseal(message: bytes, now_s: float, seen: Seen | None = None, skew_s: float = SKEW_S) -> Heard:
     """The announcement in an envelope, if it is to be believed at this instant (seconds since the epoch).
 
-    Clocks may differ by `skew_s`. Raises Refused for anything else: too large, malformed, not canonical, wrongly
-    signed, under another's name, not yet or no longer valid, valid for too long; Replayed where `seen` knows it.
+    Clocks may differ by `skew_s`. Raises Refused for anything else: too large, malformed, not canonical,
+    wrongly signed, under another's name, not yet or no longer valid, valid for too long; Replayed where `seen`
+    knows it.
     """
     if len(message) > MOST_BYTES:
         raise Refused(f"expected at most {MOST_BYTES:,} bytes, found {len(message):,}")
