@@ -12,9 +12,9 @@ import numpy as np
 
 from metainf.swarm.placement import arrange, throughput
 from metainf.swarm.routing import Client, best_route
-from metainf.swarm.rules import PLACINGS, pipelines
+from metainf.swarm.rules import PLACINGS, Picture, pipelines
 from metainf.swarm.table import table
-from metainf.swarm.words import Announcement, Capacity, Demand, Features, Held, Ping, Profile, Span
+from metainf.swarm.words import Announcement, Capacity, Demand, Features, Ping, Profile, Span
 
 NODES, BLOCKS, REPEATS = 1000, 80, 9
 
@@ -90,10 +90,10 @@ def placements(rng: np.random.Generator) -> None:
         shares = {"arranged at once": throughput(arrange(nodes, blocks), blocks) / bound}
         shares["parallax's pipelines"] = throughput(pipelines(nodes, blocks), blocks) / bound
         for name, rule in PLACINGS.items():
-            held: list[Held] = []
+            picture = Picture.of([], blocks)
             for node in nodes:
-                held.append(Held(capacity=node, span=rule(node, held, blocks, rng)))
-            shares[f"{name}, one by one"] = throughput(held, blocks) / bound
+                picture.add(node, rule(node, picture, rng))
+            shares[f"{name}, one by one"] = float(picture.strength.min()) / bound
         told = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
         print(f"{count} nodes x {blocks} blocks, of the bound (all speeds / blocks): {told}")
 

@@ -11,7 +11,7 @@ from optimum import by_brute_force
 from metainf.domain import BadInput
 from metainf.swarm.placement import arrange, choose, strengths, throughput
 from metainf.swarm.rebalancing import STAY_S, decide
-from metainf.swarm.rules import PLACINGS, pipelines, water_filled
+from metainf.swarm.rules import PLACINGS, Picture, pipelines, water_filled
 from metainf.swarm.words import Capacity, Held, Span
 
 
@@ -112,7 +112,7 @@ def test_every_rule_stays_within_memory_and_model(name: str) -> None:
     held: list[Held] = []
     for index in range(40):
         new = capacity(index, 1 + index % 5, 1 + index % 17)
-        span = PLACINGS[name](new, held, 12, rng)
+        span = PLACINGS[name](new, Picture.of(held, 12), rng)
         assert len(span) <= min(new.memory_blocks, 12) and span.end <= 12
         held.append(Held(capacity=new, span=span))
     assert throughput(held, 12) > 0
@@ -120,7 +120,9 @@ def test_every_rule_stays_within_memory_and_model(name: str) -> None:
 
 def test_petals_takes_the_weakest_window() -> None:
     held = [holder(0, 4.0, 2, 0, 2), holder(1, 2.0, 2, 2, 4)]
-    assert PLACINGS["petals"](capacity(2, 1.0, 2), held, 6, np.random.default_rng(0)) == Span(start=4, end=6)
+    assert PLACINGS["petals"](capacity(2, 1.0, 2), Picture.of(held, 6), np.random.default_rng(0)) == Span(
+        start=4, end=6
+    )
 
 
 def test_a_node_moves_where_it_is_needed_and_only_there() -> None:
@@ -147,7 +149,7 @@ def test_a_gap_is_filled_at_once() -> None:
 def test_no_move_loses_a_block_and_moving_ends(case: tuple[list[Capacity], int], chance: object) -> None:
     nodes, blocks = case
     rng = np.random.default_rng(len(nodes) * 100 + blocks)
-    held = [Held(capacity=n, span=PLACINGS["random"](n, [], blocks, rng)) for n in nodes]
+    held = [Held(capacity=n, span=PLACINGS["random"](n, Picture.of([], blocks), rng)) for n in nodes]
     quiet = 0
     for turn in range(60):
         index = turn % len(held)

@@ -3,56 +3,72 @@
 Written from their published descriptions. Both take as many blocks as fit the memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from metainf.swarm.placement import Floats, choose, strengths
+from metainf.swarm.placement import Floats, choose
 from metainf.swarm.words import Capacity, Held, Span
 
 BISECTIONS = 40
 
 
+@dataclass
+class Picture:
+    """What a new node sees of the others: for each block its strength (requests a second) and its holders."""
+
+    strength: Floats
+    holders: Floats
+
+    @classmethod
+    def of(cls, held: Iterable[Held], num_blocks: int) -> "Picture":
+        made = cls(np.zeros(num_blocks), np.zeros(num_blocks))
+        for each in held:
+            made.add(each.capacity, each.span)
+        return made
+
+    def add(self, node: Capacity, span: Span, sign: int = 1) -> None:
+        """Count a node in, or with -1 out."""
+        self.strength[span.start : span.end] += sign * node.blocks_per_s / len(span)
+        self.holders[span.start : span.end] += sign
+        np.maximum(self.strength, 0.0, out=self.strength)
+
+
 class Placing(Protocol):
     """Where a new node goes beside those that are there. `rng` is for rules that throw dice."""
 
-    def __call__(
-        self, node: Capacity, held: Sequence[Held], num_blocks: int, rng: np.random.Generator
-    ) -> Span: ...
+    def __call__(self, node: Capacity, picture: Picture, rng: np.random.Generator) -> Span: ...
 
 
-def ours(node: Capacity, held: Sequence[Held], num_blocks: int, rng: np.random.Generator) -> Span:
+def ours(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
     """Start and length by what the weakest block gains."""
-    return choose(node, strengths(held, num_blocks))
+    return choose(node, picture.strength)
 
 
-def petals(node: Capacity, held: Sequence[Held], num_blocks: int, rng: np.random.Generator) -> Span:
+def petals(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
     """As many blocks as fit, where the sorted throughputs of the window are the least, in order."""
-    length = min(node.memory_blocks, num_blocks)
-    strength = strengths(held, num_blocks)
-    windows = np.sort(np.lib.stride_tricks.sliding_window_view(strength, length), axis=1)
+    length = min(node.memory_blocks, len(picture.strength))
+    windows = np.sort(np.lib.stride_tricks.sliding_window_view(picture.strength, length), axis=1)
     start = int(np.lexsort(windows.T[::-1])[0])
     return Span(start=start, end=start + length)
 
 
-def random(node: Capacity, held: Sequence[Held], num_blocks: int, rng: np.random.Generator) -> Span:
+def random(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
     """As many blocks as fit, anywhere."""
-    length = min(node.memory_blocks, num_blocks)
-    start = int(rng.integers(0, num_blocks - length + 1))
+    length = min(node.memory_blocks, len(picture.strength))
+    start = int(rng.integers(0, len(picture.strength) - length + 1))
     return Span(start=start, end=start + length)
 
 
-def parallax(node: Capacity, held: Sequence[Held], num_blocks: int, rng: np.random.Generator) -> Span:
-    """A node that comes later joins where the blocks hold the least memory; the plan itself is `pipelines`.
+def parallax(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
+    """A node that comes late takes as many blocks as fit where fewest nodes hold them.
 
-    The description balances whole pipelines and lets a late node take the lightest stretch of layers.
+    The plan for a whole swarm is `pipelines`; this is for those who join afterwards.
     """
-    length = min(node.memory_blocks, num_blocks)
-    depth = np.zeros(num_blocks)
-    for each in held:
-        depth[each.span.start : each.span.end] += 1
-    loads = np.lib.stride_tricks.sliding_window_view(depth, length).sum(axis=1)
+    length = min(node.memory_blocks, len(picture.holders))
+    loads = np.lib.stride_tricks.sliding_window_view(picture.holders, length).sum(axis=1)
     start = int(loads.argmin())
     return Span(start=start, end=start + length)
 

@@ -102,8 +102,8 @@ def unseal(message: bytes, now_s: float, seen: Seen | None = None, skew_s: float
     """The announcement in an envelope, if it is to be believed at this instant (seconds since the epoch).
 
     Clocks may differ by `skew_s`. Raises Refused for anything else: too large, malformed, not canonical,
-    wrongly signed, under another's name, not yet or no longer valid, valid for too long; Replayed where `seen`
-    knows it.
+    wrongly signed, under another's name, not yet or no longer valid, valid for too long; Replayed where
+    `seen` knows it.
     """
     if len(message) > MOST_BYTES:
         raise Refused(f"expected at most {MOST_BYTES:,} bytes, found {len(message):,}")
