@@ -1,8 +1,8 @@
 """A swarm in discrete events: nodes come and go, requests arrive, routes break and are found anew.
 
 Placement and routing are the functions that nodes and clients use. Simplified, and said so: a session keeps
-the time for a token that its route had when it was chosen; waiting at a node grows with its load as in a queue
-with one server; a broken route costs the detection, and a prefill of everything so far on the new one.
+the time for a token that its route had when it was chosen; waiting at a node grows with its load as in a
+queue with one server; a broken route costs the detection, and a prefill of everything so far on the new one.
 """
 
 import heapq
