@@ -18,7 +18,7 @@ from metainf.swarm.simulating import Scene, Simulation, Told, beginning
 from metainf.swarm.words import Capacity, Span
 
 MODEL = "meta-llama/Llama-3.1-70B-Instruct"
-SEED = 11
+SEED, MOST_GIB = 11, 48.0
 LARGE = Scene(num_blocks=80, seconds=180.0, requests_per_s=10.0, mean_life_s=1800.0, view=300)
 STORM = dataclasses.replace(LARGE, mean_life_s=168.0, seconds=120.0)
 """A mean life of 168 s is 30 % of the nodes leaving each minute."""
@@ -52,7 +52,7 @@ def play(rule: str, count: int, scene: Scene) -> tuple[Told, Floats, float]:
     """One run: what came of it, how strong the blocks were at the start, the seconds that it took here."""
     begun = time.process_time()
     joins = int(count * scene.seconds / scene.mean_life_s * 1.3) + 100
-    nodes = fleet(models()[MODEL], count + joins, np.random.default_rng(SEED))
+    nodes = fleet(models()[MODEL], count + joins, np.random.default_rng(SEED), MOST_GIB)
     rng = np.random.default_rng(SEED + 1)
     picture = Picture.of([], scene.num_blocks)
     spans: list[Span | None]
@@ -86,18 +86,19 @@ def table_of(title: str, count: int, scene: Scene) -> list[str]:
 
 
 def page() -> str:
-    devices = len(usable(models()[MODEL]))
+    devices = len(usable(models()[MODEL], MOST_GIB))
     lines = [
         "# A simulated swarm",
         "",
-        f"Written by `python benchmarks/bench_swarm_sim.py`. {MODEL} in 16 bits, {LARGE.num_blocks} blocks. Nodes "
-        f"are drawn evenly from the {devices} GPUs and APUs of the catalogue that hold at least one block; their "
-        "speeds are arithmetic from bandwidth and compute, their places (six cities) are invented. Requests have "
-        "about 245 tokens in and 90 out (medians). All rows route with MetaInf's own routing, over a random part "
-        "of the swarm that each client knows; only placement differs. Petals' and parallax's rules are written "
-        "from their descriptions. Nobody rebalances. A node that has left stays listed for 15 s and costs 1 s "
-        "to be found out; a broken session is replayed on a new route. `tokens/s` counts requests that finished "
-        "before the end, `failed` those without a route after five tries.",
+        f"Written by `python benchmarks/bench_swarm_sim.py`. {MODEL} in 16 bits, {LARGE.num_blocks} blocks. "
+        f"Nodes are drawn evenly from the {devices} GPUs and APUs of the catalogue that hold at least one block "
+        f"and have at most {MOST_GIB:.0f} GiB, so that none holds the model alone; their speeds are arithmetic "
+        "from bandwidth and compute, their places (six cities) are invented. Requests have about 245 tokens in "
+        "and 90 out (medians). All rows route with MetaInf's own routing, over a random part of the swarm that "
+        "each client knows; only placement differs. Petals' and parallax's rules are written from their "
+        "descriptions. Nobody rebalances. A node that has left stays listed for 15 s and costs 1 s to be found "
+        "out; a broken session is replayed on a new route. `tokens/s` counts requests that finished before the "
+        "end, `failed` those without a route after five tries.",
         "",
         "This shows how the rules compare under these assumptions. It is no measurement of a network.",
         "",

@@ -35,8 +35,9 @@ class Fleet:
         return len(self.names)
 
 
-def usable(model: Model) -> list[Device]:
-    """Devices of the catalogue that hold at least one block and whose bandwidth and compute are known."""
+def usable(model: Model, most_gib: float = np.inf) -> list[Device]:
+    """Devices of the catalogue that hold at least one block, have at most `most_gib` of memory, and whose
+    bandwidth and compute are known."""
     return [
         device
         for device in devices().values()
@@ -44,14 +45,15 @@ def usable(model: Model) -> list[Device]:
         and device.memory_bandwidth_gb_per_s is not None
         and device.fp16_tflops is not None
         and device.memory_gib is not None
+        and device.memory_gib <= most_gib
         and device.memory_gib * 2**30 * SHARE_OF_MEMORY >= _block_bytes(model)
     ]
 
 
-def fleet(model: Model, count: int, rng: np.random.Generator) -> Fleet:
-    """`count` nodes, drawn evenly from the devices that can hold a block. Raises BadInput for a model of
+def fleet(model: Model, count: int, rng: np.random.Generator, most_gib: float = np.inf) -> Fleet:
+    """`count` nodes, drawn evenly from the usable devices. Raises BadInput for a model of
     unknown size."""
-    found = usable(model)
+    found = usable(model, most_gib)
     if not found:
         raise BadInput(f"expected devices that hold a block of {model.name}, found none")
     drawn = [found[int(each)] for each in rng.integers(0, len(found), count)]
