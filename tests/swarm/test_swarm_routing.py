@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metainf.domain import BadInput, NoFeasible
-from metainf.swarm.routing import Client, Costs, MissingBlocks, best_route, price
+from metainf.swarm.routing import Client, Costs, MissingBlocks, around, best_route, price
 from metainf.swarm.table import Table, current, missing, table
 from metainf.swarm.words import Announcement, Demand, Features, Ping, Profile, Span, Stage
 
@@ -184,3 +184,15 @@ def test_a_thousand_nodes_are_quick() -> None:
         took.append(time.perf_counter() - begun)
     assert min(took) < 0.1
     assert route.stages[-1].span.end == 80
+
+
+def test_a_way_around_a_part_speaks_of_the_models_own_blocks() -> None:
+    laid = table([word("left-node", (0, 5), 9), word("mid-node", (3, 7), 9), word("end-node", (6, 9), 9)])
+    stages = around(laid, Span(start=4, end=7), Demand(), Client(avoid=["end-node"]))
+    assert [(stage.node, str(stage.span)) for stage in stages] == [("mid-node", "[4, 7)")]
+    with pytest.raises(MissingBlocks) as caught:
+        around(laid, Span(start=4, end=9), Demand(), Client(avoid=["end-node"]))
+    assert [str(span) for span in caught.value.missing] == ["[7, 9)"]
+    with pytest.raises(MissingBlocks) as caught:
+        around(table([word("left-node", (0, 5), 9)]), Span(start=6, end=8), Demand(), Client())
+    assert [str(span) for span in caught.value.missing] == ["[6, 8)"]

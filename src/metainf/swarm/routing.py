@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.domain import NoFeasible
-from metainf.swarm.table import UNKNOWN_RTT_MS, Floats, Table, missing
+from metainf.swarm.table import UNKNOWN_RTT_MS, Floats, Table, clipped, missing
 from metainf.swarm.words import Demand, Route, Span, Stage
 
 CLIENT, STAY = -1, -2
@@ -83,6 +83,23 @@ def best_route(table: Table, demand: Demand, client: Client, costs: Costs | None
             "all blocks are held, but the links between their nodes are cut: no route leads through"
         )
     return Route(stages=_walk_back(table, came, final), expected_ms=float(total[final]))
+
+
+def around(
+    table: Table, span: Span, demand: Demand, client: Client, costs: Costs | None = None
+) -> tuple[Stage, ...]:
+    """The quickest stages through one span only. Raises as `best_route` does, in the model's own numbers."""
+    part = clipped(table, span)
+    try:
+        found = best_route(part, demand, client, costs).stages
+    except MissingBlocks as error:
+        gaps = error.missing if len(part) else (Span(start=0, end=len(span)),)
+        raise MissingBlocks(tuple(_moved(gap, span.start) for gap in gaps), table.num_blocks) from None
+    return tuple(Stage(node=stage.node, span=_moved(stage.span, span.start)) for stage in found)
+
+
+def _moved(span: Span, by: int) -> Span:
+    return Span(start=span.start + by, end=span.end + by)
 
 
 def price(table: Table, stages: tuple[Stage, ...], demand: Demand, client: Client, costs: Costs) -> float:

@@ -76,6 +76,22 @@ def table(announced: Sequence[Announcement], unknown_rtt_ms: float = UNKNOWN_RTT
     )
 
 
+def clipped(laid: Table, span: Span) -> Table:
+    """The same nodes as if the model were only that span, which becomes [0, length)."""
+    keep = np.flatnonzero((laid.start < span.end) & (laid.end > span.start))
+    return Table(
+        nodes=tuple(laid.nodes[row] for row in keep),
+        num_blocks=len(span),
+        start=np.maximum(laid.start[keep], span.start) - span.start,
+        end=np.minimum(laid.end[keep], span.end) - span.start,
+        decode_ms=laid.decode_ms[keep],
+        prefill_ms=laid.prefill_ms[keep],
+        queue_ms=laid.queue_ms[keep],
+        cache_tokens_left=laid.cache_tokens_left[keep],
+        rtt_ms=laid.rtt_ms[np.ix_(keep, keep)],
+    )
+
+
 def _round_trips(announced: Sequence[Announcement], nodes: tuple[str, ...], unknown_ms: float) -> Floats:
     """Each node's own measurement; where it has none, the other side's; where neither has, the default."""
     row = {node: index for index, node in enumerate(nodes)}
