@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from metainf import __version__
-from metainf.cli import catalogue, choose, history, learning, measuring, serving, studying, tuning
+from metainf.cli import catalogue, choose, history, learning, measuring, serving, studying, swarming, tuning
 
 app = typer.Typer(
     name="metainf",
@@ -39,3 +39,4 @@ measuring.register(app)
 studying.register(app)
 tuning.register(app)
 serving.register(app)
+swarming.register(app)

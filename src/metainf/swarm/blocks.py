@@ -63,7 +63,7 @@ class Blocks:
         self.bytes = _fill(base, {name: read[far].to(self.dtype) for name, far in there.items()})
         _rotary(base, self.config)
         self.base = base.eval()
-        self.cache_word = _cache_word(base)
+        self.cache_word = cache_word(base)
         self.sessions: dict[str, _Session] = {}
 
     @property
@@ -218,7 +218,7 @@ def _positions(base: Any, span: Span, there: dict[str, str], prefix: str) -> Non
     """Learnt positions are added before the first block only; later spans add zeros."""
     import torch
 
-    class Nothing(torch.nn.Module):
+    class Nothing(torch.nn.Module):  # type: ignore[misc]
         def forward(self, positions: Any) -> Any:
             return torch.zeros(1, dtype=torch.float32)
 
@@ -249,7 +249,7 @@ def _new_cache(config: Any) -> Any:
     return DynamicCache(config=config)
 
 
-def _cache_word(base: Any) -> str:
+def cache_word(base: Any) -> str:
     """What this version of the library calls the cache."""
     names = inspect.signature(base.forward).parameters
     return "cache" if "cache" in names else "past_key_values"
