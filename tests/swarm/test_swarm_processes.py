@@ -57,7 +57,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(4)
     config = transformers.AutoConfig.for_model(
         "qwen3", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=32, intermediate_size=48,
-        head_dim=16, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=256,
+        head_dim=16, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=256,
     )  # fmt: skip
     model = transformers.AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
@@ -104,8 +105,8 @@ async def started(folder: Path, url: str, spans: list[Span | None], room: int | 
 
 
 def test_processes_are_killed_and_drain(server: Server, folder: Path) -> None:
-    """Three processes and a text: one gets SIGKILL, the text stays; one gets SIGTERM, its record goes at once;
-    one that starts without being told takes the blocks that nobody holds."""
+    """Three processes and a text: one gets SIGKILL, the text stays; the others get SIGTERM, their records go at
+    once; one that starts without being told takes the blocks that nobody holds."""
 
     async def story() -> None:
         halves_ = [Span(start=0, end=3), Span(start=3, end=6), Span(start=0, end=6)]

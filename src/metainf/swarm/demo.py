@@ -91,9 +91,8 @@ async def _nodes(folder: Path, checkpoint: Checkpoint, url: str, say: Say) -> li
     try:
         for each in nodes:
             await ready(each)
-            say(
-                f"{each.name} is {each.node[:11]}, blocks {each.told.span}, {each.words[4]} ms a block and token"
-            )
+            held = f"blocks {each.told.span}, {each.words[4]} ms a block and token"
+            say(f"{each.name} is {each.node[:11]}, {held}")
     except BaseException:
         await all_stopped(nodes)
         raise
