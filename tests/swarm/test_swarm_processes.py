@@ -105,8 +105,8 @@ async def started(folder: Path, url: str, spans: list[Span | None], room: int | 
 
 
 def test_processes_are_killed_and_drain(server: Server, folder: Path) -> None:
-    """Three processes and a text: one gets SIGKILL, the text stays; the others get SIGTERM, their records go at
-    once; one that starts without being told takes the blocks that nobody holds."""
+    """Three processes and a text: one gets SIGKILL, the text stays; the others get SIGTERM, their records go
+    at once; one that starts without being told takes the blocks that nobody holds."""
 
     async def story() -> None:
         halves_ = [Span(start=0, end=3), Span(start=3, end=6), Span(start=0, end=6)]
