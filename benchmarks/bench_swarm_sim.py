@@ -31,14 +31,15 @@ SCENES = (
 PLAN = "parallax (pipelines first)"
 ABOUT = """# A simulated swarm
 
-Written by `python benchmarks/bench_swarm_sim.py`. {model} in 16 bits, {blocks} blocks. Nodes are drawn evenly
-from the {devices} GPUs and APUs of the catalogue that hold at least one block and have at most {gib} GiB, so
-that none holds the model alone; their speeds are arithmetic from bandwidth and compute, their places (six cities)
-are invented. Requests have about 245 tokens in and 90 out (medians). All rows route with MetaInf's own
-routing, over a random part of the swarm that each client knows; only placement differs. Petals' and
-parallax's rules are written from their descriptions. Nobody rebalances. A node that has left stays listed for 15 s and
-costs 1 s to be found out; a broken session is replayed on a new route. `tokens/s` counts requests that
-finished before the end, `failed` those without a route after five tries.
+Written by `python benchmarks/bench_swarm_sim.py`. {model} in 16 bits, {blocks} blocks. Nodes are drawn
+evenly from the {devices} GPUs and APUs of the catalogue that hold at least one block and have at most
+{gib} GiB, so that none holds the model alone; their speeds are arithmetic from bandwidth and compute,
+their places (six cities) are invented. Requests have about 245 tokens in and 90 out (medians). All rows
+route with MetaInf's own routing, over a random part of the swarm that each client knows; only placement
+differs. Petals' and parallax's rules are written from their descriptions. Nobody rebalances. A node
+that has left stays listed for 15 s and costs 1 s to be found out; a broken session is replayed on a new
+route. `tokens/s` counts requests that finished before the end, `failed` those without a route after
+five tries.
 
 This shows how the rules compare under these assumptions. It is no measurement of a network.
 """
