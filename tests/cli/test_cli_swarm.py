@@ -11,7 +11,7 @@ from metainf.domain import MetaInfError
 
 pytest.importorskip("google.protobuf", reason="needs the extra swarm")
 
-from metainf.api import swarming  # noqa: E402
+from metainf.api import swarming
 
 SHOWN = swarming.Shown(
     text="Rivers flow.", tokens=3, same=True, killed="node 2", routes=("route a", "route b"), recovery_s=0.25,
