@@ -43,7 +43,8 @@ def alone(blocks: Blocks, ends: Ends) -> tuple[list[int], float]:
 
 async def sharded(session: Session) -> tuple[list[int], float, float]:
     """Tokens through the stages, tokens/s after the first, milliseconds of a hop beside the calculation."""
-    made, begun, waited = [], 0.0, 0.0
+    made: list[int] = []
+    begun = waited = 0.0
     async for token in session.generate(PROMPT, TOKENS):
         if not made:
             begun, waited = time.perf_counter(), sum(part.stream.wire_s for part in session.parts)
