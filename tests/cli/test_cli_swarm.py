@@ -6,9 +6,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from metainf.api import swarming
 from metainf.cli.app import app
 from metainf.domain import MetaInfError
+
+pytest.importorskip("google.protobuf", reason="needs the extra swarm")
+
+from metainf.api import swarming
 
 SHOWN = swarming.Shown(
     text="Rivers flow.", tokens=3, same=True, killed="node 2", routes=("route a", "route b"), recovery_s=0.25,
@@ -44,6 +47,11 @@ def test_json_is_the_value(monkeypatch: pytest.MonkeyPatch) -> None:
     code, said = played(monkeypatch, SHOWN, "--json")
     assert code == 0
     assert swarming.Shown.of(json.loads(said)) == SHOWN
+
+
+def test_a_kill_after_the_last_token_is_refused() -> None:
+    ran = CliRunner().invoke(app, ["swarm", "demo", "--tokens", "5", "--kill-after", "5"])
+    assert "after 1 to 4 of 5 tokens" in str(ran.exception)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:

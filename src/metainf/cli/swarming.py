@@ -32,7 +32,14 @@ def swarm_demo(
     """Four nodes of different speed on this machine write a text; one is killed, the text goes on."""
     import asyncio
 
-    from metainf.api import swarming
+    from metainf.domain import MissingExtra
+
+    try:
+        from metainf.api import swarming
+    except ImportError as error:
+        if (error.name or "").startswith("metainf"):
+            raise
+        raise MissingExtra("the swarm", "swarm") from None
 
     def say(line: str) -> None:
         typer.echo(line, err=json)

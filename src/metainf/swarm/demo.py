@@ -36,6 +36,14 @@ class Script:
     tokens: int = 40
     kill_after: int = 15
 
+    def __post_init__(self) -> None:
+        """Raises BadInput where nobody would be killed."""
+        if not 0 < self.kill_after < self.tokens:
+            last = self.tokens - 1
+            raise BadInput(
+                f"expected a kill after 1 to {last} of {self.tokens} tokens, found {self.kill_after}"
+            )
+
 
 class Shown(Frozen):
     """What came of it. `same` says whether the text is the one that a single process writes."""
@@ -65,8 +73,6 @@ def halves(blocks: int) -> tuple[Span, ...]:
 
 async def demo(folder: Path, script: Script, say: Say) -> Shown:
     """Play it with the checkpoint in the folder. Raises BadInput, MissingExtra, DidNotStart."""
-    if not 0 < script.kill_after < script.tokens:
-        raise BadInput(f"expected a kill between token 1 and {script.tokens - 1}, found {script.kill_after}")
     begun = time.perf_counter()
     checkpoint = Checkpoint(folder)
     with tempfile.TemporaryDirectory() as scratch:
