@@ -82,6 +82,7 @@ def engine(command: Sequence[str], log: Path, url: str) -> Iterator[None]:
         process.wait(20)
 
 
+@pytest.mark.engine
 def test_before_llama_cpp_itself(tmp_path: Path) -> None:
     """Real weights, a real engine, a forecast of this machine's kind, and records of what was seen."""
     pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")

@@ -56,7 +56,8 @@ class Attempt:
     """How it went. Seconds from `began_s`; `why` names the kind of a failure, `detail` tells it.
 
     `sent_s` is how long after the first token's arrival it had been handed on; `broke_at_once` tells that a
-    connection broke before anything came, as kept ones may; `whole` that the caller got whole events.
+    connection broke before anything came, as kept ones may; `whole` that the caller got whole events; `over`
+    that it got all there is, so that its leaving now takes nothing back.
     """
 
     began_s: float
@@ -74,6 +75,7 @@ class Attempt:
     broke_at_once: bool = False
     whole: bool = True
     sending: bool = False
+    over: bool = False
 
     @property
     def tpot_s(self) -> float | None:
@@ -123,6 +125,10 @@ async def attempt(
             found.result = "left"
         found.why = "deadline" if late else "connect" if isinstance(error, aiohttp.ClientError) else "stall"
         found.detail = "the deadline has passed" if late else f"nothing came for {letter.stall_s:.3g} s"
+    except asyncio.CancelledError:
+        if not found.over:
+            raise
+        found.result = "ok"
     except Broken as error:
         found.why, found.detail = error.why, error.detail
     except Garbage as error:
@@ -191,7 +197,7 @@ async def _whole(
         raise Broken("garbage", f"an answer without choices: {text[:80]!r}")
     _count(found, said.get("usage"))
     arrived_s = time.perf_counter()
-    found.result = "ok"
+    found.result, found.over = "ok", True
     await answering.whole(200, text, [*told, (b"content-type", b"application/json")])
     found.sent_s = time.perf_counter() - arrived_s
 
@@ -221,7 +227,7 @@ async def _relay(
                     found.sent_s = now() - arrived_s
                 else:
                     await answering.piece(out)
-                found.sending = False
+                found.sending, found.over = False, stream.over and stream.whole and not stream.failed
             if arrived_s > wound_s:
                 wound_s = arrived_s + SLACK * letter.stall_s
                 _wind(timer, letter, arrived_s)

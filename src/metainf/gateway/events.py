@@ -15,6 +15,7 @@ TOKEN = re.compile(rb'"(?:content|text|reasoning_content)": ?"(?!")')
 FINISHED = re.compile(rb'\[DONE\]|"finish_reason": ?"')
 ERROR = re.compile(rb'(?:^|\n)data: ?\{"error"')
 DONE = b"[DONE]"
+OVER = re.compile(rb"(?:^|\n)data: ?\[DONE\]")
 MOST_HELD = 1 << 20
 
 
@@ -27,8 +28,9 @@ class Stream:
     """One stream. `take` gives what may be sent on. Raises Garbage before the first token alone.
 
     `tokens` counts events with text; `usage` holds what the endpoint counted itself. `whole` tells whether
-    the last byte that was sent on ended an event, `finished` whether the endpoint said that it is done, and
-    `failed` whether it said that it failed.
+    the last byte that was sent on ended an event, `finished` whether the endpoint said that it is done,
+    `over` whether its very last event was there, after which callers leave, and `failed` whether it said
+    that it failed.
     """
 
     strip_usage: bool = False
@@ -37,6 +39,7 @@ class Stream:
     begun: bool = False
     whole: bool = True
     finished: bool = False
+    over: bool = False
     failed: bool = False
     _held: bytes = b""
     _rest: bytes = b""
@@ -103,6 +106,7 @@ class Stream:
         """Count; True for an event that holds nothing but the usage."""
         self.tokens += len(TOKEN.findall(data))
         self.finished = self.finished or FINISHED.search(data) is not None
+        self.over = self.over or OVER.search(data) is not None
         self.failed = self.failed or ERROR.search(data) is not None
         if b'"usage"' not in data:
             return False
