@@ -1,6 +1,6 @@
 """The service under load: a steady rate of selections, new questions between known ones, wrong requests.
 
-    python benchmarks/bench_service.py [SECONDS] [REQUESTS_PER_S] [WRONG]
+    python benchmarks/bench_service.py [SECONDS] [REQUESTS_PER_S] [WRONG] [PAGE]
 
 Starts `metainf serve` with a store of its own and asks it over loopback from this process, on the same
 machine. Requests leave by a clock and not when the one before has been answered, and a time runs from when
@@ -29,13 +29,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
-from measuring import tell
+from measuring import machine, tell
 
 from metainf.service.routes.choosing import PAIRS, QUESTION, SIZE
 from metainf.service.routes.records import EXAMPLE
 from metainf.testing.malformed import Request, malformed
 
 CONNECTIONS, DISTINCT, NEW_PER_S = 32, 64, 2.0
+BEGIN, END = "<!-- made by benchmarks/bench_service.py -->", "<!-- end of what it made -->"
 MACHINES = (["1-4xL4", "H100"], ["2xA100-80GB"], ["1-2xL40S", "H200"], ["MI300X"])
 QUESTIONS = {"/v1/select": QUESTION, "/v1/size": SIZE, "/v1/predict": PAIRS, "/v1/explain": PAIRS}
 
@@ -233,15 +234,40 @@ async def measure(url: str, process: int, seconds: float, rate_per_s: float, how
     return found
 
 
-def main(seconds: float, rate_per_s: float, how_many: int) -> None:
-    """Measure and print."""
+def section(found: dict[str, Any]) -> str:
+    """The lines of docs/service.md, from what was measured."""
+    about, asked = machine(), f"{found['seconds']:g} {found['rate_per_s']:g} 0"
+    told = [
+        f"`python benchmarks/bench_service.py {asked} docs/service.md` on {about['cores']} cores "
+        f"({about['processor']}), which the asking process shares:",
+        "",
+        "| questions | requests | errors | p50, ms | p99, ms | slowest, ms | cores of the service |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in ("known", "mixed"):
+        one = found[name]
+        told.append(
+            f"| {name} | {one['requests']:,} | {one['errors']} | {one['p50_ms']} | {one['p99_ms']} | "
+            f"{one['max_ms']} | {one['service_cores']} |"
+        )
+    new_ms = 1000 * found["new"]["median_s"]
+    told += ["", f"*Mixed* has new questions among the known ones; a new one alone takes {new_ms:.0f} ms."]
+    return "\n".join(told)
+
+
+def main(seconds: float, rate_per_s: float, how_many: int, page: Path | None = None) -> None:
+    """Measure and print; write the section into a page where one is named."""
     with tempfile.TemporaryDirectory() as folder, service(Path(folder)) as (url, process):
-        tell(asyncio.run(measure(url, process, seconds, rate_per_s, how_many)))
+        found = asyncio.run(measure(url, process, seconds, rate_per_s, how_many))
+    tell(found)
+    if page is not None:
+        head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+        page.write_text(f"{head}{BEGIN}\n{section(found)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    given = [float(text) for text in sys.argv[1:]]
-    if len(given) == 3:
-        main(given[0], given[1], int(given[2]))
+    given = sys.argv[1:]
+    if len(given) >= 3:
+        main(float(given[0]), float(given[1]), int(given[2]), Path(given[3]) if len(given) > 3 else None)
     else:
         main(60.0, 500.0, 10_000)

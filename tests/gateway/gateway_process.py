@@ -4,45 +4,19 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx2
+
+from running_process import Running
 
 START_S = 60.0
 AT = re.compile(r"(?:listens at|on) (https?://[^\s]+)")
 MODEL = "Llama-3.1-8B-Instruct"
-
-
-@dataclass
-class Running:
-    """A process that serves."""
-
-    process: "subprocess.Popen[str]"
-    url: str
-    log: Path
-
-    def kill(self) -> None:
-        """As the power cut does it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(20)
-
-    def stop(self) -> int:
-        """As a person does it."""
-        self.process.terminate()
-        return self.process.wait(60)
-
-    def logged(self) -> list[dict[str, Any]]:
-        """Its log, line by line."""
-        lines = self.log.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 @contextlib.contextmanager

@@ -1,47 +1,22 @@
 """A real service for tests: its own process, a free port, a store of its own."""
 
 import contextlib
-import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import httpx2
 
+from running_process import Running as Served
+
+__all__ = ["Served", "served"]
+
 START_S = 60.0
 AT = re.compile(r"listens at (https?://\S+) ")
-
-
-@dataclass
-class Served:
-    """A running service."""
-
-    process: "subprocess.Popen[str]"
-    url: str
-    log: Path
-
-    def kill(self) -> None:
-        """As the power cut does it: no goodbye."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(20)
-
-    def stop(self) -> int:
-        """As a person does it."""
-        self.process.terminate()
-        return self.process.wait(30)
-
-    def logged(self) -> list[dict[str, Any]]:
-        """Its log, line by line; the last one counts once it is whole."""
-        lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines if line.startswith("{")]
 
 
 @contextlib.contextmanager
