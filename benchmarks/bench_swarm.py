@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from metainf.swarm.placement import arrange, throughput
-from metainf.swarm.routing import Client, best_route
-from metainf.swarm.rules import PLACINGS, Picture, pipelines
-from metainf.swarm.table import table
+from metainf.swarm.plan.placement import arrange, throughput
+from metainf.swarm.plan.routing import Client, best_route
+from metainf.swarm.plan.rules import PLACINGS, Picture, pipelines
+from metainf.swarm.plan.table import table
 from metainf.swarm.words import Announcement, Capacity, Demand, Features, Ping, Profile, Span
 
 NODES, BLOCKS, REPEATS = 1000, 80, 9

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import torch
 
-from metainf.swarm.blocks import Blocks, Ends
-from metainf.swarm.certificates import certify
-from metainf.swarm.client import Session
-from metainf.swarm.directory import NatsDirectory
-from metainf.swarm.embedded import all_stopped, ready, start_node, start_server
-from metainf.swarm.identity import SEED_BYTES, Identity
-from metainf.swarm.running import Book, Told, guest
-from metainf.swarm.shards import Checkpoint
-from metainf.swarm.stream import Terms
-from metainf.swarm.weights import packaged
+from metainf.swarm.compute.blocks import Blocks, Ends
+from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.compute.weights import packaged
+from metainf.swarm.host.embedded import all_stopped, ready, start_node, start_server
+from metainf.swarm.host.running import Book, Told, guest
+from metainf.swarm.net.client import Session
+from metainf.swarm.net.directory import NatsDirectory
+from metainf.swarm.net.stream import Terms
+from metainf.swarm.trust.certificates import certify
+from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.words import Span
 
 TOKENS, PROMPT = 64, list(range(100, 132))

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from metainf.catalog.models import models
-from metainf.swarm.fleet import Fleet, fleet, usable
-from metainf.swarm.placement import Floats
-from metainf.swarm.rules import PLACINGS, Picture, pipelines
-from metainf.swarm.simulating import Scene, Simulation, Told, beginning
+from metainf.swarm.plan.fleet import Fleet, fleet, usable
+from metainf.swarm.plan.placement import Floats
+from metainf.swarm.plan.rules import PLACINGS, Picture, pipelines
+from metainf.swarm.plan.simulating import Scene, Simulation, Told, beginning
 from metainf.swarm.words import Capacity, Span
 
 MODEL = "meta-llama/Llama-3.1-70B-Instruct"

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from metainf.domain import BadInput, NotSupported
-from metainf.swarm.blocks import Blocks, Ends, NoRoom, WrongPosition
-from metainf.swarm.shards import FAMILIES, Checkpoint
+from metainf.swarm.compute.blocks import Blocks, Ends, NoRoom, WrongPosition
+from metainf.swarm.compute.shards import FAMILIES, Checkpoint
 from metainf.swarm.words import Span
 
 torch = pytest.importorskip("torch", reason="needs the extra swarm")

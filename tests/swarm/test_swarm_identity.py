@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 pytest.importorskip("cryptography", reason="needs the extra swarm")
 
 from metainf.domain import BadInput
-from metainf.swarm import signing
-from metainf.swarm.certificates import Certified, certify, owner_of, pem_of
-from metainf.swarm.identity import Identity, kept, node_of, signed_by
-from metainf.swarm.signing import MOST_BYTES, PURPOSE, Envelope, Refused, Replayed, Seen, seal, unseal
+from metainf.swarm.trust import signing
+from metainf.swarm.trust.certificates import Certified, certify, owner_of, pem_of
+from metainf.swarm.trust.identity import Identity, kept, node_of, signed_by
+from metainf.swarm.trust.signing import MOST_BYTES, PURPOSE, Envelope, Refused, Replayed, Seen, seal, unseal
 from metainf.swarm.words import Announcement, Features, Ping, Profile, Span
 
 NOW = 1_800_000_000.0

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from optimum import by_brute_force
 
 from metainf.domain import BadInput
-from metainf.swarm.placement import arrange, choose, strengths, throughput
-from metainf.swarm.rebalancing import STAY_S, decide
-from metainf.swarm.rules import PLACINGS, Picture, pipelines, water_filled
+from metainf.swarm.plan.placement import arrange, choose, strengths, throughput
+from metainf.swarm.plan.rebalancing import STAY_S, decide
+from metainf.swarm.plan.rules import PLACINGS, Picture, pipelines, water_filled
 from metainf.swarm.words import Capacity, Held, Span
 
 

@@ -16,12 +16,10 @@ for name in ("grpc", "google.protobuf", "cryptography", "nats"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
 from metainf.domain import BadInput, MissingExtra  # noqa: E402
-from metainf.swarm.blocks import Ends  # noqa: E402
-from metainf.swarm.certificates import certify  # noqa: E402
-from metainf.swarm.client import Session  # noqa: E402
-from metainf.swarm.demo import Script, halves, one_process  # noqa: E402
-from metainf.swarm.directory import NODES, DirectoryLost, NatsDirectory  # noqa: E402
-from metainf.swarm.embedded import (  # noqa: E402
+from metainf.swarm.compute.blocks import Ends  # noqa: E402
+from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
+from metainf.swarm.host.demo import Script, halves, one_process  # noqa: E402
+from metainf.swarm.host.embedded import (  # noqa: E402
     DidNotStart,
     Running,
     Server,
@@ -31,10 +29,12 @@ from metainf.swarm.embedded import (  # noqa: E402
     start_node,
     start_server,
 )
-from metainf.swarm.identity import Identity  # noqa: E402
-from metainf.swarm.running import Book, Told, guest  # noqa: E402
-from metainf.swarm.shards import Checkpoint  # noqa: E402
-from metainf.swarm.stream import Terms  # noqa: E402
+from metainf.swarm.host.running import Book, Told, guest  # noqa: E402
+from metainf.swarm.net.client import Session  # noqa: E402
+from metainf.swarm.net.directory import NODES, DirectoryLost, NatsDirectory  # noqa: E402
+from metainf.swarm.net.stream import Terms  # noqa: E402
+from metainf.swarm.trust.certificates import certify  # noqa: E402
+from metainf.swarm.trust.identity import Identity  # noqa: E402
 from metainf.swarm.words import Span  # noqa: E402
 
 try:

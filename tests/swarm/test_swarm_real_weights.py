@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from metainf.measure.weights import MissingWeights
-from metainf.swarm.blocks import Blocks, Ends, cache_word
-from metainf.swarm.demo import one_process
-from metainf.swarm.shards import Checkpoint
-from metainf.swarm.weights import packaged
+from metainf.swarm.compute.blocks import Blocks, Ends, cache_word
+from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.compute.weights import packaged
+from metainf.swarm.host.demo import one_process
 from metainf.swarm.words import Span
 
 torch = pytest.importorskip("torch", reason="needs the extra swarm")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metainf.domain import BadInput, NoFeasible
-from metainf.swarm.routing import Client, Costs, MissingBlocks, around, best_route, price
-from metainf.swarm.table import Table, current, missing, table
+from metainf.swarm.plan.routing import Client, Costs, MissingBlocks, around, best_route, price
+from metainf.swarm.plan.table import Table, current, missing, table
 from metainf.swarm.words import Announcement, Demand, Features, Ping, Profile, Span, Stage
 
 MODEL = "b2:" + "0" * 32

@@ -7,9 +7,9 @@ import pytest
 
 from metainf.catalog.models import models
 from metainf.domain import BadInput, Model
-from metainf.swarm.fleet import Fleet, fleet, usable
-from metainf.swarm.rules import PLACINGS, Picture
-from metainf.swarm.simulating import Scene, Simulation, Told, beginning
+from metainf.swarm.plan.fleet import Fleet, fleet, usable
+from metainf.swarm.plan.rules import PLACINGS, Picture
+from metainf.swarm.plan.simulating import Scene, Simulation, Told, beginning
 
 MODEL = Model(name="seventy", params_b=70.6, num_layers=80)
 SCENE = Scene(num_blocks=80, seconds=60.0, requests_per_s=1.0, mean_life_s=200.0, view=150)

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from metainf.domain import BadInput
-from metainf.swarm.codec import MOST_TOKENS, packed, unpacked
+from metainf.swarm.compute.codec import MOST_TOKENS, packed, unpacked
 
 torch = pytest.importorskip("torch", reason="needs the extra swarm")
 transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
@@ -24,19 +24,19 @@ grpc = pytest.importorskip("grpc", reason="needs the extra swarm")
 pytest.importorskip("google.protobuf", reason="needs the extra swarm")
 pytest.importorskip("cryptography", reason="needs the extra swarm")
 
-from metainf.swarm import wire_pb2 as wire  # noqa: E402
-from metainf.swarm.blocks import Ends  # noqa: E402
-from metainf.swarm.certificates import Certified, certify  # noqa: E402
-from metainf.swarm.client import Session  # noqa: E402
-from metainf.swarm.directory import GUESTS, NODES  # noqa: E402
-from metainf.swarm.identity import Identity  # noqa: E402
-from metainf.swarm.node import METHOD, Node, Offer  # noqa: E402
-from metainf.swarm.routing import MissingBlocks  # noqa: E402
-from metainf.swarm.running import Book  # noqa: E402
-from metainf.swarm.shards import Checkpoint  # noqa: E402
-from metainf.swarm.signing import seal  # noqa: E402
-from metainf.swarm.stream import StageFailed, Stream, Terms  # noqa: E402
-from metainf.swarm.tls import channel, serving  # noqa: E402
+from metainf.swarm.compute.blocks import Ends  # noqa: E402
+from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
+from metainf.swarm.host.running import Book  # noqa: E402
+from metainf.swarm.net import wire_pb2 as wire  # noqa: E402
+from metainf.swarm.net.client import Session  # noqa: E402
+from metainf.swarm.net.directory import GUESTS, NODES  # noqa: E402
+from metainf.swarm.net.node import METHOD, Node, Offer  # noqa: E402
+from metainf.swarm.net.stream import StageFailed, Stream, Terms  # noqa: E402
+from metainf.swarm.plan.routing import MissingBlocks  # noqa: E402
+from metainf.swarm.trust.certificates import Certified, certify  # noqa: E402
+from metainf.swarm.trust.identity import Identity  # noqa: E402
+from metainf.swarm.trust.signing import seal  # noqa: E402
+from metainf.swarm.trust.tls import channel, serving  # noqa: E402
 from metainf.swarm.words import Announcement, Features, Profile, Span, Stage  # noqa: E402
 
 LAYERS = 4

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from metainf.swarm.demo import Script, Shown
-from metainf.swarm.demo import demo as _demo
-from metainf.swarm.weights import checkpoint_of, packaged
+from metainf.swarm.compute.weights import checkpoint_of, packaged
+from metainf.swarm.host.demo import Script, Shown
+from metainf.swarm.host.demo import demo as _demo
 
 __all__ = ["Script", "Shown", "demo"]
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.domain import NoFeasible
-from metainf.swarm.table import UNKNOWN_RTT_MS, Floats, Table, clipped, missing
+from metainf.swarm.plan.table import UNKNOWN_RTT_MS, Floats, Table, clipped, missing
 from metainf.swarm.words import Demand, Route, Span, Stage
 
 CLIENT, STAY = -1, -2

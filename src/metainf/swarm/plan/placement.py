@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.domain import BadInput
-from metainf.swarm.programming import better
+from metainf.swarm.plan.programming import better
 from metainf.swarm.words import Capacity, Held, Span
 
 Floats = NDArray[np.float64]

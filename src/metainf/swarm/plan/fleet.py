@@ -10,7 +10,7 @@ import numpy as np
 
 from metainf.catalog.devices import devices
 from metainf.domain import BadInput, Device, Model
-from metainf.swarm.table import Floats, Ints
+from metainf.swarm.plan.table import Floats, Ints
 
 BYTES_PER_PARAMETER = 2.0
 SHARE_OF_BANDWIDTH, SHARE_OF_COMPUTE, SHARE_OF_MEMORY = 0.6, 0.35, 0.8

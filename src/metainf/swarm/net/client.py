@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from metainf.swarm.blocks import Ends
-from metainf.swarm.certificates import Certified
-from metainf.swarm.routing import Client, Costs, around, best_route
-from metainf.swarm.signing import Heard
-from metainf.swarm.stream import Activations, StageFailed, Stream, Terms
-from metainf.swarm.table import current, table
-from metainf.swarm.tls import channel
+from metainf.swarm.compute.blocks import Ends
+from metainf.swarm.net.stream import Activations, StageFailed, Stream, Terms
+from metainf.swarm.plan.routing import Client, Costs, around, best_route
+from metainf.swarm.plan.table import current, table
+from metainf.swarm.trust.certificates import Certified
+from metainf.swarm.trust.signing import Heard
+from metainf.swarm.trust.tls import channel
 from metainf.swarm.words import Demand, Stage
 
 PREFILL_TOKENS = 256

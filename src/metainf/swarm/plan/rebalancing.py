@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from metainf.domain import BadInput
-from metainf.swarm.placement import choose, strengths, throughput
-from metainf.swarm.table import missing
+from metainf.swarm.plan.placement import choose, strengths, throughput
+from metainf.swarm.plan.table import missing
 from metainf.swarm.words import Held, Span
 
 ENOUGH = 0.75

@@ -10,8 +10,8 @@ import datetime
 from dataclasses import dataclass
 
 from metainf.domain import MissingExtra
-from metainf.swarm.identity import PUBLIC_BYTES, SIGNATURE_BYTES, Identity, node_of, signed_by
-from metainf.swarm.signing import Refused, digest_of
+from metainf.swarm.trust.identity import PUBLIC_BYTES, SIGNATURE_BYTES, Identity, node_of, signed_by
+from metainf.swarm.trust.signing import Refused, digest_of
 
 VOUCHED = "2.25.231477358310468146243116384205139927203"
 """The extension (an OID made of a UUID): the identity's public key, then its signature over the P-256 key."""

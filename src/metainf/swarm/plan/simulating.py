@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from metainf.domain import NoFeasible
-from metainf.swarm.fleet import BATCH, Fleet
-from metainf.swarm.routing import Client, Costs, best_route
-from metainf.swarm.rules import Picture, Placing
-from metainf.swarm.table import Floats, Ints, Table
+from metainf.swarm.plan.fleet import BATCH, Fleet
+from metainf.swarm.plan.routing import Client, Costs, best_route
+from metainf.swarm.plan.rules import Picture, Placing
+from metainf.swarm.plan.table import Floats, Ints, Table
 from metainf.swarm.words import Capacity, Demand, Route, Span
 
 JOIN, LEAVE, ASK, END = range(4)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from metainf.swarm.placement import Floats, choose
+from metainf.swarm.plan.placement import Floats, choose
 from metainf.swarm.words import Capacity, Held, Span
 
 BISECTIONS = 40

@@ -15,8 +15,8 @@ from pydantic import Field
 
 from metainf.domain import BadInput
 from metainf.domain.base import Frozen
-from metainf.swarm.identity import Identity, node_of, signed_by
-from metainf.swarm.table import SKEW_S
+from metainf.swarm.plan.table import SKEW_S
+from metainf.swarm.trust.identity import Identity, node_of, signed_by
 from metainf.swarm.words import Announcement
 
 PURPOSE = b"metainf swarm announcement 1\x00"

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from metainf.domain import BadInput
-from metainf.swarm import wire_pb2 as wire
-from metainf.swarm.blocks import Blocks, NoRoom, WrongPosition
-from metainf.swarm.codec import packed, unpacked
-from metainf.swarm.shards import Checkpoint
-from metainf.swarm.signing import Refused
-from metainf.swarm.tls import OPTIONS, grpc, peer_of
+from metainf.swarm.compute.blocks import Blocks, NoRoom, WrongPosition
+from metainf.swarm.compute.codec import packed, unpacked
+from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.net import wire_pb2 as wire
+from metainf.swarm.trust.signing import Refused
+from metainf.swarm.trust.tls import OPTIONS, grpc, peer_of
 from metainf.swarm.words import Span
 
 VERSION = 1

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.domain import BadInput, MetaInfError
-from metainf.swarm import wire_pb2 as wire
-from metainf.swarm.codec import packed, unpacked
-from metainf.swarm.node import METHOD, VERSION
-from metainf.swarm.tls import grpc
+from metainf.swarm.compute.codec import packed, unpacked
+from metainf.swarm.net import wire_pb2 as wire
+from metainf.swarm.net.node import METHOD, VERSION
+from metainf.swarm.trust.tls import grpc
 from metainf.swarm.words import Stage
 
 Activations = NDArray[np.float32]

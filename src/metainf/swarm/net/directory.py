@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from metainf.domain import MetaInfError, MissingExtra
-from metainf.swarm.certificates import owner_of, pem_of
-from metainf.swarm.signing import Heard, Refused, unseal
+from metainf.swarm.trust.certificates import owner_of, pem_of
+from metainf.swarm.trust.signing import Heard, Refused, unseal
 
 LIFETIME_S, REFRESH_S = 15.0, 3.0
 BUCKET, NODES, GUESTS = "metainf-swarm", "node.", "guest."

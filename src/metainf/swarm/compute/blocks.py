@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metainf.domain import BadInput, MissingExtra
-from metainf.swarm.shards import Checkpoint
+from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.words import Span
 
 EMBEDDING, NORM, LAYERS = ("embed_tokens", "wte"), ("norm", "ln_f"), ("layers", "h")

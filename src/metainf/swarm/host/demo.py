@@ -11,15 +11,15 @@ from typing import Any
 
 from metainf.domain import BadInput
 from metainf.domain.base import Frozen
-from metainf.swarm.blocks import Blocks, Ends
-from metainf.swarm.certificates import certify
-from metainf.swarm.client import Session
-from metainf.swarm.directory import NatsDirectory
-from metainf.swarm.embedded import Running, all_stopped, ready, start_node, start_server
-from metainf.swarm.identity import SEED_BYTES, Identity
-from metainf.swarm.running import Book, Told, guest
-from metainf.swarm.shards import Checkpoint
-from metainf.swarm.stream import Terms
+from metainf.swarm.compute.blocks import Blocks, Ends
+from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.host.embedded import Running, all_stopped, ready, start_node, start_server
+from metainf.swarm.host.running import Book, Told, guest
+from metainf.swarm.net.client import Session
+from metainf.swarm.net.directory import NatsDirectory
+from metainf.swarm.net.stream import Terms
+from metainf.swarm.trust.certificates import certify
+from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.words import Span
 
 SLOWNESS = (1.0, 1.5, 2.5, 4.0)

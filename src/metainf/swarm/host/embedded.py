@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from metainf.domain import MetaInfError, MissingExtra
-from metainf.swarm.running import Told
+from metainf.swarm.host.running import Told
 
 START_S = 60.0
 
@@ -78,7 +78,7 @@ async def start_node(name: str, told: Told) -> Running:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "metainf.swarm.running",
+        "metainf.swarm.host.running",
         told.canonical(),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -1,6 +1,6 @@
 """A node as a process: it loads its blocks, measures itself, announces itself, and drains when told to stop.
 
-python -m metainf.swarm.running '{"checkpoint": ..., "join": "nats://...", ...}'
+python -m metainf.swarm.host.running '{"checkpoint": ..., "join": "nats://...", ...}'
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from pydantic import Field, PositiveFloat, PositiveInt
 
 from metainf.domain import MetaInfError
 from metainf.domain.base import Frozen
-from metainf.swarm.certificates import Certified, certify
-from metainf.swarm.directory import (
+from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.net.directory import (
     GUESTS,
     LIFETIME_S,
     NODES,
@@ -29,13 +29,13 @@ from metainf.swarm.directory import (
     nodes,
     trusted,
 )
-from metainf.swarm.identity import SEED_BYTES, Identity, kept
-from metainf.swarm.node import Node, Offer
-from metainf.swarm.placement import choose, strengths
-from metainf.swarm.shards import Checkpoint
-from metainf.swarm.signing import Heard, seal
-from metainf.swarm.table import current
-from metainf.swarm.tls import serving
+from metainf.swarm.net.node import Node, Offer
+from metainf.swarm.plan.placement import choose, strengths
+from metainf.swarm.plan.table import current
+from metainf.swarm.trust.certificates import Certified, certify
+from metainf.swarm.trust.identity import SEED_BYTES, Identity, kept
+from metainf.swarm.trust.signing import Heard, seal
+from metainf.swarm.trust.tls import serving
 from metainf.swarm.words import Announcement, Capacity, Features, Held, Profile, Span, State
 
 

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 from metainf.domain import MissingExtra
-from metainf.swarm.certificates import Certified, owner_of, pem_of
-from metainf.swarm.codec import MOST_BYTES
-from metainf.swarm.signing import Refused
+from metainf.swarm.compute.codec import MOST_BYTES
+from metainf.swarm.trust.certificates import Certified, owner_of, pem_of
+from metainf.swarm.trust.signing import Refused
 
 OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", MOST_BYTES + 2**20),

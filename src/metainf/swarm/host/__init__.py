@@ -1,0 +1,1 @@
+"""Processes: a node, a directory server, the demonstration."""

@@ -1,0 +1,1 @@
+"""What travels: the node behind gRPC, the client's session, the directory."""

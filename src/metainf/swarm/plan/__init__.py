@@ -1,0 +1,1 @@
+"""Pure decisions: routes, placement, rebalancing, and a simulator that plays them."""

@@ -1,0 +1,1 @@
+"""Who speaks: identities, sealed announcements, certificates."""
