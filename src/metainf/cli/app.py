@@ -12,6 +12,7 @@ from metainf.cli import (
     history,
     learning,
     measuring,
+    nodes,
     serving,
     studying,
     swarming,
@@ -51,4 +52,5 @@ studying.register(app)
 tuning.register(app)
 serving.register(app)
 gateway.register(app)
+nodes.register(app)
 swarming.register(app)
