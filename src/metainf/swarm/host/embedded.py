@@ -42,7 +42,7 @@ def program() -> Path:
 
 
 def start_server(folder: Path, within_s: float = START_S, port: int = -1) -> Server:
-    """Start one whose files lie in the folder, by default at a free port. Raises DidNotStart, MissingExtra."""
+    """Start one whose files lie there, at a free port by default. Raises DidNotStart, MissingExtra."""
     command = [
         str(program()),
         *(
