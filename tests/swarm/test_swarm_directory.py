@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import shutil
 import signal
 import socket
@@ -23,6 +24,7 @@ from metainf.swarm.net.broker import Copy, NatsDirectory, Servers, shown, wait_s
 from metainf.swarm.net.directory import DirectoryLost, joined  # noqa: E402
 from metainf.swarm.net.memory import MemoryDirectory  # noqa: E402
 from metainf.testing.directory_suite import DirectorySuite, Place, seen  # noqa: E402
+from metainf.testing.light_members import Crowd, exactly  # noqa: E402
 
 try:
     program()
@@ -164,6 +166,29 @@ def test_tls_and_a_password_in_the_url(tmp_path: Path) -> None:
     try:
         asyncio.run(story())
     finally:
+        server.stop()
+
+
+@pytest.mark.engine
+def test_a_hundred_exits_and_rejoins_leave_no_ghost(tmp_path: Path) -> None:
+    """Processes that announce themselves leave or are killed, and come back under old names and new ones."""
+    lifetime_s, server = 4.0, start_server(tmp_path)
+    crowd = Crowd.of(server.url, lifetime_s, random.Random(6))
+
+    async def story() -> None:
+        reader = await NatsDirectory.join(server.url, lifetime_s)
+        for _ in range(10):
+            crowd.comes()
+        await exactly(reader, lambda: set(crowd.alive), 20.0)
+        await asyncio.to_thread(crowd.churn, 100, 5)
+        await exactly(reader, lambda: set(crowd.alive), lifetime_s + 5.0)
+        assert crowd.exits == 100 and len(crowd.alive) == 10
+        await reader.close()
+
+    try:
+        asyncio.run(story())
+    finally:
+        crowd.end()
         server.stop()
 
 
