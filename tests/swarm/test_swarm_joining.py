@@ -226,7 +226,8 @@ def test_pings_tell_who_is_there() -> None:
 
 
 def test_addresses() -> None:
-    assert own_host("nats://127.0.0.1:4222") == "127.0.0.1"
+    urls = ["nats://127.0.0.1:4222,nats://10.1.1.1", "dht://127.0.0.1:9/peer", "/ip4/127.0.0.1/tcp/9/p2p/x"]
+    assert [own_host(each) for each in urls] == ["127.0.0.1"] * 3
     assert [unspecified(each) for each in ("0.0.0.0", "::", "[::]", "127.0.0.1", "a.example")] == [
         True, True, True, False, False
     ]  # fmt: skip

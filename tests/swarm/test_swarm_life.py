@@ -29,7 +29,7 @@ from metainf.swarm.host.demo import one_process  # noqa: E402
 from metainf.swarm.host.embedded import Server, program, start_server  # noqa: E402
 from metainf.swarm.host.running import Book, Overtaken, Said, Told, guest, serve  # noqa: E402
 from metainf.swarm.net.client import Session  # noqa: E402
-from metainf.swarm.net.directory import NODES, NatsDirectory  # noqa: E402
+from metainf.swarm.net.directory import NODES, joined  # noqa: E402
 from metainf.swarm.net.stream import Terms  # noqa: E402
 from metainf.swarm.plan.routing import MissingBlocks  # noqa: E402
 from metainf.swarm.plan.table import missing  # noqa: E402
@@ -170,7 +170,7 @@ async def heard(process: asyncio.subprocess.Process, event: str) -> dict[str, An
 @asynccontextmanager
 async def place(folder: Path, url: str, scratch: Path) -> AsyncIterator[Place]:
     made = Place(folder, url, scratch)
-    made.book, stop = Book(await NatsDirectory.join(url)), asyncio.Event()  # type: ignore[attr-defined]
+    made.book, stop = Book(await joined(url)), asyncio.Event()  # type: ignore[attr-defined]
     present = asyncio.create_task(guest(made.book, made.mine, made.me, stop))
     try:
         yield made

@@ -1,12 +1,10 @@
-"""The directory as a process sees it: read again and again, written to, and joined anew when it was lost."""
+"""The directory as a process sees it: read again and again, and written to."""
 
 import asyncio
 import contextlib
 import json
-import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from collections.abc import Mapping
 
 from metainf.domain import BadInput
 from metainf.swarm.net.directory import (
@@ -15,7 +13,6 @@ from metainf.swarm.net.directory import (
     REFRESH_S,
     Directory,
     DirectoryLost,
-    NatsDirectory,
     nodes,
     trusted,
 )
@@ -23,57 +20,6 @@ from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.identity import Identity
 from metainf.swarm.trust.signing import Envelope, Heard, unseal
 from metainf.swarm.words import Announcement
-
-ANSWER_S = 6.0
-"""A directory that does not answer for so long is joined anew."""
-Made = TypeVar("Made")
-
-
-async def joined(url: str) -> Directory:
-    """The directory at an address. Raises DirectoryLost and MissingExtra."""
-    logging.getLogger("nats").setLevel(logging.CRITICAL)  # what goes wrong is told by DirectoryLost
-    return await NatsDirectory.join(url)
-
-
-class Lasting:
-    """A directory that outlives its server: when it does not answer, the next question joins it anew."""
-
-    def __init__(self, inner: Directory, again: Callable[[], Awaitable[Directory]]) -> None:
-        self._again = again
-        self._inner: Directory | None = inner
-        self._joining = asyncio.Lock()
-
-    @classmethod
-    async def join(cls, url: str) -> "Lasting":
-        """Raises DirectoryLost where there is none to begin with."""
-        return cls(await joined(url), lambda: joined(url))
-
-    async def put(self, key: str, record: bytes) -> None:
-        await self._asked(lambda inner: inner.put(key, record))
-
-    async def remove(self, key: str) -> None:
-        await self._asked(lambda inner: inner.remove(key))
-
-    async def records(self) -> Mapping[str, bytes]:
-        return await self._asked(lambda inner: inner.records())
-
-    async def close(self) -> None:
-        inner, self._inner = self._inner, None
-        if inner is not None:
-            with contextlib.suppress(Exception):
-                await asyncio.wait_for(inner.close(), ANSWER_S)
-
-    async def _asked(self, question: Callable[[Directory], Awaitable[Made]]) -> Made:
-        async with self._joining:
-            if self._inner is None:
-                self._inner = await self._again()
-            inner = self._inner
-        try:
-            return await asyncio.wait_for(question(inner), ANSWER_S)
-        except (DirectoryLost, TimeoutError) as error:
-            if self._inner is inner:
-                await self.close()
-            raise DirectoryLost(f"the directory does not answer: {error!r}") from None
 
 
 class Book:

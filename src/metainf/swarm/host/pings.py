@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import re
 import socket
 import time
 from collections.abc import Sequence
@@ -98,9 +99,13 @@ def unspecified(host: str) -> bool:
 
 
 def _host_of(url: str) -> tuple[str, int]:
+    """Host and port of the first address of a directory; this machine where it names none."""
     from urllib.parse import urlsplit
 
-    told = urlsplit(url if "://" in url else f"nats://{url}")
+    first = url.partition(",")[0]
+    if found := re.match(r"/(?:ip4|ip6|dns[46]?)/([^/]+)/(?:tcp|udp)/(\d+)", first):
+        return found[1], int(found[2])
+    told = urlsplit(first if "://" in first else f"nats://{first}")
     try:
         return told.hostname or "127.0.0.1", told.port or 4222
     except ValueError:

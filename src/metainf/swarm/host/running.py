@@ -14,13 +14,14 @@ from pathlib import Path
 
 from metainf.domain import BadInput, MetaInfError
 from metainf.swarm.compute.shards import Checkpoint
-from metainf.swarm.host.book import Book, Lasting, guest, keep_reading
+from metainf.swarm.host.book import Book, guest, keep_reading
 from metainf.swarm.host.load import Load
 from metainf.swarm.host.measuring import Circumstances, here, measured
 from metainf.swarm.host.member import Member, Say, Who
 from metainf.swarm.host.moving import enter, judging, leave
 from metainf.swarm.host.sizing import budget, need
 from metainf.swarm.host.told import Said, Told
+from metainf.swarm.net.directory import HivemindDirectory, joined
 from metainf.swarm.plan.joining import GIB, Subject, fitting
 from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity, kept
@@ -44,6 +45,8 @@ async def serve(told: Told, say: Say, stop: asyncio.Event) -> None:
     tasks: list[asyncio.Task[None]] = []
     try:
         await enter(member)
+        if isinstance(member.book.directory, HivemindDirectory):
+            member.say("join", f"join {member.book.directory.join_address}")
         doing = (keep_reading(member.book, stop), member.speaking(), member.pinging(), judging(member))
         tasks = [asyncio.create_task(each) for each in doing]
         await _until(stop, tasks)
@@ -77,7 +80,7 @@ async def _prepared(told: Told, say: Say) -> Member:
     one, room = need(checkpoint, profile.dtype), budget(told.memory_gib)
     fit = min(fitting(room, one, checkpoint.num_blocks), told.memory_blocks or checkpoint.num_blocks)
     _check_span(told, checkpoint.num_blocks, (fit, one.bytes))
-    book = Book(await Lasting.join(told.join))
+    book = Book(await joined(told.join, identity))
     try:
         model, hardware = await asyncio.to_thread(checkpoint.digest), here()
         circumstances = Circumstances(hardware, model, profile, told.threads)

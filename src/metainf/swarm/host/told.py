@@ -12,7 +12,7 @@ GRACE_S, JUDGE_S = 5.0, 60.0
 
 
 class Told(Frozen):
-    """What a node process is told. Without `span` it takes the blocks that the swarm needs most, and moves
+    """What a node process is told. `join` is a directory (`metainf.swarm.net.directory.joined`). Without `span` it takes the blocks that the swarm needs most, and moves
     when that changes; without `identity` its key lives as long as the process.
 
     It holds as many blocks as fit into `memory_gib` (most of the free memory by default), at most
@@ -44,7 +44,9 @@ class Told(Frozen):
 class Said(Frozen):
     """Something that happened to a node, as a line of `text` or as data."""
 
-    event: Literal["measured", "ready", "moving", "moved", "draining", "left", "lost", "found", "warning"]
+    event: Literal[
+        "measured", "ready", "join", "moving", "moved", "draining", "left", "lost", "found", "warning"
+    ]
     node: NodeId
     text: str
     span: Span | None = None
