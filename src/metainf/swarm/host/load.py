@@ -72,6 +72,8 @@ class Busy(Node):
     @property
     def cache_tokens_left(self) -> int:
         """Room for keys and values; parts of the span have caches of their own."""
+        if (left := getattr(next(iter(self.parts.values())), "tokens_left", None)) is not None:
+            return int(left)
         used = sum(part.tokens for part in self.parts.values())
         most = min(part.most_tokens for part in self.parts.values())
         return max(0, most - used)

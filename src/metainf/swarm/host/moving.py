@@ -9,6 +9,7 @@ from metainf.swarm.host.book import pause
 from metainf.swarm.host.load import Busy
 from metainf.swarm.host.member import Member
 from metainf.swarm.net.directory import DirectoryLost
+from metainf.swarm.net.forwarding import Links
 from metainf.swarm.net.node import Offer
 from metainf.swarm.plan.joining import first
 from metainf.swarm.plan.rebalancing import decide
@@ -181,9 +182,9 @@ async def _serve(member: Member, node: Busy) -> None:
     """Listen, and say so."""
     told = member.told
     host = f"[{told.host}]" if ":" in told.host and not told.host.startswith("[") else told.host
-    credentials = serving(member.who.certified, member.book.trusted)
+    mine, trusted = member.who.certified, member.book.trusted
     try:
-        member.port = await node.listen(f"{host}:{told.port}", credentials)
+        member.port = await node.listen(f"{host}:{told.port}", serving(mine, trusted), Links(mine, trusted))
     except RuntimeError as error:
         await node.stop(0)
         raise BadInput(

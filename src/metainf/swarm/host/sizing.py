@@ -8,7 +8,6 @@ from metainf.catalog.huggingface import model_of
 from metainf.catalog.weights import BYTES, header
 from metainf.domain import BadInput
 from metainf.measure.monitor import free_gib
-from metainf.swarm.compute.blocks import MOST_TOKENS
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.plan.joining import GIB, Need
 from metainf.swarm.plan.table import missing
@@ -16,12 +15,14 @@ from metainf.swarm.plan.table import missing
 BLOCK = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.")
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}
 STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+TOKENS = 8192
+"""Of all sessions together, for which room is kept in the caches."""
 SHARE = 0.9
 """Of the free memory that is taken where nobody says how much."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def need(checkpoint: Checkpoint, dtype: str = "float32", tokens: int = MOST_TOKENS) -> Need:
+def need(checkpoint: Checkpoint, dtype: str = "float32", tokens: int = TOKENS) -> Need:
     """What the largest block takes. Raises BadInput where blocks have no weights in the folder.
 
     Weights that are stored in another number format are kept as they are stored too.
