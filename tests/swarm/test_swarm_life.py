@@ -138,9 +138,23 @@ class Place:
         found = {key: signed_word(record) for key, record in records.items() if key.startswith(NODES)}
         return {word.node: word for word in found.values() if word is not None}
 
-    def uncovered(self) -> tuple[Span, ...]:
-        spans = [h.word.span for h in self.book.heard if h.word.state == "online"]
-        return missing([(span.start, span.end) for span in spans], LAYERS)
+    async def until_told(self, node: str, state: str) -> None:
+        """News of the directory reach a member a moment after they were written."""
+        end = time.monotonic() + WITHIN_S
+        while (await self.words())[node].state != state:
+            assert time.monotonic() < end
+            await asyncio.sleep(0.05)
+
+    async def until_covered(self, count: int) -> None:
+        """Until so many nodes are online that hold all blocks."""
+        end = time.monotonic() + WITHIN_S
+        while True:
+            spans = [word.span for word in (await self.words()).values() if word.state == "online"]
+            lacking = missing([(span.start, span.end) for span in spans], LAYERS)
+            if not lacking and len(spans) == count:
+                return
+            assert time.monotonic() < end, f"{count} nodes, {lacking} lacking: {spans}"
+            await asyncio.sleep(0.05)
 
     def session(self) -> Session:
         terms = Terms("t", self.checkpoint.digest(), step_s=5.0)
@@ -200,8 +214,7 @@ def test_small_nodes_cover_a_model_and_the_gap_of_a_dead_one_is_filled(
             process, ready = await here.command("--memory-gib", "0.0022", "--identity", key)
             await here.start(memory_blocks=2)
             await here.start(memory_blocks=2)
-            await here.book.look()
-            assert not here.uncovered() and len(here.book.heard) == 4
+            await here.until_covered(4)
             died = Span.model_validate(ready["span"])
             held = [each.events("ready")[0].span for each in here.lived]
             assert missing([(s.start, s.end) for s in held if s is not None], LAYERS) == (died,)
@@ -254,12 +267,12 @@ def test_a_stronger_arrangement_causes_one_move(server: Server, folder: Path, tm
             quick.stop.set()
             await quick.task
             await until(lambda: first.events("moved") or second.events("moved"))
-            await asyncio.sleep(6)
+            await asyncio.sleep(4)
             moves = [*first.events("moved"), *second.events("moved")]
             assert [str(each.span) for each in moves] == ["[3, 6)"]
             assert [each.address for each in moves] != [first.events("ready")[0].address]
-            await here.book.look()
-            assert not here.uncovered() and not any(h.word.target for h in here.book.heard)
+            await here.until_covered(3)
+            assert not any(word.target for word in (await here.words()).values())
 
     asyncio.run(story())
 
@@ -283,7 +296,7 @@ def test_a_node_drains_while_a_text_is_written_and_comes_back_under_its_name(
                     if len(made) == 5:
                         process.send_signal(signal.SIGTERM)
                         await heard(process, "draining")
-                        assert (await here.words())[ready["node"]].state == "draining"
+                        await here.until_told(ready["node"], "draining")
                 assert made == expected and not session.recoveries
             assert await asyncio.wait_for(process.wait(), WITHIN_S) == 0
             assert await here.words() == {}

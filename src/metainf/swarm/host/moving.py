@@ -63,10 +63,10 @@ async def leave(member: Member) -> None:
         member.state, member.target = "draining", None
         for node in member.nodes:
             node.draining = True
-        streams = sum(node.streams for node in member.nodes)
-        member.say("draining", f"draining: {streams} sessions, {member.told.grace_s:.0f} s to finish")
         if not member.overtaken:
             await member.announce()
+        streams = sum(node.streams for node in member.nodes)
+        member.say("draining", f"draining: {streams} sessions, {member.told.grace_s:.0f} s to finish")
         await asyncio.gather(*(_ended(member, node) for node in list(member.nodes)))
     await member.forgotten()
 

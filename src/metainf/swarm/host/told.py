@@ -12,8 +12,10 @@ GRACE_S, JUDGE_S = 5.0, 60.0
 
 
 class Told(Frozen):
-    """What a node process is told. `join` is a directory (`metainf.swarm.net.directory.joined`). Without `span` it takes the blocks that the swarm needs most, and moves
-    when that changes; without `identity` its key lives as long as the process.
+    """What a node process is told. `join` is a directory (`metainf.swarm.net.directory.joined`).
+
+    Without `span` it takes the blocks that the swarm needs most, and moves when that changes. Without
+    `identity` its key lives as long as the process.
 
     It holds as many blocks as fit into `memory_gib` (most of the free memory by default), at most
     `memory_blocks`. About every `judge_s` seconds it judges whether to move, `stay_s` after it came at the
