@@ -254,22 +254,31 @@ async def a_text_during_which(
 
 def test_a_stronger_arrangement_causes_one_move(server: Server, folder: Path, tmp_path: Path) -> None:
     """Two stand on the first half when the quick holder of the second half leaves it to a slow one; both
-    judge every half second, and one of them moves."""
+    judge every half second, and one of them moves, while a text goes on. There is room for the new blocks
+    beside the old ones."""
 
     async def story() -> None:
         async with place(folder, server.url, tmp_path) as here:
             quick = await here.start(span=Span(start=3, end=6))
             await here.start(span=Span(start=3, end=6), slowness=20.0)
-            small = {"memory_blocks": 3, "stay_s": 0.0, "judge_s": 0.5}
-            first = await here.start(**small, slowness=3.0)
-            second = await here.start(**small, slowness=3.0)
+            soon = {"stay_s": 0.0, "judge_s": 0.5, "slowness": 3.0}
+            first, second = await here.start(**soon), await here.start(**soon)
             assert {str(each.events("ready")[0].span) for each in (first, second)} == {"[0, 3)"}
-            quick.stop.set()
-            await quick.task
-            await until(lambda: first.events("moved") or second.events("moved"))
-            await asyncio.sleep(4)
+            await here.let_in()
+            made = []
+            async with here.session() as session:
+                async for token in session.generate(PROMPT, 300):
+                    made.append(token)
+                    quick.stop.set()
+                    await asyncio.sleep(0.1)
+                    if first.events("moved") or second.events("moved"):
+                        break
+            assert made == one_process(here.checkpoint, Ends(here.checkpoint), PROMPT, len(made))
+            await asyncio.sleep(3)
             moves = [*first.events("moved"), *second.events("moved")]
-            assert [str(each.span) for each in moves] == ["[3, 6)"]
+            assert len(moves) == 1 and moves[0].span is not None
+            assert moves[0].span.start <= 3 and moves[0].span.end == 6
+            assert sum(len(each.events("moving")) for each in (first, second)) == 1
             assert [each.address for each in moves] != [first.events("ready")[0].address]
             await here.until_covered(3)
             assert not any(word.target for word in (await here.words()).values())

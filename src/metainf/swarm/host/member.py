@@ -27,7 +27,8 @@ AGES = 9
 
 @dataclass(frozen=True)
 class Who:
-    """What does not change as long as the process lives. `room` counts blocks that fit at the same time."""
+    """What does not change as long as the process lives. `room` counts blocks that fit at once, which may be
+    more than the model has: then new ones fit beside old ones."""
 
     identity: Identity
     certified: Certified
@@ -76,6 +77,11 @@ class Member:
         host = public or (f"[{self.host}]" if ":" in self.host else self.host)
         return host if public and _has_port(public) else f"{host}:{self.port}"
 
+    @property
+    def most(self) -> int:
+        """Blocks that it can hold."""
+        return min(self.who.room, self.who.subject.num_blocks)
+
     def say(self, event: str, text: str) -> None:
         """Tell whoever started this process."""
         address = self.address if self.port else None
@@ -86,7 +92,7 @@ class Member:
     def capacity(self) -> Capacity:
         """Itself as placement sees it."""
         speed = 1000 / self.load.decode_ms
-        return Capacity(node=self.who.node, blocks_per_s=speed, memory_blocks=self.who.room)
+        return Capacity(node=self.who.node, blocks_per_s=speed, memory_blocks=self.most)
 
     def words(self) -> list[Announcement]:
         """The other nodes, as last read."""
@@ -122,7 +128,7 @@ class Member:
                 prefill_ms_per_token_block=self.load.prefill_ms,
                 queue_ms=round(self.load.queue_ms(), 3),
                 cache_tokens_left=0 if node is None else node.cache_tokens_left,
-                memory_blocks=self.who.room,
+                memory_blocks=self.most,
                 hardware=self.who.hardware,
                 region=told.region,
                 usd_per_hour=told.usd_per_hour,
@@ -192,7 +198,8 @@ class Member:
     async def pinging(self) -> None:
         """Measure the ways to some of the others again and again, at moments of its own."""
         while not self.stop.is_set():
-            listening = [word for word in self.words() if word.state == "online"]
+            same = [word for word in self.words() if self.who.subject.admits(word)]
+            listening = [word for word in same if word.state == "online"]
             if self.span is not None:
                 await self.pings.around(listening, self.span)
             await pause(self.stop, REFRESH_S * self.rng.uniform(0.7, 1.3))

@@ -35,7 +35,8 @@ async def enter(member: Member) -> None:
         await _settled(member, lambda others: first(member.capacity(), others, member.who.subject.num_blocks))
     else:
         await member.announce()
-    assert member.span is not None
+    if member.span is None or member.stop.is_set():
+        return
     await _serve(member, await _loaded(member, member.span))
     text = f"ready {member.who.node} {member.span} {member.load.decode_ms:.2f} ms/block port {member.port}"
     member.say("ready", text)

@@ -78,7 +78,8 @@ async def _prepared(told: Told, say: Say) -> Member:
     checkpoint = Checkpoint(Path(told.checkpoint))
     profile = Profile(dtype="float32")
     one, room = need(checkpoint, profile.dtype), budget(told.memory_gib)
-    fit = min(fitting(room, one, checkpoint.num_blocks), told.memory_blocks or checkpoint.num_blocks)
+    fit = fitting(room, one)
+    fit = min(fit, told.memory_blocks or fit)
     _check_span(told, checkpoint.num_blocks, (fit, one.bytes))
     book = Book(await joined(told.join, identity))
     try:
@@ -94,7 +95,7 @@ async def _prepared(told: Told, say: Say) -> Member:
         await book.directory.close()
         raise
     ms, how = member.load.decode_ms, "measured now" if now else "as measured before"
-    member.say("measured", f"{hardware}: {ms:.3g} ms/block ({how}), room for {fit} blocks")
+    member.say("measured", f"{hardware}: {ms:.3g} ms/block ({how}), room for {member.most} blocks")
     member.judge_clock()
     return member
 

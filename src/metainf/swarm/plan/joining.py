@@ -48,9 +48,9 @@ class Subject:
         )
 
 
-def fitting(budget: float, need: Need, num_blocks: int) -> int:
-    """How many blocks fit into the budget (bytes), at most all. Raises BadInput where not even one does."""
-    count = min(int(budget // need.bytes), num_blocks)
+def fitting(budget: float, need: Need) -> int:
+    """How many blocks fit into the budget (bytes). Raises BadInput where not even one does."""
+    count = int(budget // need.bytes)
     if count < 1:
         raise BadInput(
             f"expected memory for one block, {need.bytes / GIB:.3g} GiB ({need.weights / GIB:.3g} of "
