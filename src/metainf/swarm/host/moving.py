@@ -8,7 +8,8 @@ from metainf.domain import BadInput, MetaInfError
 from metainf.swarm.host.book import pause
 from metainf.swarm.host.load import Busy
 from metainf.swarm.host.member import Member
-from metainf.swarm.net.directory import DirectoryLost
+from metainf.swarm.net.dht_words import READ_S
+from metainf.swarm.net.directory import DirectoryLost, HivemindDirectory
 from metainf.swarm.net.forwarding import Links
 from metainf.swarm.net.node import Offer
 from metainf.swarm.plan.joining import first
@@ -18,7 +19,7 @@ from metainf.swarm.trust.tls import serving
 from metainf.swarm.words import Held, Span
 
 SETTLE_S = (0.5, 1.0)
-"""Wait between saying where one goes and going."""
+"""Wait between saying where one goes and going, where words arrive at once."""
 TRIES = 5
 LOOK_S, STREAM_S = 1.0, 0.05
 Pick = Callable[[Sequence[Held]], Span | None]
@@ -132,13 +133,21 @@ async def _settled(member: Member, pick: Pick) -> Span | None:
         else:
             member.span = span
         await member.announce()
-        await pause(member.stop, float(member.rng.uniform(*SETTLE_S)))
+        await pause(member.stop, _settle_s(member))
         if member.stop.is_set():
             break
     if not member.nodes:
         return said
     await _stays(member, said)
     return None
+
+
+def _settle_s(member: Member) -> float:
+    """Long enough for the words of others: a server pushes them, members of a table read in rounds."""
+    directory, moment_s = member.book.directory, float(member.rng.uniform(*SETTLE_S))
+    if isinstance(directory, HivemindDirectory):
+        return moment_s + 2 * (READ_S + directory.round_s)
+    return moment_s
 
 
 async def _stays(member: Member, said: Span | None) -> None:
