@@ -6,6 +6,7 @@ import ipaddress
 import re
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,22 +16,23 @@ from metainf.swarm.words import MOST_PINGS, Announcement, Ping, Span
 
 PINGED = 16
 """Nodes that are measured in one round."""
-PING_S, WEIGHT, TRIES, BETWEEN_S = 2.0, 0.3, 3, 0.25
-"""Longest wait, weight of the newest round trip, tries before a node that refuses counts as gone."""
+PING_S, KEPT, TRIES, BETWEEN_S = 2.0, 5, 3, 0.25
+"""Longest wait, round trips of which the shortest counts, tries before a node that refuses counts as gone."""
 
 
 class Pings:
-    """What this process has measured, renewed round by round."""
+    """What this process has measured, renewed round by round. The shortest of the last few round trips counts:
+    the others show how busy the two processes were."""
 
     def __init__(self, rng: np.random.Generator, count: int = PINGED) -> None:
         self.rng, self.count = rng, count
-        self.rtt_ms: dict[str, float] = {}
+        self._kept: dict[str, deque[float]] = {}
         self.gone: set[str] = set()
 
     async def around(self, words: Sequence[Announcement], span: Span) -> None:
         """One round: a sample of the nodes, at the same time. Those that have left are forgotten."""
         there = {word.node for word in words}
-        self.rtt_ms = {node: ms for node, ms in self.rtt_ms.items() if node in there}
+        self._kept = {node: kept for node, kept in self._kept.items() if node in there}
         self.gone &= there
         await asyncio.gather(
             *(self._to(word) for word in neighbours(words, span, self.count, self.rng)),
@@ -44,18 +46,18 @@ class Pings:
                 await asyncio.sleep(BETWEEN_S if number + 1 < TRIES else 0)
                 continue
             except (OSError, ValueError, TimeoutError):
-                self.rtt_ms.pop(word.node, None)  # unknown: nothing is said of it
+                self._kept.pop(word.node, None)  # unknown: nothing is said of it
                 return
-            before = self.rtt_ms.get(word.node, took)
-            self.rtt_ms[word.node] = before + WEIGHT * (took - before)
+            self._kept.setdefault(word.node, deque(maxlen=KEPT)).append(took)
             self.gone.discard(word.node)
             return
-        self.rtt_ms.pop(word.node, None)
+        self._kept.pop(word.node, None)
         self.gone.add(word.node)
 
     def told(self) -> tuple[Ping, ...]:
         """For the announcement; the nearest where there are more than it may hold."""
-        nearest = sorted(self.rtt_ms.items(), key=lambda each: each[1])[:MOST_PINGS]
+        shortest = {node: min(kept) for node, kept in self._kept.items()}
+        nearest = sorted(shortest.items(), key=lambda each: each[1])[:MOST_PINGS]
         return tuple(Ping(node=node, rtt_ms=round(ms, 3)) for node, ms in sorted(nearest))
 
 
