@@ -21,7 +21,7 @@ PING_S, KEPT, TRIES, BETWEEN_S = 2.0, 5, 3, 0.25
 
 
 class Pings:
-    """What this process has measured, renewed round by round. The shortest of the last few round trips counts:
+    """What this process has measured, renewed in rounds. The shortest of the last few round trips counts:
     the others show how busy the two processes were."""
 
     def __init__(self, rng: np.random.Generator, count: int = PINGED) -> None:
