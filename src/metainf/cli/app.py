@@ -11,6 +11,7 @@ from metainf.cli import (
     gateway,
     history,
     learning,
+    ledger,
     measuring,
     nodes,
     serving,
@@ -54,3 +55,4 @@ serving.register(app)
 gateway.register(app)
 nodes.register(app)
 swarming.register(app)
+ledger.register(app)
