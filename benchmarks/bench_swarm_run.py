@@ -56,7 +56,9 @@ async def through(swarm: Stages, direct: bool) -> tuple[list[int], float, float]
 async def compared(swarm: Stages, rounds: int) -> tuple[dict[bool, Way], list[float], list[int]]:
     """Rounds in which all take turns; tokens/s of one process, and its text."""
     whole = Blocks(swarm.checkpoint, Span(start=0, end=swarm.checkpoint.num_blocks))
-    ways, single, text = {True: Way(), False: Way()}, [], []
+    ways = {True: Way(), False: Way()}
+    single: list[float] = []
+    text: list[int] = []
     for number in range(rounds):
         text, rate = alone(whole, swarm.ends, PROMPT, TOKENS)
         single.append(rate)
