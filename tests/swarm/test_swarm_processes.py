@@ -75,12 +75,12 @@ def test_what_is_not_put_again_vanishes(tmp_path: Path) -> None:
     async def story(url: str) -> None:
         directory = await NatsDirectory.join(url, lifetime_s=2.0)
         assert await directory.records() == {}
-        await directory.put("node.a", b"1")
-        await directory.put("node.b", b"2")
-        await directory.put("node.a", b"3")
-        assert await directory.records() == {"node.a": b"3", "node.b": b"2"}
-        await directory.remove("node.b")
-        assert await directory.records() == {"node.a": b"3"}
+        await directory.put("node.one", b"1")
+        await directory.put("node.two", b"2")
+        await directory.put("node.one", b"3")
+        assert await directory.records() == {"node.one": b"3", "node.two": b"2"}
+        await directory.remove("node.two")
+        assert await directory.records() == {"node.one": b"3"}
         await asyncio.sleep(3.0)
         assert await directory.records() == {}
         await directory.close()
