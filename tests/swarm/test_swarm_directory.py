@@ -1,4 +1,4 @@
-"""The directory's contract on a dictionary and on a real NATS server; NATS that goes away; what is believed."""
+"""The directory's contract on a dictionary and on a real NATS server; NATS that goes away."""
 
 import asyncio
 import os

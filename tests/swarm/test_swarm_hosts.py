@@ -1,4 +1,4 @@
-"""Nodes, a directory and a client on hosts of their own: network namespaces with addresses, latency and cuts."""
+"""Nodes, a directory and a client on hosts of their own: addresses, latency and cuts in namespaces."""
 
 import asyncio
 import json
@@ -80,7 +80,7 @@ class Process:
             if line.startswith(start):
                 return line
             if line.startswith("error") or not line:
-                said = (await self.process.stderr.read()).decode()[-1500:] if not line else line
+                said = line or (await self.process.stderr.read()).decode()[-1500:]
                 raise AssertionError(f"expected {start!r}, found {said} after {self.lines[-5:]}")
 
     def tell(self, line: str) -> None:
@@ -124,7 +124,9 @@ class Swarm:
     def route(self) -> list[int]:
         """The hosts of the last route."""
         told = next(line for line in reversed(self.client.lines) if line.startswith("told route"))
-        return [at + 2 for part in told.split(" > ") for at, name in enumerate(self.names) if name[:11] in part]
+        return [
+            at + 2 for part in told.split(" > ") for at, name in enumerate(self.names) if name[:11] in part
+        ]
 
     async def listed(self) -> list[int]:
         """The hosts whose nodes the client finds in the directory, one entry each."""

@@ -41,8 +41,9 @@ from metainf.swarm.words import Announcement, Capacity, Features, Held, Profile,
 
 
 class Told(Frozen):
-    """What a node process is told. `join` is a directory (`metainf.swarm.net.directory.joined`). Without `span` it takes the blocks that the swarm needs most, at most
-    `memory_blocks` of them; without `identity` its key lives as long as the process."""
+    """What a node process is told. `join` is a directory (`metainf.swarm.net.directory.joined`). Without
+    `span` it takes the blocks that the swarm needs most, at most `memory_blocks` of them; without `identity`
+    its key lives as long as the process."""
 
     checkpoint: str
     join: str
