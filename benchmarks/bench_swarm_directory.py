@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from metainf.swarm.host.embedded import start_server
-from metainf.swarm.net.broker import NatsDirectory
+from metainf.swarm.net.bucket import NatsDirectory
 from metainf.swarm.net.dht import HivemindDirectory
 from metainf.swarm.net.records import LIFETIME_S, NODES, Directory, nodes
 from metainf.swarm.trust.certificates import certify
