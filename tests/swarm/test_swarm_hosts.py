@@ -1,4 +1,4 @@
-"""Nodes, a directory and a client on hosts of their own: network namespaces with addresses, latency and cuts."""
+"""Nodes, a directory and a client on hosts of their own: addresses, latency and cuts in namespaces."""
 
 import asyncio
 import json
@@ -80,7 +80,7 @@ class Process:
             if line.startswith(start):
                 return line
             if line.startswith("error") or not line:
-                said = (await self.process.stderr.read()).decode()[-1500:] if not line else line
+                said = line or (await self.process.stderr.read()).decode()[-1500:]
                 raise AssertionError(f"expected {start!r}, found {said} after {self.lines[-5:]}")
 
     def tell(self, line: str) -> None:

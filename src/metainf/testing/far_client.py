@@ -40,7 +40,9 @@ class FarClient:
         """Say each token and the milliseconds it took."""
         terms = Terms("far", self.checkpoint.digest(), step_s=step_s)
         before = time.perf_counter()
-        async with Session(self.ends, self.book.look, self.mine, terms, lambda line: say(f"told {line}")) as one:
+        async with Session(
+            self.ends, self.book.look, self.mine, terms, lambda line: say(f"told {line}")
+        ) as one:
             async for token in one.generate(prompt, count):
                 now = time.perf_counter()
                 say(f"token {token} {(now - before) * 1000:.1f}")

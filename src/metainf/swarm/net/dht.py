@@ -58,7 +58,7 @@ class HivemindDirectory:
 
     @classmethod
     async def member(cls, told: Membership, identity: Identity | None = None) -> "HivemindDirectory":
-        """Become a member as told; `identity` signs what is removed. Raises DirectoryLost and MissingExtra."""
+        """Become a member; `identity` signs what is removed. Raises DirectoryLost and MissingExtra."""
         _needs_hivemind()
         made = cls(told, identity or Identity(os.urandom(SEED_BYTES)))
         program = await made._start(told)
@@ -77,7 +77,7 @@ class HivemindDirectory:
         self._kept[key] = (until_s, record)
 
     async def remove(self, key: str) -> None:
-        """Put a farewell in the record's place, which others believe where it is signed by the key's owner."""
+        """Put a farewell in the record's place; others believe that which the key's owner signed."""
         checked(key)
         # A table keeps, of two words, the one that is good for longer.
         until_s = max(time.time() + self.told.lifetime_s, self._latest.get(key, 0.0) + 1e-3)

@@ -128,7 +128,7 @@ class NatsDirectory:
 
     @classmethod
     async def join(cls, url: str, lifetime_s: float = LIFETIME_S) -> "NatsDirectory":
-        """Connect, and make the bucket where it is not there. Raises BadInput, DirectoryLost, MissingExtra."""
+        """Connect; make the bucket where it is not there. Raises BadInput, DirectoryLost, MissingExtra."""
         try:
             import nats  # noqa: F401
         except ImportError:
