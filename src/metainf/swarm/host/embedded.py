@@ -14,7 +14,7 @@ from pathlib import Path
 from metainf.domain import MetaInfError, MissingExtra
 from metainf.swarm.host.running import Told
 
-START_S = 60.0
+START_S = 120.0
 
 
 class DidNotStart(MetaInfError):
