@@ -48,6 +48,11 @@ LAYERS, PROMPT = 6, [5, 17, 3, 88, 41]
 pytestmark = pytest.mark.engine
 
 
+@pytest.fixture(autouse=True)
+def _speeds_kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = start_server(tmp_path_factory.mktemp("nats"))
