@@ -13,6 +13,7 @@ from metainf.cli import (
     learning,
     ledger,
     measuring,
+    nodes,
     serving,
     studying,
     swarming,
@@ -52,5 +53,6 @@ studying.register(app)
 tuning.register(app)
 serving.register(app)
 gateway.register(app)
+nodes.register(app)
 swarming.register(app)
 ledger.register(app)
