@@ -48,9 +48,16 @@ class Session:
     """One text on its way through the swarm. Use as an asynchronous context."""
 
     def __init__(
-        self, ends: Ends, look: Look, mine: Certified, terms: Terms, tell: Tell | None = None
+        self,
+        ends: Ends,
+        look: Look,
+        mine: Certified,
+        terms: Terms,
+        tell: Tell | None = None,
+        channels: dict[str, Any] | None = None,
     ) -> None:
-        """`look` reads the directory; `tell` hears of routes and failures."""
+        """`look` reads the directory; `tell` hears of routes and failures. `channels` by node, where several
+        sessions share them; who gives them closes them."""
         self.ends, self.look, self.mine, self.terms = ends, look, mine, terms
         self.tell = tell or (lambda _: None)
         self.parts: list[_Part] = []
@@ -58,7 +65,8 @@ class Session:
         self.recoveries: list[Recovery] = []
         self.costs = Costs(through_client=True)
         self.demand = Demand()
-        self._channels: dict[str, Any] = {}
+        self._channels: dict[str, Any] = {} if channels is None else channels
+        self._shared = channels is not None
 
     async def __aenter__(self) -> "Session":
         return self
@@ -66,8 +74,9 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         for part in self.parts:
             part.stream.cancel()
-        for each in self._channels.values():
-            await each.close()
+        if not self._shared:
+            for each in self._channels.values():
+                await each.close()
 
     @property
     def route(self) -> tuple[Stage, ...]:
