@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from metainf.hosts.asked import Ask, Piece
+from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import checkpoint_of, packaged
 from metainf.swarm.host import looking, serving
 from metainf.swarm.host.demo import Script, Shown
 from metainf.swarm.host.demo import demo as _demo
-from metainf.swarm.host.generating import Course, Joined, Swarm, Written
+from metainf.swarm.host.generating import Course, Joined, Swarm, Written, written
 from metainf.swarm.host.models import folder_of
 from metainf.swarm.host.serving import Serving
 from metainf.swarm.net.directory import NatsDirectory
@@ -35,10 +36,12 @@ __all__ = [
     "Written",
     "bar",
     "demo",
+    "digest_of",
     "joined",
     "serve",
     "states",
     "status",
+    "written",
 ]
 Found = TypeVar("Found")
 
@@ -77,6 +80,13 @@ async def serve(join: str, model: str | None, told: Serving, say: Callable[[str]
     """An OpenAI-compatible endpoint in front of a swarm, until SIGTERM or SIGINT."""
     folder = await asyncio.to_thread(folder_of, model)
     await serving.serve(await NatsDirectory.join(join), folder, told, say)
+
+
+def digest_of(model: str | None) -> str | None:
+    """The digest of the weights in a folder; what is no folder is taken for a digest's beginning."""
+    if model is None or not Path(model).is_dir():
+        return model
+    return Checkpoint(Path(model)).digest()
 
 
 async def status(join: str, demand: Demand) -> SwarmState:

@@ -15,7 +15,7 @@ from metainf.hosts.asked import Ask, Piece
 from metainf.hosts.stops import Stops
 from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.compute.shards import Checkpoint
-from metainf.swarm.host.member import Member
+from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
 from metainf.swarm.host.tokens import Tokens
 from metainf.swarm.net.client import Recovery, Session
@@ -76,9 +76,9 @@ class Written(Frozen):
 class Swarm:
     """A swarm that one model is asked of. Made by `joined`; texts may be written at the same time."""
 
-    def __init__(self, checkpoint: Checkpoint, member: Member, name: str | None = None) -> None:
+    def __init__(self, checkpoint: Checkpoint, caller: Caller, name: str | None = None) -> None:
         """Read the model's two ends and its tokenizer. Raises BadInput and MissingExtra."""
-        self.member = member
+        self.caller = caller
         self.name = name or checkpoint.folder.name
         self.num_blocks = checkpoint.num_blocks
         self.tokens = Tokens(checkpoint.folder)
@@ -160,7 +160,7 @@ class Swarm:
         made: list[int] = []
         patience_s, went_on_s = 0.0, time.monotonic()
         while True:
-            await self.member.let_in(self.model, patience_s)
+            await self.caller.let_in(self.model, patience_s)
             try:
                 async with self._session(choosing, course) as session:
                     left = ask.max_tokens - len(made)
@@ -180,8 +180,8 @@ class Swarm:
 
     def _session(self, choosing: Choosing, course: Course) -> "_Counted":
         terms = Terms(os.urandom(8).hex(), self.model, step_s=STEP_S)
-        member = self.member
-        session = Session(choosing, member.look, member.mine, terms, course.heard, member.channels)  # type: ignore[arg-type]
+        caller = self.caller
+        session = Session(choosing, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
         return _Counted(self, session, course)
 
 
@@ -199,7 +199,7 @@ class _Counted:
         self.swarm.sessions -= 1
         self.course.recoveries += self.session.recoveries
         for node in self.session.banned:
-            self.swarm.member.lost(node)
+            self.swarm.caller.lost(node)
         await self.session.__aexit__(*error)
 
 
@@ -236,8 +236,8 @@ class Joined:
     async def __aenter__(self) -> Swarm:
         """Raises BadInput, MissingExtra, DirectoryLost."""
         async with AsyncExitStack() as entering:
-            member = await entering.enter_async_context(Member(self.directory))
-            swarm = await asyncio.to_thread(Swarm, Checkpoint(self.folder), member, self.name)
+            caller = await entering.enter_async_context(Caller(self.directory))
+            swarm = await asyncio.to_thread(Swarm, Checkpoint(self.folder), caller, self.name)
             self._kept = entering.pop_all()
         return swarm
 

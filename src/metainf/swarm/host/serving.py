@@ -27,6 +27,7 @@ LOG = logging.getLogger("metainf.swarm")
 CHAT_TOKENS = 512
 """What a chat gets that names no length; completions get OpenAI's 16."""
 NO_ROUTE_WAIT_S = 5.0
+OWN_ERROR = "an error of the server; its log tells more"
 UNKNOWN = (
     *("tools", "tool_choice", "functions", "logit_bias", "logprobs", "top_logprobs", "best_of", "echo"),
     *("suffix", "presence_penalty", "frequency_penalty", "response_format", "audio", "modalities", "top_k"),
@@ -72,30 +73,30 @@ class SwarmWriter:
         """Nothing: texts are written in the event loop."""
 
     async def submit(self, ask: Ask) -> AsyncIterator[Piece]:
-        """Pieces of one text, once its turn has come."""
+        """Pieces of one text, once its turn has come. Nodes and place are free before the last goes out."""
         self.swarm.prompt(ask)
-        course, sums = Course(), self.counters.sums
+        course, sums, piece = Course(), self.counters.sums, None
         async with self.places.place():
-            piece = None
             try:
                 async with aclosing(self.swarm.stream(ask, course)) as pieces:
                     async for piece in pieces:
-                        yield piece
+                        if piece.finished is None:
+                            yield piece
                 sums["requests_answered"] += 1
             except (NoFeasible, DirectoryLost) as error:
                 sums["requests_without_route"] += 1
                 raise Refusal(503, "api_error", "no_route", str(error), NO_ROUTE_WAIT_S) from None
             except MetaInfError:
                 raise
-            except Exception as error:
+            except Exception:
                 LOG.exception("an error of MetaInf's own")
-                raise Refusal(
-                    500, "api_error", "internal", "an error of the server; its log tells more"
-                ) from error
+                raise Refusal(500, "api_error", "internal", OWN_ERROR) from None
             finally:
                 sums["prompt_tokens"] += piece.input_tokens if piece else 0
                 sums["generation_tokens"] += piece.output_tokens if piece else 0
                 sums["recoveries"] += len(course.recoveries)
+        if piece is not None:
+            yield piece
 
     def render(self, messages: Sequence[Mapping[str, str]]) -> str:
         """The prompt of a conversation."""
@@ -106,7 +107,7 @@ class SwarmWriter:
         levels = {
             "requests_running": self.places.taken,
             "requests_waiting": self.places.in_line,
-            "nodes_open": len(self.swarm.member.channels),
+            "nodes_open": len(self.swarm.caller.channels),
         }
         return self.counters.text(levels)
 
@@ -143,7 +144,7 @@ class SwarmDoor(Door):
     async def ready(self, request: "Request") -> "StreamResponse":
         """200 where nodes that let us in hold all blocks, else 503 and why."""
         try:
-            await self.swarm.member.let_in(self.swarm.model, within_s=0.0)
+            await self.swarm.caller.let_in(self.swarm.model, within_s=1.0)
         except MetaInfError as error:
             return refused(Refusal(503, "api_error", "not_ready", str(error), NO_ROUTE_WAIT_S))
         return await self.health(request)
@@ -173,8 +174,8 @@ async def serve(directory: Directory, folder: Path, told: Serving, say: Callable
         async with Joined(directory, folder, told.name) as swarm:
             app, writer = application(swarm, told)
             try:
-                await swarm.member.let_in(swarm.model)
+                await swarm.caller.let_in(swarm.model)
             except NoFeasible as error:
                 say(f"no way through the swarm yet: {error}")
-            say(f"{swarm.name} ({swarm.model}) through {len(await swarm.member.look())} nodes")
+            say(f"{swarm.name} ({swarm.model}) through {len(await swarm.caller.look())} nodes")
             await listen(app, taken, writer.close, told.grace_s)

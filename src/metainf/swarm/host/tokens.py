@@ -8,6 +8,7 @@ from typing import Any
 from metainf.domain import BadInput, MissingExtra
 from metainf.hosts.detokenize import TextOfTokens, Vocabulary
 
+UNLIKE = "expected messages to be a list of objects with a role and a content of text"
 WORDS_OF_LENGTH = ("max_position_embeddings", "n_positions")
 
 
@@ -47,17 +48,24 @@ class Tokens:
         """The prompt of a conversation, by the model's own template. Raises BadInput."""
         if not self.has_template:
             raise BadInput("expected a tokenizer with a chat template, found none: ask for a completion")
-        told = messages if isinstance(messages, list) else []
-        if not told or not all(isinstance(each, dict) and _is_message(each) for each in told):
-            raise BadInput("expected messages to be a list of objects with a role and a content of text")
+        told = [_message(each) for each in messages] if isinstance(messages, list) else []
+        if not told:
+            raise BadInput(UNLIKE)
         try:
-            return str(self.library.apply_chat_template(messages, add_generation_prompt=True, tokenize=False))
+            return str(self.library.apply_chat_template(told, add_generation_prompt=True, tokenize=False))
         except Exception as error:  # templates are programs, and raise what they like
             raise BadInput(f"the chat template refuses the messages: {error}") from None
 
 
-def _is_message(told: Mapping[str, Any]) -> bool:
-    return isinstance(told.get("role"), str) and isinstance(told.get("content"), str)
+def _message(told: Any) -> dict[str, str]:
+    """A message with its parts of text joined. Raises BadInput."""
+    found = dict(told) if isinstance(told, Mapping) else {}
+    parts = found.get("content")
+    if isinstance(parts, list) and all(isinstance(p, Mapping) and p.get("type") == "text" for p in parts):
+        found["content"] = "".join(str(part.get("text", "")) for part in parts)
+    if not isinstance(found.get("role"), str) or not isinstance(found.get("content"), str):
+        raise BadInput(UNLIKE)
+    return {"role": found["role"], "content": found["content"]}
 
 
 def _ends(library: Any, folder: Path) -> frozenset[int]:

@@ -1,7 +1,6 @@
 """What a swarm serves: its nodes, how many hold each block, what is missing, the expected route."""
 
 import itertools
-
 from collections.abc import Collection, Mapping, Sequence
 
 from pydantic import NonNegativeFloat, NonNegativeInt

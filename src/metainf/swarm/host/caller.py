@@ -53,7 +53,7 @@ class _Door:
 
 
 @dataclass
-class Member:
+class Caller:
     """Use as an asynchronous context. Sessions get `look`, `mine` and `channels`."""
 
     directory: Directory
@@ -70,7 +70,7 @@ class Member:
         self._tasks: list[asyncio.Task[None]] = []
         self._old: list[tuple[float, Any]] = []
 
-    async def __aenter__(self) -> "Member":
+    async def __aenter__(self) -> "Caller":
         """Read the directory and leave one's certificate. Raises DirectoryLost."""
         await self.directory.put(f"{GUESTS}{self.identity.node}", self.mine.der)
         await self._read()
@@ -118,7 +118,10 @@ class Member:
                 return
             held = bool(words) and not _gaps(words, words)
             waited = time.monotonic() - begun
-            if waited > within_s or (not held and waited > patience_s and self._read_s > begun):
+            if not held and self._read_s < begun:
+                await self._read()
+                continue
+            if waited > within_s or (not held and waited > patience_s):
                 raise self._why_not(model, words)
             if time.monotonic() - self._read_s > LOST_AFTER_S:
                 raise DirectoryLost("the directory does not answer any more")
