@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Joined, Swarm
 from metainf.swarm.host.running import Book
 from metainf.swarm.net.directory import NODES
@@ -144,7 +145,7 @@ async def swarm_of(folder: Path, spans: Mapping[str, tuple[int, int]]) -> AsyncI
     async with place(folder) as made:
         for at, (name, span) in enumerate(spans.items()):
             await made.start(name, span, decode_ms=1.0 + at)
-        async with Joined(made.directory, folder, "small") as swarm:
+        async with Joined(Caller(made.directory), folder, "small") as swarm:
             yield made, swarm
 
 

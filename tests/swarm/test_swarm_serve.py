@@ -18,6 +18,7 @@ from aiohttp import web  # noqa: E402
 from small_swarm import InMemory, Place, small_model, swarm_of  # noqa: E402
 
 from metainf.domain import BadInput  # noqa: E402
+from metainf.swarm.host.caller import Caller  # noqa: E402
 from metainf.swarm.host.generating import Swarm  # noqa: E402
 from metainf.swarm.host.serving import Serving, application, serve  # noqa: E402
 
@@ -188,7 +189,7 @@ def test_a_key_is_asked_for(folder: Path) -> None:
 
 def test_it_listens_beyond_this_machine_only_with_a_key(folder: Path) -> None:
     with pytest.raises(BadInput, match="expected an API key before listening at 0"):
-        asyncio.run(serve(InMemory(), folder, Serving(host="0.0.0.0"), print))
+        asyncio.run(serve(Caller(InMemory()), folder, Serving(host="0.0.0.0"), print))
 
 
 async def until(true: Any) -> None:

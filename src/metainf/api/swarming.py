@@ -1,6 +1,7 @@
 """Running a model through several nodes."""
 
 import asyncio
+import os
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
@@ -12,13 +13,15 @@ from metainf.hosts.asked import Ask, Piece
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import checkpoint_of, packaged
 from metainf.swarm.host import looking, serving
+from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.demo import Script, Shown
 from metainf.swarm.host.demo import demo as _demo
 from metainf.swarm.host.generating import Course, Joined, Swarm, Written, written
 from metainf.swarm.host.models import folder_of
 from metainf.swarm.host.serving import Serving
-from metainf.swarm.net.directory import NatsDirectory
+from metainf.swarm.net.directory import joined as directory_at
 from metainf.swarm.plan.coverage import ModelState, SwarmState, bar
+from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.words import Demand
 
 __all__ = [
@@ -72,14 +75,19 @@ async def joined(join: str, model: str | None = None) -> AsyncIterator[Swarm]:
     DirectoryLost.
     """
     folder = await asyncio.to_thread(folder_of, model)
-    async with Joined(await NatsDirectory.join(join), folder) as swarm:
+    async with Joined(await _caller(join), folder) as swarm:
         yield swarm
 
 
 async def serve(join: str, model: str | None, told: Serving, say: Callable[[str], None]) -> None:
     """An OpenAI-compatible endpoint in front of a swarm, until SIGTERM or SIGINT."""
     folder = await asyncio.to_thread(folder_of, model)
-    await serving.serve(await NatsDirectory.join(join), folder, told, say)
+    await serving.serve(await _caller(join), folder, told, say)
+
+
+async def _caller(join: str) -> Caller:
+    identity = Identity(os.urandom(SEED_BYTES))
+    return Caller(await directory_at(join, identity, stays=False), identity)
 
 
 def digest_of(model: str | None) -> str | None:
@@ -98,7 +106,7 @@ async def status(join: str, demand: Demand) -> SwarmState:
 
 async def states(join: str, demand: Demand, every_s: float = 1.0) -> AsyncIterator[SwarmState]:
     """The same again and again, until the caller has seen enough."""
-    directory = await NatsDirectory.join(join)
+    directory = await directory_at(join, stays=False)
     try:
         while True:
             yield await looking.state(directory, demand)

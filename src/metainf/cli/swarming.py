@@ -11,7 +11,7 @@ from metainf.cli.show import print_json
 from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
-    from metainf.api import swarming
+    from metainf.api.swarming import Written
 
 swarm = typer.Typer(help="A model that runs through several nodes.", no_args_is_help=True)
 Join = Annotated[
@@ -115,7 +115,7 @@ def swarm_generate(
             typer.echo(line, err=True)
         told.append(line)
 
-    async def write() -> "swarming.Written":
+    async def write() -> "Written":
         async with swarming.joined(join, model) as found:
             ask = found.asked(asked, system, plain, **terms)
             course = swarming.Course(tell)
@@ -125,7 +125,8 @@ def swarm_generate(
                 if not json:
                     typer.echo(piece.text, nl=False)
                     sys.stdout.flush()
-            return swarming.written(pieces, course, found.name)
+            shown: Written = swarming.written(pieces, course, found.name)
+            return shown
 
     shown = asyncio.run(write())
     if json:
@@ -227,7 +228,7 @@ def _question(prompt: str | None, file: Path | None) -> str:
     return text
 
 
-def _summary(shown: "swarming.Written") -> str:
+def _summary(shown: "Written") -> str:
     """How it went, in a line."""
     told = [f"{shown.output_tokens} tokens"]
     if shown.tokens_per_s is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from metainf.domain import NoFeasible
 from metainf.swarm.host.running import Book, guest
+from metainf.swarm.net.client import Channels
 from metainf.swarm.net.directory import GUESTS, Directory, DirectoryLost
 from metainf.swarm.net.stream import StageFailed, Stream, Terms
 from metainf.swarm.plan.routing import MissingBlocks
@@ -51,16 +52,20 @@ class _Door:
     rtt_ms: float | None = None
     knocking: "asyncio.Task[None] | None" = None
 
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.heard.word.node, self.mark[0]
+
 
 @dataclass
 class Caller:
     """Use as an asynchronous context. Sessions get `look`, `mine` and `channels`."""
 
     directory: Directory
-    channels: dict[str, Any] = field(default_factory=dict)
+    identity: Identity = field(default_factory=lambda: Identity(os.urandom(SEED_BYTES)))
+    channels: Channels = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.identity = Identity(os.urandom(SEED_BYTES))
         self.mine = certify(self.identity, time.time())
         self.book = Book(self.directory)
         self.heard: list[Heard] = []
@@ -102,6 +107,7 @@ class Caller:
         door = self._doors.get(node)
         if door is not None and door.open:
             door.open, door.why = False, "a session gave it up"
+            self._retire(door)
             self._knock(door, KNOCK_EVERY_S)
 
     async def let_in(self, model: str, patience_s: float = 0.0, within_s: float = LET_IN_S) -> None:
@@ -171,7 +177,11 @@ class Caller:
         door = self._doors.pop(node)
         if door.knocking is not None:
             door.knocking.cancel()
-        if (kept := self.channels.pop(node, None)) is not None:
+        self._retire(door)
+
+    def _retire(self, door: _Door) -> None:
+        """The next knock makes a new connection."""
+        if (kept := self.channels.pop(door.place, None)) is not None:
             self._old.append((time.monotonic() + RETIRED_S, kept))
 
     def _knock(self, door: _Door, after_s: float = 0.0) -> None:
@@ -179,23 +189,23 @@ class Caller:
             door.knocking = asyncio.create_task(self._until_open(door, after_s))
 
     async def _until_open(self, door: _Door, wait_s: float) -> None:
-        """Ask for a stream until it is granted. A refused handshake makes gRPC wait, so each try before the
-        first success has a channel of its own."""
+        """Ask for a stream until it is granted. A refused handshake makes gRPC wait: each try has its own
+        channel."""
         while not door.open:
             await asyncio.sleep(wait_s)
-            word, known = door.heard.word, self.channels.get(door.heard.word.node)
-            way = known or channel(word.address, word.node, door.heard.certificate, self.mine)
+            word = door.heard.word
+            way = channel(word.address, word.node, door.heard.certificate, self.mine)
             stream = Stream(_stage(word), _terms(self.identity.node, word), way)
             begun = time.perf_counter()
             try:
                 await stream.open()
                 door.open, door.rtt_ms = True, (time.perf_counter() - begun) * 1000
-                self.channels[word.node] = way
+                self.channels[door.place] = way
             except StageFailed as error:
                 door.why = error.why
             finally:
                 stream.cancel()
-                if known is None and not door.open:
+                if not door.open:
                     await way.close()
             wait_s = min(LONGEST_KNOCK_S, max(KNOCK_EVERY_S, wait_s * 1.3))
 

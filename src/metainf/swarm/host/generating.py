@@ -19,7 +19,6 @@ from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
 from metainf.swarm.host.tokens import Tokens
 from metainf.swarm.net.client import Recovery, Session
-from metainf.swarm.net.directory import Directory
 from metainf.swarm.net.stream import Terms
 
 STEP_S, PATIENCE_S = 10.0, 20.0
@@ -227,16 +226,16 @@ def written(pieces: list[Piece], course: Course, model: str) -> Written:
 
 
 class Joined:
-    """`async with Joined(directory, folder) as swarm`: a membership and the model's ends."""
+    """`async with Joined(caller, folder) as swarm`: a membership and the model's ends."""
 
-    def __init__(self, directory: Directory, folder: Path, name: str | None = None) -> None:
-        self.directory, self.folder, self.name = directory, folder, name
+    def __init__(self, caller: Caller, folder: Path, name: str | None = None) -> None:
+        self.caller, self.folder, self.name = caller, folder, name
         self._kept = AsyncExitStack()
 
     async def __aenter__(self) -> Swarm:
         """Raises BadInput, MissingExtra, DirectoryLost."""
         async with AsyncExitStack() as entering:
-            caller = await entering.enter_async_context(Caller(self.directory))
+            caller = await entering.enter_async_context(self.caller)
             swarm = await asyncio.to_thread(Swarm, Checkpoint(self.folder), caller, self.name)
             self._kept = entering.pop_all()
         return swarm

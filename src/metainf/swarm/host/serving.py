@@ -17,8 +17,9 @@ from metainf.hosts.guards import LOOPBACK, guard
 from metainf.hosts.openai import Door, listen, refused
 from metainf.hosts.places import Places
 from metainf.hosts.start import take
+from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Course, Joined, Swarm
-from metainf.swarm.net.directory import Directory, DirectoryLost
+from metainf.swarm.net.directory import DirectoryLost
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, Request, StreamResponse
@@ -157,7 +158,7 @@ def application(swarm: Swarm, told: Serving) -> tuple["Application", SwarmWriter
     return door.application([guard(told.api_key, told.public)]), writer
 
 
-async def serve(directory: Directory, folder: Path, told: Serving, say: Callable[[str], None]) -> None:
+async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str], None]) -> None:
     """Answer until SIGTERM or SIGINT; texts that are being written then have `grace_s` to end.
 
     Raises BadInput where it may not or cannot listen, MissingExtra, DirectoryLost."""
@@ -171,7 +172,7 @@ async def serve(directory: Directory, folder: Path, told: Serving, say: Callable
     except OSError as error:
         raise BadInput(f"cannot listen at {told.host}:{told.port}: {error.strerror or error}") from None
     with taken:
-        async with Joined(directory, folder, told.name) as swarm:
+        async with Joined(caller, folder, told.name) as swarm:
             app, writer = application(swarm, told)
             try:
                 await swarm.caller.let_in(swarm.model)

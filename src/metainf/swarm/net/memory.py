@@ -9,9 +9,7 @@ from metainf.swarm.net.records import LIFETIME_S, DirectoryLost, checked
 class MemoryDirectory:
     """One member's view of a dictionary that all members share. `now_s` is any clock that goes forward."""
 
-    def __init__(
-        self, lifetime_s: float = LIFETIME_S, now_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, lifetime_s: float = LIFETIME_S, now_s: Callable[[], float] = time.monotonic) -> None:
         self.lifetime_s, self._now_s = lifetime_s, now_s
         self._kept: dict[str, tuple[float, bytes]] = {}
         self._closed = False
