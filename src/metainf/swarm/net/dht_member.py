@@ -184,7 +184,7 @@ class Member:
         new: dict[str, Kept] = {}
         held: dict[str, tuple[str, float]] = {}
         for answer in found.values():
-            for key, (record, until_s) in answer.value.items() if answer is not None else ():
+            for key, (record, until_s) in (answer.value.items() if answer is not None else ()):
                 if not isinstance(record, bytes) or until_s <= now_s:
                     continue
                 read += len(record)
