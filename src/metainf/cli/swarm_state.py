@@ -57,7 +57,7 @@ def _model(each: "ModelState", state: "SwarmState") -> Iterator[str]:
 def _row(node: "NodeState") -> tuple[object, ...]:
     said = node.features
     return (
-        node.node[:11], str(node.span), node.state, said.decode_ms_per_block,
+        node.node[:11], str(node.span), node.state if node.reached else "no answer", said.decode_ms_per_block,
         said.decode_ms_per_block * len(node.span), said.queue_ms, node.rtt_ms, said.hardware, said.region,
         said.usd_per_hour,
     )  # fmt: skip

@@ -16,7 +16,8 @@ NONE, MANY = "·", "+"
 
 
 class NodeState(Frozen):
-    """A node as it last announced itself. `age_s` since then, `rtt_ms` as measured by who asks."""
+    """A node as it last announced itself. `age_s` since then, `rtt_ms` as measured by who asks; one that is
+    not `reached` counts for nothing."""
 
     node: str
     address: str
@@ -25,12 +26,14 @@ class NodeState(Frozen):
     features: Features
     age_s: NonNegativeFloat
     rtt_ms: NonNegativeFloat | None = None
+    reached: bool = True
 
 
 class ModelState(Frozen):
     """The nodes that serve the same weights and calculate alike: only they can work together.
 
-    `copies[b]` counts the online nodes that hold block b. `why_no_route` tells why there is no `route`.
+    `copies[b]` counts the nodes that hold block b, are online and are reached. `why_no_route` tells why there
+    is no `route`.
     """
 
     model: str
@@ -96,7 +99,7 @@ def _latest(words: Sequence[Announcement]) -> list[Announcement]:
 
 def _model(group: list[Announcement], demand: Demand, client: Client, now_s: float) -> ModelState:
     first = group[0]
-    online = current(group, first.model, now_s)
+    online = [word for word in current(group, first.model, now_s) if word.node not in client.avoid]
     copies = [sum(word.span.start <= at < word.span.end for word in online) for at in range(first.num_blocks)]
     route, why = None, None
     try:
@@ -111,7 +114,7 @@ def _model(group: list[Announcement], demand: Demand, client: Client, now_s: flo
         copies=tuple(copies),
         holes=missing([(word.span.start, word.span.end) for word in online], first.num_blocks),
         route=route,
-        why_no_route=why if online else "no node is online",
+        why_no_route=why if online else "no node is online and reached",
     )
 
 
@@ -124,6 +127,7 @@ def _node(word: Announcement, client: Client, now_s: float) -> NodeState:
         features=word.features,
         age_s=max(0.0, now_s - word.issued_s),
         rtt_ms=client.rtt_ms.get(word.node),
+        reached=word.node not in client.avoid,
     )
 
 
