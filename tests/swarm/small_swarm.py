@@ -46,7 +46,7 @@ class InMemory:
         pass
 
 
-def small_model(folder: Path, seed: int = 3) -> Path:
+def small_model(folder: Path, seed: int = 3, positions: int = 512) -> Path:
     """A random Llama of 4 blocks whose tokens are bytes, saved with its tokenizer."""
     import torch
     import transformers
@@ -56,7 +56,7 @@ def small_model(folder: Path, seed: int = 3) -> Path:
     config = transformers.AutoConfig.for_model(
         "llama", vocab_size=VOCABULARY, bos_token_id=None, eos_token_id=256, hidden_size=32,
         intermediate_size=48, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=512,
+        max_position_embeddings=positions,
     )  # fmt: skip
     model = transformers.AutoModelForCausalLM.from_config(config)
     for parameter in model.parameters():
@@ -108,8 +108,8 @@ class Place:
         now = time.time()
         return Announcement(
             node=identity.node, generation=1, seq=1, address=address, certificate=certified.digest,
-            model=self.model, num_blocks=LAYERS, span=span, profile=Profile(dtype="float32"),
-            features=Features(decode_ms_per_block=decode_ms), issued_s=now, valid_until_s=now + 60,
+            model=self.model, num_blocks=self.checkpoint.num_blocks, span=span,
+            profile=Profile(dtype="float32"), features=Features(decode_ms_per_block=decode_ms), issued_s=now, valid_until_s=now + 60,
         )  # fmt: skip
 
     def read(self) -> None:

@@ -291,3 +291,27 @@ def test_it_ends_gracefully(folder: Path) -> None:
                     await client.completions.create(**asked, max_tokens=3)
 
     asyncio.run(story())
+
+
+@pytest.mark.engine
+def test_the_real_weights() -> None:
+    """SmolLM2-135M through two nodes and the endpoint: the text is the one that a single process writes."""
+    from metainf.measure.weights import MissingWeights
+    from metainf.swarm.compute.weights import packaged
+    from metainf.swarm.host.demo import one_process
+
+    try:
+        folder = packaged()
+    except MissingWeights as error:
+        pytest.skip(str(error))
+
+    async def story() -> None:
+        async with served(folder, {"a": (0, 15), "b": (15, 30)}) as (here, swarm, client, _url):
+            messages = [{"role": "user", "content": "Name three rivers of Europe."}]
+            whole = await client.chat.completions.create(model="small", messages=messages, max_tokens=24)
+            prompt = swarm.tokens.encode(swarm.tokens.render(messages), special=False)
+            alone = one_process(here.checkpoint, swarm.ends, prompt, 24)
+            assert whole.choices[0].message.content == swarm.tokens.decode(alone)
+            assert whole.usage.prompt_tokens == len(prompt)
+
+    asyncio.run(story())
