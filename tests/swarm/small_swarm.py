@@ -109,7 +109,8 @@ class Place:
         return Announcement(
             node=identity.node, generation=1, seq=1, address=address, certificate=certified.digest,
             model=self.model, num_blocks=self.checkpoint.num_blocks, span=span,
-            profile=Profile(dtype="float32"), features=Features(decode_ms_per_block=decode_ms), issued_s=now, valid_until_s=now + 60,
+            profile=Profile(dtype="float32"), features=Features(decode_ms_per_block=decode_ms),
+            issued_s=now, valid_until_s=now + 60,
         )  # fmt: skip
 
     def read(self) -> None:
