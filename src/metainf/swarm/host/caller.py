@@ -77,8 +77,12 @@ class Caller:
 
     async def __aenter__(self) -> "Caller":
         """Read the directory and leave one's certificate. Raises DirectoryLost."""
-        await self.directory.put(f"{GUESTS}{self.identity.node}", self.mine.der)
-        await self._read()
+        try:
+            await self.directory.put(f"{GUESTS}{self.identity.node}", self.mine.der)
+            await self._read()
+        except BaseException:
+            await self.directory.close()
+            raise
         present = guest(self.book, self.mine, self.identity, self._stop)
         self._tasks = [asyncio.create_task(present), asyncio.create_task(self._keep_reading())]
         return self

@@ -4,6 +4,7 @@ import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,7 @@ class Swarm:
         self.ends = Ends(checkpoint)
         self.model = checkpoint.digest()
         self.width = int(self.ends.embedding.weight.shape[0])
+        self.thread = ThreadPoolExecutor(1, thread_name_prefix="ends")
         self.sessions = 0
 
     def asked(self, text: str, system: str | None = None, plain: bool = False, **terms: Any) -> Ask:
@@ -155,7 +157,7 @@ class Swarm:
         if ask.temperature > 0:
             drawn = int.from_bytes(os.urandom(SEED_BITS // 8))
             course.seed = ask.seed if ask.seed is not None else drawn
-        choosing = Choosing(self.ends, Sampling(ask.temperature, ask.top_p, course.seed or 0))
+        choosing = Choosing(self.ends, Sampling(ask.temperature, ask.top_p, course.seed or 0), self.thread)
         made: list[int] = []
         patience_s, went_on_s = 0.0, time.monotonic()
         while True:
@@ -237,6 +239,7 @@ class Joined:
         async with AsyncExitStack() as entering:
             caller = await entering.enter_async_context(self.caller)
             swarm = await asyncio.to_thread(Swarm, Checkpoint(self.folder), caller, self.name)
+            entering.callback(swarm.thread.shutdown, wait=False)
             self._kept = entering.pop_all()
         return swarm
 

@@ -1,5 +1,7 @@
 """Which token comes next. A seed and the number of a token decide, so that a text can be written again."""
 
+import asyncio
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +38,11 @@ def chosen(logits: NDArray[np.float32], sampling: Sampling, number: int) -> int:
 
 
 class Choosing:
-    """The ends of a model for one text, whose next token is drawn."""
+    """The ends of a model for one text, whose next token is drawn. The head, which takes as long as many
+    blocks, works in the `thread` that all texts share, so that the event loop stays free."""
 
-    def __init__(self, ends: Any, sampling: Sampling) -> None:
-        self.ends, self.sampling = ends, sampling
+    def __init__(self, ends: Any, sampling: Sampling, thread: Executor | None = None) -> None:
+        self.ends, self.sampling, self.thread = ends, sampling, thread
         self.torch = ends.torch
         self.embed, self.logits = ends.embed, ends.logits
         self.number = 0
@@ -51,3 +54,7 @@ class Choosing:
         logits = self.ends.logits(hidden[:, -1:])[0, -1].float().numpy()
         self.number += 1
         return chosen(logits, self.sampling, self.number)
+
+    async def greedy_beside(self, hidden: Any) -> int:
+        """The same, beside the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.thread, self.greedy, hidden)

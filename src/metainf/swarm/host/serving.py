@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
@@ -158,10 +159,7 @@ def application(swarm: Swarm, told: Serving) -> tuple["Application", SwarmWriter
     return door.application([guard(told.api_key, told.public)]), writer
 
 
-async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str], None]) -> None:
-    """Answer until SIGTERM or SIGINT; texts that are being written then have `grace_s` to end.
-
-    Raises BadInput where it may not or cannot listen, MissingExtra, DirectoryLost."""
+def _bound(told: Serving) -> socket.socket:
     if told.public and told.api_key is None:
         raise BadInput(
             f"expected an API key before listening at {told.host}, found none: give --api-key, or listen "
@@ -171,6 +169,18 @@ async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str]
         taken = take(told.host, told.port)
     except OSError as error:
         raise BadInput(f"cannot listen at {told.host}:{told.port}: {error.strerror or error}") from None
+    return taken
+
+
+async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str], None]) -> None:
+    """Answer until SIGTERM or SIGINT; texts that are being written then have `grace_s` to end.
+
+    Raises BadInput where it may not or cannot listen, MissingExtra, DirectoryLost."""
+    try:
+        taken = _bound(told)
+    except BaseException:
+        await caller.directory.close()
+        raise
     with taken:
         async with Joined(caller, folder, told.name) as swarm:
             app, writer = application(swarm, told)

@@ -113,13 +113,18 @@ class Session:
         for at in range(0, len(tokens), PREFILL_TOKENS):
             hidden = await self._through(self.ends.embed(list(tokens[at : at + PREFILL_TOKENS])).numpy())
         for number in range(count):
-            token = self.ends.greedy(self.ends.torch.from_numpy(hidden))
+            token = await self._chosen(self.ends.torch.from_numpy(hidden))
             if token == end:
                 return
             yield token
             if number + 1 < count:
                 hidden = await self._through(self.ends.embed([token]).numpy())
                 await self._hastened(count - number - 2)
+
+    async def _chosen(self, hidden: Any) -> int:
+        """The next token. Ends that can work beside the event loop, for several sessions, do."""
+        beside = getattr(self.ends, "greedy_beside", None)
+        return self.ends.greedy(hidden) if beside is None else int(await beside(hidden))
 
     async def _through(self, hidden: Activations) -> Activations:
         """One step through all stages, however often the way has to change.
