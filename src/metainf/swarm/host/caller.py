@@ -114,13 +114,17 @@ class Caller:
             self._retire(door)
             self._knock(door, KNOCK_EVERY_S)
 
+    def expect(self, model: str) -> None:
+        """Begin to knock at the nodes of a model, which will be asked for soon."""
+        self._models.add(model)
+        self._mind()
+
     async def let_in(self, model: str, patience_s: float = 0.0, within_s: float = LET_IN_S) -> None:
         """Wait until nodes that let one in hold all blocks of the model: `patience_s` for nodes that hold
         them, `within_s` for those to open.
 
         Raises NotServed where nobody serves these weights, MissingBlocks, NotLetIn, DirectoryLost."""
-        self._models.add(model)
-        self._mind()
+        self.expect(model)
         begun = time.monotonic()
         while True:
             words = current([each.word for each in self.heard], model, time.time())

@@ -76,14 +76,14 @@ class Written(Frozen):
 class Swarm:
     """A swarm that one model is asked of. Made by `joined`; texts may be written at the same time."""
 
-    def __init__(self, checkpoint: Checkpoint, caller: Caller, name: str | None = None) -> None:
-        """Read the model's two ends and its tokenizer. Raises BadInput and MissingExtra."""
+    def __init__(self, checkpoint: Checkpoint, model: str, caller: Caller, name: str | None = None) -> None:
+        """Read the two ends and the tokenizer of a `model` (its digest). Raises BadInput and MissingExtra."""
         self.caller = caller
         self.name = name or checkpoint.folder.name
         self.num_blocks = checkpoint.num_blocks
         self.tokens = Tokens(checkpoint.folder)
         self.ends = Ends(checkpoint)
-        self.model = checkpoint.digest()
+        self.model = model
         self.width = int(self.ends.embedding.weight.shape[0])
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="ends")
         self.sessions = 0
@@ -238,7 +238,10 @@ class Joined:
         """Raises BadInput, MissingExtra, DirectoryLost."""
         async with AsyncExitStack() as entering:
             caller = await entering.enter_async_context(self.caller)
-            swarm = await asyncio.to_thread(Swarm, Checkpoint(self.folder), caller, self.name)
+            checkpoint = Checkpoint(self.folder)
+            model = await asyncio.to_thread(checkpoint.digest)
+            caller.expect(model)
+            swarm = await asyncio.to_thread(Swarm, checkpoint, model, caller, self.name)
             entering.callback(swarm.thread.shutdown, wait=False)
             self._kept = entering.pop_all()
         return swarm
