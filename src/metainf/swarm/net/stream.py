@@ -19,6 +19,8 @@ from metainf.swarm.trust.tls import grpc
 from metainf.swarm.words import Stage
 
 Activations = NDArray[np.float32]
+STALLED_S = 0.02
+"""A timer that is so late tells of a machine that has no time, not of a node that hangs."""
 
 
 class StageFailed(MetaInfError):
@@ -164,6 +166,9 @@ class Stream:
             self._reading = asyncio.ensure_future(self._call.read())
         left_s = max(0.0, until_s - time.monotonic())
         done, _ = await asyncio.wait({self._reading}, timeout=left_s)
+        late_s = time.monotonic() - until_s
+        if not done and late_s > STALLED_S:  # the client itself was held up: the node may have been, too
+            done, _ = await asyncio.wait({self._reading}, timeout=late_s)
         if not done:
             if not needed:
                 return None
