@@ -1,4 +1,4 @@
-"""The directory's contract on a dictionary and on a real NATS server; NATS that goes away; what is believed."""
+"""The directory's contract on a dictionary and on a real NATS server; NATS that goes away."""
 
 import asyncio
 import os
@@ -127,6 +127,7 @@ def test_a_hung_server_is_lost_and_found(tmp_path: Path) -> None:
         server = start_server(tmp_path)
         member = await NatsDirectory.join(server.url, 30.0)
         server.process.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(0.3)
         with pytest.raises(DirectoryLost):
             await member.put("node.abc", b"1")
         server.process.send_signal(signal.SIGCONT)

@@ -4,9 +4,10 @@ import asyncio
 import os
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -21,7 +22,7 @@ from metainf.swarm.net.directory import GUESTS, NODES, DirectoryLost, joined  # 
 from metainf.swarm.net.records import farewell  # noqa: E402
 from metainf.swarm.trust.certificates import certify  # noqa: E402
 from metainf.swarm.trust.identity import Identity  # noqa: E402
-from metainf.testing.directory_suite import DirectorySuite, Place, seen  # noqa: E402
+from metainf.testing.directory_suite import DirectorySuite, Loop, Place, seen  # noqa: E402
 from metainf.testing.light_members import Crowd, exactly, word  # noqa: E402
 
 pytestmark = pytest.mark.engine
@@ -83,26 +84,42 @@ class Stranger:
         await self.node.store(name, value, until_s, subkey=key)
 
 
-def test_what_strangers_store_is_neither_kept_nor_believed() -> None:
-    """Forged, stolen, prolonged, malformed and oversized records, one that would wipe out a whole key, farewells
-    in others' names: the honest record stays, its next word is taken, its removal is seen."""
+@dataclass
+class Shared:
+    """A table of signed records with a founder and a member, for several tests."""
+
+    loop: Loop
+    place: Table
+    member: HivemindDirectory
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Shared]:
+    loop = Loop()
+    place = loop.run(table(15.0, signed=True))
+    made = Shared(loop, place, cast(HivemindDirectory, loop.run(place.member())))
+    yield made
+    loop.run(place.end())
+    loop.stop()
+
+
+def test_what_strangers_store_is_neither_kept_nor_believed(shared: Shared) -> None:
+    """Forged, stolen, prolonged, malformed and oversized records, one that would wipe out a whole key,
+    farewells in others' names: the honest record stays, its next word is taken, its removal is seen."""
+    who, other = speaker()[0], speaker()[0]
+    mine, reader, writer = certify(who, time.time()), shared.place.founder, shared.member
+    key = f"{NODES}{who.node}"
 
     async def story() -> None:
-        place = await table(15.0, signed=True)
-        (who, _), (other, _), mine = speaker(), speaker(), None
-        mine = certify(who, time.time())
-        reader, writer = await asyncio.gather(place.member(), place.member())
-        assert isinstance(writer, HivemindDirectory)
+        stranger = await Stranger.join(peer(shared.place.founder))
         writer.identity = who
-        stranger = await Stranger.join(peer(place.founder))
-        key = f"{NODES}{who.node}"
         try:
             first = word(who, mine, (1, 1), 15.0)
             await writer.put(key, first)
             await seen((reader,), lambda held: held.get(key) == first, 5.0)
             await attacked(stranger, key, first, (who, other))
             await asyncio.sleep(2.5)
-            assert dict(await reader.records()) == {key: first}
+            assert dict(await reader.records()) == dict(await writer.records()) == {key: first}
             second = word(who, mine, (1, 2), 15.0)
             await writer.put(key, second)
             await seen((reader,), lambda held: held == {key: second}, 5.0)
@@ -113,9 +130,8 @@ def test_what_strangers_store_is_neither_kept_nor_believed() -> None:
             assert not await reader.records(), "a repeated word does not bring back who left"
         finally:
             await stranger.node.shutdown()
-            await place.end()
 
-    asyncio.run(story())
+    shared.loop.run(story())
 
 
 async def attacked(stranger: Stranger, key: str, record: bytes, people: tuple[Identity, Identity]) -> None:
@@ -140,78 +156,38 @@ async def attacked(stranger: Stranger, key: str, record: bytes, people: tuple[Id
     await stranger.node.store("something else", bytes(100_000), late)
 
 
-def test_only_what_others_would_keep_is_put() -> None:
+def test_only_what_others_would_keep_is_put(shared: Shared) -> None:
+    (who, der), (other, _) = speaker(), speaker()
+
     async def story() -> None:
-        place = await table(15.0, signed=True)
-        (who, der), (other, _) = speaker(), speaker()
-        member = place.founder
         for key, record in ((f"{NODES}{who.node}", b"x"), (f"{GUESTS}{other.node}", der), ("else.abc", der)):
             with pytest.raises(BadInput, match="expected a signed record"):
-                await member.put(key, record)
-        await member.put(f"{GUESTS}{who.node}", der)
-        assert set(await member.records()) == {f"{GUESTS}{who.node}"}
-        await place.end()
+                await shared.member.put(key, record)
 
-    asyncio.run(story())
+    shared.loop.run(story())
 
 
-def test_a_member_whose_program_is_killed_comes_back() -> None:
-    """The founder too: by way of those who joined it."""
+def test_a_client_reads_and_writes_and_keeps_nothing(shared: Shared) -> None:
+    who, der = speaker()
+    key = f"{GUESTS}{who.node}"
 
     async def story() -> None:
-        place = await table(6.0)
-        other = await place.member()
-        for member in (place.founder, other):
-            await asyncio.sleep(6.0)  # until they have met
-            program = member._program
-            program.kill()
-            await program.wait()
-            begun = time.monotonic()
-            while True:
-                try:
-                    await member.put("node.abc", b"1")
-                    await other.put("node.bcd", b"2")
-                    break
-                except DirectoryLost:
-                    assert time.monotonic() - begun < 30
-                    await asyncio.sleep(0.2)
-            both = {"node.abc": b"1", "node.bcd": b"2"}
-            await seen((place.founder, other), lambda held: held == both, 6.0)
-        await place.end()
-
-    asyncio.run(story())
-
-
-def test_a_client_reads_and_writes_and_keeps_nothing() -> None:
-    async def story() -> None:
-        place = await table(15.0, signed=True)
-        who, der = speaker()
-        client = await joined(place.founder.join_address, who, stays=False)
+        client = await joined(shared.place.founder.join_address, who, stays=False)
         assert isinstance(client, HivemindDirectory) and client.join_address == ""
-        key = f"{GUESTS}{who.node}"
         await client.put(key, der)
-        await seen((place.founder,), lambda held: held == {key: der}, 5.0)
+        await seen((shared.member, client), lambda held: held.get(key) == der, 5.0)
         await client.remove(key)
-        await seen((place.founder, client), lambda held: not held, 5.0)
+        await seen((shared.member, client), lambda held: key not in held, 5.0)
         await client.close()
-        await place.end()
 
-    asyncio.run(story())
-
-
-def test_nobody_there() -> None:
-    gone = "dht://127.0.0.1:9/12D3KooWPM51pSCFYcAg9uKqpEr59nH84yTC5MGZMMtzoWisXokh"
-    with pytest.raises(DirectoryLost, match=r"127\.0\.0\.1/tcp/9"):
-        asyncio.run(joined(gone))
+    shared.loop.run(story())
 
 
-def test_thirty_exits_and_rejoins_leave_no_ghost() -> None:
-    lifetime_s = 5.0
+def test_thirty_exits_and_rejoins_leave_no_ghost(shared: Shared) -> None:
+    lifetime_s, reader = 5.0, shared.place.founder
+    crowd = Crowd.of(reader.join_address, lifetime_s, random.Random(6))
 
     async def story() -> None:
-        place = await table(lifetime_s, signed=True)
-        reader = place.founder
-        crowd = Crowd.of(reader.join_address, lifetime_s, random.Random(6))
         try:
             for _ in range(6):
                 crowd.comes()
@@ -221,6 +197,38 @@ def test_thirty_exits_and_rejoins_leave_no_ghost() -> None:
             assert crowd.exits == 30 and len(crowd.alive) == 6
         finally:
             crowd.end()
-            await place.end()
 
-    asyncio.run(story())
+    shared.loop.run(story())
+
+
+def test_members_whose_programs_are_killed_come_back(shared: Shared) -> None:
+    """The founder too: by way of those who joined it."""
+    pair = (shared.place.founder, shared.member)
+    words = {f"{GUESTS}{who.node}": der for who, der in (speaker(), speaker())}
+
+    async def both_put() -> None:
+        begun = time.monotonic()
+        while True:
+            try:
+                for member, (key, record) in zip(pair, words.items(), strict=True):
+                    await member.put(key, record)
+                return
+            except DirectoryLost:
+                assert time.monotonic() - begun < 40
+                await asyncio.sleep(0.2)
+
+    async def story() -> None:
+        for member in pair:
+            program = member._program
+            program.kill()
+            await program.wait()
+            await both_put()
+            await seen(pair, lambda held: words.items() <= held.items(), 8.0)
+
+    shared.loop.run(story())
+
+
+def test_nobody_there() -> None:
+    gone = "dht://127.0.0.1:9/12D3KooWPM51pSCFYcAg9uKqpEr59nH84yTC5MGZMMtzoWisXokh"
+    with pytest.raises(DirectoryLost, match=r"127\.0\.0\.1/tcp/9"):
+        asyncio.run(joined(gone))

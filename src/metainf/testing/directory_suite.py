@@ -81,7 +81,9 @@ async def seen(
         held = [await each.records() for each in directories]
         if all(wanted(records) for records in held):
             return time.monotonic() - begun
-        assert time.monotonic() - begun < within_s, f"not seen within {within_s} s: {[*map(len, held)]} records"
+        assert time.monotonic() - begun < within_s, (
+            f"not seen within {within_s} s: {[*map(len, held)]} records"
+        )
         await asyncio.sleep(BEAT_S)
 
 
@@ -166,7 +168,17 @@ class DirectorySuite:
 
     def test_what_no_directory_takes(self, opened: Opened) -> None:
         async def story() -> None:
-            for key in ("", "node", "node.", "node.A", "node.a b", "node.*", ">", "node." + "a" * 65, "n.é00"):
+            for key in (
+                "",
+                "node",
+                "node.",
+                "node.A",
+                "node.a b",
+                "node.*",
+                ">",
+                "node." + "a" * 65,
+                "n.é00",
+            ):
                 with pytest.raises(BadInput, match="expected a key"):
                     await opened.a.put(key, b"1")
                 with pytest.raises(BadInput, match="expected a key"):
@@ -185,7 +197,10 @@ class DirectorySuite:
 
         async def story() -> None:
             for part in range(0, 200, 50):
-                ours = ((opened.a, opened.b)[at % 2].put(keys[at], keys[at].encode() * 80) for at in range(part, part + 50))
+                ours = (
+                    (opened.a, opened.b)[at % 2].put(keys[at], keys[at].encode() * 80)
+                    for at in range(part, part + 50)
+                )
                 await asyncio.gather(*ours)
             held = await asyncio.gather(*(self._ever(each, keys) for each in (opened.a, opened.b)))
             assert all(each == {key: key.encode() * 80 for key in keys} for each in held)
@@ -208,7 +223,9 @@ class DirectorySuite:
 
         async def story() -> None:
             words = [f"{name} {number}".encode() for number in range(10) for name in "ab"]
-            await asyncio.gather(*((opened.a, opened.b)[at % 2].put(key, word) for at, word in enumerate(words)))
+            await asyncio.gather(
+                *((opened.a, opened.b)[at % 2].put(key, word) for at, word in enumerate(words))
+            )
             await asyncio.sleep(min(self.seen_s, self.lifetime_s) / 2)
             held = [(await each.records()).get(key) for each in (opened.a, opened.b)]
             assert held[0] == held[1] and held[0] in words

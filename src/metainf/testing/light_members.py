@@ -170,4 +170,3 @@ async def exactly(directory: Directory, live_now: Callable[[], set[str]], within
         ghosts, unseen = listed - live_now(), live_now() - listed
         assert time.monotonic() - begun < within_s, f"{len(ghosts)} ghosts, {len(unseen)} not listed"
         await asyncio.sleep(0.1)
-

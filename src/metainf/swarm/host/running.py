@@ -25,7 +25,8 @@ from metainf.swarm.net.directory import (
     REFRESH_S,
     Directory,
     DirectoryLost,
-    NatsDirectory,
+    HivemindDirectory,
+    joined,
     nodes,
     trusted,
 )
@@ -41,8 +42,9 @@ from metainf.swarm.words import Announcement, Capacity, Features, Held, Profile,
 
 
 class Told(Frozen):
-    """What a node process is told. Without `span` it takes the blocks that the swarm needs most, at most
-    `memory_blocks` of them; without `identity` its key lives as long as the process."""
+    """What a node process is told. `join` is a directory (`metainf.swarm.net.directory.joined`). Without
+    `span` it takes the blocks that the swarm needs most, at most `memory_blocks` of them; without `identity`
+    its key lives as long as the process."""
 
     checkpoint: str
     join: str
@@ -125,7 +127,7 @@ async def serve(told: Told, say: Callable[[str], None], stop: asyncio.Event) -> 
     mine = certify(identity, time.time())
     checkpoint = Checkpoint(Path(told.checkpoint))
     model = checkpoint.digest()
-    directory = await NatsDirectory.join(told.join)
+    directory = await joined(told.join, identity)
     book = Book(directory)
     span = told.span or needed(checkpoint, model, await book.look(), told.memory_blocks)
     node = Node(checkpoint, Offer(identity.node, model, span, slowness=told.slowness))
@@ -162,6 +164,8 @@ async def serve(told: Told, say: Callable[[str], None], stop: asyncio.Event) -> 
     reading = asyncio.create_task(keep_reading(book, stop))
     speaking = asyncio.create_task(announced(book, word, f"{NODES}{identity.node}", stop))
     say(f"ready {identity.node} {span} {decode_ms:.2f} ms/block port {port}")
+    if isinstance(directory, HivemindDirectory):
+        say(f"join {directory.join_address}")
     await stop.wait()
     await asyncio.gather(reading, speaking)
     await node.stop()

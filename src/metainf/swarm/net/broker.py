@@ -128,7 +128,7 @@ class NatsDirectory:
 
     @classmethod
     async def join(cls, url: str, lifetime_s: float = LIFETIME_S) -> "NatsDirectory":
-        """Connect, and make the bucket where it is not there. Raises BadInput, DirectoryLost, MissingExtra."""
+        """Connect; make the bucket where it is not there. Raises BadInput, DirectoryLost, MissingExtra."""
         try:
             import nats  # noqa: F401
         except ImportError:
@@ -160,8 +160,10 @@ class NatsDirectory:
 
     async def records(self) -> Mapping[str, bytes]:
         now_s = time.monotonic()
-        if self._connection.is_closed or now_s - self._heard_s > self._copy.lifetime_s + REFRESH_S / 3:
-            raise DirectoryLost(f"nothing was heard from NATS for {now_s - self._heard_s:.0f} s")
+        if now_s - self._heard_s > self._copy.lifetime_s + REFRESH_S / 3:
+            self._connected()  # a process that was busy for so long has only not listened
+            await self._asked(self._follow())
+            self._heard_s = now_s = time.monotonic()
         return self._copy.records(now_s)
 
     async def close(self) -> None:
@@ -239,7 +241,9 @@ class NatsDirectory:
 
     def _connected(self) -> None:
         if not self._connection.is_connected:
-            raise DirectoryLost(f"NATS at {', '.join(map(shown, self._servers.urls))} does not answer")
+            silent_s = time.monotonic() - self._heard_s
+            where = ", ".join(map(shown, self._servers.urls))
+            raise DirectoryLost(f"NATS at {where} does not answer, last heard {silent_s:.0f} s ago")
 
     async def _asked(self, waiting: Any) -> Any:
         try:

@@ -46,6 +46,7 @@ class HivemindDirectory:
         self._waiting: dict[int, asyncio.Future[Told]] = {}
         self._numbers = itertools.count(1)
         self._heard_s = time.monotonic()
+        self._round = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
 
     @classmethod
@@ -57,7 +58,7 @@ class HivemindDirectory:
 
     @classmethod
     async def member(cls, told: Membership, identity: Identity | None = None) -> "HivemindDirectory":
-        """Become a member as told; `identity` signs what is removed. Raises DirectoryLost and MissingExtra."""
+        """Become a member; `identity` signs what is removed. Raises DirectoryLost and MissingExtra."""
         _needs_hivemind()
         made = cls(told, identity or Identity(os.urandom(SEED_BYTES)))
         program = await made._start(told)
@@ -76,7 +77,7 @@ class HivemindDirectory:
         self._kept[key] = (until_s, record)
 
     async def remove(self, key: str) -> None:
-        """Put a farewell in the record's place, which others believe where it is signed by the key's owner."""
+        """Put a farewell in the record's place; others believe that which the key's owner signed."""
         checked(key)
         # A table keeps, of two words, the one that is good for longer.
         until_s = max(time.time() + self.told.lifetime_s, self._latest.get(key, 0.0) + 1e-3)
@@ -84,19 +85,26 @@ class HivemindDirectory:
         self._kept[key] = (until_s, b"")
 
     async def records(self) -> Mapping[str, bytes]:
-        silent_s = time.monotonic() - self._heard_s
-        if silent_s > self.told.lifetime_s:
+        if self._silent_s() > self.told.lifetime_s and self._running is not None:
+            self._round.clear()  # a process that was busy for so long has only not listened
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._round.wait(), 2.0)
+        if (silent_s := self._silent_s()) > self.told.lifetime_s:
             raise DirectoryLost(f"no other member of the hash table answered for {silent_s:.0f} s")
         now_s = time.time()
         self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > now_s}
         live = [(key, record) for key, (_, record) in self._kept.items() if record]
         return dict(live[:MOST_RECORDS])
 
+    def _silent_s(self) -> float:
+        return time.monotonic() - self._heard_s
+
     async def close(self) -> None:
         if self._running is not None:
             self._running.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._running
+            self._running = None
         if self._program is not None:
             await _ended(self._program)
         self._forget("this member has left the hash table")
@@ -184,6 +192,7 @@ class HivemindDirectory:
         self._friends = told.peers or self._friends
         if told.good:
             self._heard_s, self.round_s = time.monotonic(), told.took_s
+            self._round.set()
         for key, kept in told.new.items():
             if kept.until_s > self._kept.get(key, (0.0, b""))[0]:
                 self._kept[key] = (kept.until_s, unpacked(kept.record))

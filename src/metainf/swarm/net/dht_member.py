@@ -1,7 +1,7 @@
 """The program of a member of the hash table: the library hivemind, apart from all else.
 
-It reads what strangers send, so it holds no key of the node's and no weights. Of hivemind it uses the hash table
-over libp2p and nothing else: records travel as bytes in protobuf and MessagePack, never as pickles.
+It reads what strangers send, so it holds no key of the node's and no weights. Of hivemind it uses the hash
+table over libp2p and nothing else: records travel as bytes in protobuf and MessagePack, never as pickles.
 
 python -m metainf.swarm.net.dht_member MEMBERSHIP-AS-JSON
 """
@@ -82,7 +82,7 @@ def validator(judge: Judge, storage: Any) -> Any:
     """The judge as hivemind wants it. `storage()` is the member's own, to refuse crowds."""
     from hivemind.dht.validation import DHTRecord, RecordValidatorBase
 
-    class Validator(RecordValidatorBase):
+    class Validator(RecordValidatorBase):  # type: ignore[misc]
         def validate(self, record: DHTRecord) -> bool:
             now_s = time.time()
             if not judge.admits(record.key, record.subkey, record.value, record.expiration_time, now_s):
@@ -184,7 +184,7 @@ class Member:
         new: dict[str, Kept] = {}
         held: dict[str, tuple[str, float]] = {}
         for answer in found.values():
-            for key, (record, until_s) in (answer.value.items() if answer is not None else ()):
+            for key, (record, until_s) in answer.value.items() if answer is not None else ():
                 if not isinstance(record, bytes) or until_s <= now_s:
                     continue
                 read += len(record)

@@ -10,7 +10,7 @@ import hashlib
 import ipaddress
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qs
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat
@@ -103,9 +103,8 @@ def membership(url: str, stays: bool = True, lifetime_s: float = LIFETIME_S) -> 
     asked = {name: values[-1] for name, values in parse_qs(query).items()}
     if unknown := set(asked) - OPTIONS:
         raise BadInput(f"expected options of {sorted(OPTIONS)}, found {sorted(unknown)}")
-    told = {"stays": stays, "lifetime_s": lifetime_s, "relay": asked.get("relay") == "yes"}
-    if "identity" in asked:
-        told["identity"] = asked["identity"]
+    told: dict[str, Any] = {"stays": stays, "lifetime_s": lifetime_s, "identity": asked.get("identity")}
+    told["relay"] = asked.get("relay") == "yes"
     if places and "/" not in places:
         host, port = _place(places)
         return Membership(host=host, port=port, **told)

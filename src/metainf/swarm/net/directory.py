@@ -38,8 +38,8 @@ async def joined(url: str, identity: Identity | None = None, stays: bool = True)
 
     `nats://HOST:PORT` and `tls://HOST:PORT` are a NATS server; `dht://HOST:PORT/PEER` and multiaddresses
     that begin with `/`, separated by commas, are members of a hash table, `dht://HOST:PORT` begins a new one
-    there. In a hash table, what `identity` removes is gone at once, and a member that does not stay (a client)
-    keeps nothing for others. Raises BadInput, DirectoryLost and MissingExtra.
+    there. In a hash table, what `identity` removes is gone at once, and a member that does not stay (a
+    client) keeps nothing for others. Raises BadInput, DirectoryLost and MissingExtra.
     """
     if url.startswith(("nats://", "tls://")):
         return await NatsDirectory.join(url)
