@@ -110,8 +110,10 @@ class Endpoint:
     def client(self) -> Any:
         return openai.OpenAI(base_url=f"{self.url}/v1", api_key="sesame", max_retries=0)
 
-    def stop(self) -> int:
+    def told_to_stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
+
+    def ended(self) -> int:
         try:
             return self.process.wait(40)
         finally:
@@ -184,11 +186,13 @@ def test_metainfs_own_load_before_the_endpoint(
                 whole = client.completions.create(**terms, max_tokens=150).choices[0].text
                 stream = iter(client.completions.create(**terms, max_tokens=150, stream=True))
                 pieces = [next(stream).choices[0].text]
-                endpoint.process.send_signal(signal.SIGTERM)
+                endpoint.told_to_stop()
                 pieces += [chunk.choices[0].text for chunk in stream]
                 assert "".join(pieces) == whole
-        finally:
-            assert endpoint.stop() == 0, (tmp_path / "serve.log").read_text()
+        except BaseException:
+            endpoint.process.kill()
+            raise
+        assert endpoint.ended() == 0, (tmp_path / "serve.log").read_text()
 
 
 def test_what_is_refused_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

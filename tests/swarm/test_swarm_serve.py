@@ -131,12 +131,12 @@ def test_stops_and_seeds(folder: Path) -> None:
 )
 def test_what_is_refused(folder: Path, terms: dict[str, Any], words: str) -> None:
     async def story() -> None:
-        async with served(folder) as (here, _swarm, client, _url):
+        async with served(folder) as (_, swarm, client, _url):
             asked = {"model": "small", "prompt": "abc", "max_tokens": 3, **terms}
             with pytest.raises(openai.BadRequestError, match=words) as refused:
                 await client.completions.create(**asked)
             assert refused.value.body["type"] == "invalid_request_error"
-            assert here.streams() == 0
+            assert swarm.sessions == 0
 
     asyncio.run(story())
 
@@ -212,7 +212,7 @@ def test_a_full_line_sends_away_and_leaving_makes_room(folder: Path) -> None:
                 )
 
             long = asyncio.create_task(ask(480))
-            await until(lambda: here.streams() > 0)
+            await until(lambda: swarm.sessions > 0)
             waiting = asyncio.create_task(ask(3))
             await asyncio.sleep(0.1)
             with pytest.raises(openai.RateLimitError, match="1 requests are answered and 1 wait") as refused:
@@ -267,7 +267,7 @@ def test_it_ends_gracefully(folder: Path) -> None:
     """What is being written ends, what waits is sent away, nothing new is taken."""
 
     async def story() -> None:
-        async with swarm_of(folder, SPANS) as (here, swarm):
+        async with swarm_of(folder, SPANS) as (_, swarm):
             app, writer = application(swarm, Serving(places=1, in_line=5))
             runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=10.0)
             await runner.setup()
@@ -279,7 +279,7 @@ def test_it_ends_gracefully(folder: Path) -> None:
             ) as client:
                 asked = {"model": "small", "prompt": "a", "extra_body": {"ignore_eos": True}}
                 running = asyncio.create_task(client.completions.create(**asked, max_tokens=80))
-                await until(lambda: here.streams() > 0)
+                await until(lambda: swarm.sessions > 0)
                 waiting = asyncio.create_task(client.completions.create(**asked, max_tokens=3))
                 await until(lambda: writer.places.in_line == 1)
                 writer.close()
