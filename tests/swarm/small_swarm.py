@@ -110,7 +110,7 @@ class Place:
             node=identity.node, generation=1, seq=1, address=address, certificate=certified.digest,
             model=self.model, num_blocks=self.checkpoint.num_blocks, span=span,
             profile=Profile(dtype="float32"), features=Features(decode_ms_per_block=decode_ms),
-            issued_s=now, valid_until_s=now + 60,
+            issued_s=now, valid_until_s=now + 600,
         )  # fmt: skip
 
     def read(self) -> None:

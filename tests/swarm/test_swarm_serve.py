@@ -1,6 +1,9 @@
 """The OpenAI endpoint before a swarm, asked by OpenAI's own client."""
 
 import asyncio
+import collections
+import json
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -169,6 +172,38 @@ def test_what_is_no_request(folder: Path) -> None:
                 async with plain.get(f"{url}/ready") as answer:
                     assert answer.status == 200
             assert (await client.completions.create(model="small", prompt="a", max_tokens=2)).usage
+
+    asyncio.run(story())
+
+
+def test_bodies_of_every_kind(folder: Path) -> None:
+    """Random values in known fields: an answer or a refusal in OpenAI's shape, never an error of its own."""
+    rng = random.Random(8)
+    values: list[Any] = [
+        None, True, False, 0, 1, -1, 2, 10**30, 0.5, -0.1, 1e308, "", "abc", "§", [], ["a"], [1, 2], [[3]],
+        [None], [{"role": "user", "content": "a"}], [{"role": "user"}], ["x", 1], {}, {"include_usage": True},
+        [{"role": "nobody", "content": [{"type": "image_url"}]}], [{"role": 1, "content": "a"}], "small",
+    ]  # fmt: skip
+    fields = [
+        "prompt", "messages", "max_tokens", "temperature", "top_p", "seed", "stop", "n", "stream", "model",
+        "stream_options", "logprobs", "ignore_eos", "tools",
+    ]  # fmt: skip
+
+    async def story() -> None:
+        async with served(folder) as (_, swarm, _client, url), aiohttp.ClientSession() as plain:
+            seen: collections.Counter[int] = collections.Counter()
+            for _ in range(120):
+                kind = rng.choice(["completions", "chat/completions"])
+                body = {"prompt": "a", "messages": [{"role": "user", "content": "a"}], "max_tokens": 2}
+                body |= {name: rng.choice(values) for name in rng.sample(fields, rng.randint(0, 3))}
+                async with plain.post(f"{url}/v1/{kind}", json=body) as answer:
+                    said = await answer.text()
+                seen[answer.status] += 1
+                assert answer.status in (200, 400, 404), (body, said)
+                if answer.status != 200:
+                    assert json.loads(said)["error"]["message"], body
+            assert seen[200] > 5 and seen[400] > 30, seen
+            assert swarm.sessions == 0
 
     asyncio.run(story())
 

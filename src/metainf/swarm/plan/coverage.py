@@ -7,7 +7,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 
 from metainf.domain import NoFeasible
 from metainf.domain.base import Frozen
-from metainf.swarm.plan.routing import Client, Costs, best_route
+from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.table import SKEW_S, current, missing, table
 from metainf.swarm.words import Announcement, Demand, Features, Profile, Route, Span, State
 
@@ -103,7 +103,7 @@ def _model(group: list[Announcement], demand: Demand, client: Client, now_s: flo
     copies = [sum(word.span.start <= at < word.span.end for word in online) for at in range(first.num_blocks)]
     route, why = None, None
     try:
-        route = best_route(table(online), demand, client, Costs(through_client=True)) if online else None
+        route = best_route(table(online), demand, client) if online else None
     except NoFeasible as error:
         why = str(error)
     return ModelState(
