@@ -1,14 +1,14 @@
 """Many texts through three stages, some of which are killed on the way: are they what one process writes?
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_same.py [--prompts 20] [--tokens 256] [--kills 5]
-        [--write docs/swarm.md]
+        [--model FOLDER] [--write docs/swarm.md]
 
-SmolLM2-135M in float32. Each stage is held by two nodes, each a process; four texts are written at a time.
-In the middle of some texts a node of their route gets SIGKILL and is started anew afterwards. One process
-judges each text: with the whole model it makes one pass over prompt and text, and its likeliest token must
-be the one that was written, at each place. By induction over the places that is the text which it writes
-itself, as far as a pass over many tokens gives the logits of passes over one; `closest` is the least distance
-between the two best logits, which tells whether that could matter.
+SmolLM2-135M in float32, unless told otherwise. Each stage is held by two nodes, each a process; four texts
+are written at a time. In the middle of some texts a node of their route gets SIGKILL and is started anew
+afterwards. One process judges each text: with the whole model it makes one pass over prompt and text, and its
+likeliest token must be the one that was written, at each place. By induction over the places that is the text
+which it writes itself, as far as a pass over many tokens gives the logits of passes over one; the closest
+call between the two best logits tells whether that could matter.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import torch
 from swarm_stages import Stages, placed, stages, thirds
 
 from metainf.swarm.compute.blocks import Blocks
+from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import packaged
 from metainf.swarm.words import Span
 
@@ -83,13 +84,18 @@ def section(texts: list[Written], verdicts: list[tuple[int, float]], count: int,
     )
 
 
-async def main(prompts: int, count: int, kills: int, page: Path | None) -> None:
+async def main(told: argparse.Namespace, folder: Path) -> None:
     torch.set_num_threads(1)
+    prompts, count, kills = told.prompts, told.tokens, told.kills
+    checkpoint = Checkpoint(folder)
+    spans, top = thirds(checkpoint.num_blocks), int(checkpoint.told["vocab_size"])
     rng, texts, begun = random.Random(SEED), [], time.perf_counter()
-    asked = [[rng.randrange(1000, 40_000) for _ in range(rng.randrange(8, 48))] for _ in range(prompts)]
+    asked = [
+        [rng.randrange(top // 40, top - top // 40) for _ in range(rng.randrange(8, 48))]
+        for _ in range(prompts)
+    ]
     killed = {number: rng.randrange(count // 4, 3 * count // 4) for number in range(0, 4 * kills, 4)}
-    spans = thirds(30)
-    async with stages(packaged(), [*spans, *spans]) as swarm:
+    async with stages(folder, [*spans, *spans]) as swarm:
         for first in range(0, prompts, AT_ONCE):
             group = range(first, min(first + AT_ONCE, prompts))
             texts += await asyncio.gather(
@@ -102,10 +108,10 @@ async def main(prompts: int, count: int, kills: int, page: Path | None) -> None:
             print(f"{len(texts)} texts, {time.perf_counter() - begun:.0f} s", flush=True)
         whole = Blocks(swarm.checkpoint, Span(start=0, end=swarm.checkpoint.num_blocks))
         verdicts = [judged(swarm, whole, text) for text in texts]
-    told = section(texts, verdicts, count, len(killed))
-    print(told)
-    if page:
-        placed(page, BEGIN, END, told)
+    words = section(texts, verdicts, count, len(killed))
+    print(words)
+    if told.write:
+        placed(told.write, BEGIN, END, words)
 
 
 if __name__ == "__main__":
@@ -113,6 +119,7 @@ if __name__ == "__main__":
     parser.add_argument("--prompts", type=int, default=20)
     parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--model", type=Path, help="a checkpoint's folder; SmolLM2-135M without")
     parser.add_argument("--write", type=Path)
     told = parser.parse_args()
-    asyncio.run(main(told.prompts, told.tokens, told.kills, told.write))
+    asyncio.run(main(told, told.model or packaged()))

@@ -15,10 +15,7 @@ from metainf.swarm.trust.signing import Refused
 OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", MOST_BYTES + 2**20),
     ("grpc.max_send_message_length", MOST_BYTES + 2**20),
-    ("grpc.http2.bdp_probe", 0),
-    ("grpc.http2.lookahead_bytes", 8 * 2**20),
 ]
-"""Windows are large from the start instead of being probed for: a probe costs a round trip with each message."""
 
 
 def grpc() -> Any:
