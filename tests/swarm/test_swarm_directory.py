@@ -20,7 +20,7 @@ for name in ("cryptography", "nats"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
 from metainf.swarm.host.embedded import Server, program, start_server, stopped  # noqa: E402
-from metainf.swarm.net.broker import Copy, NatsDirectory, Servers, shown, wait_s  # noqa: E402
+from metainf.swarm.net.bucket import Copy, NatsDirectory, Servers, shown, wait_s  # noqa: E402
 from metainf.swarm.net.directory import DirectoryLost, joined  # noqa: E402
 from metainf.swarm.net.memory import MemoryDirectory  # noqa: E402
 from metainf.testing.directory_suite import DirectorySuite, Place, seen  # noqa: E402

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 
-from metainf.swarm.net.broker import NatsDirectory
+from metainf.swarm.net.bucket import NatsDirectory
 from metainf.swarm.net.dht_words import Ask, membership, packed
 from metainf.swarm.net.records import NODES, Directory, DirectoryLost, farewell, nodes
 from metainf.swarm.trust.certificates import Certified, certify

@@ -1,7 +1,7 @@
 """Where nodes announce themselves, by URL: NATS, or a distributed hash table of all members."""
 
 from metainf.domain import BadInput
-from metainf.swarm.net.broker import BUCKET, NatsDirectory
+from metainf.swarm.net.bucket import BUCKET, NatsDirectory
 from metainf.swarm.net.dht import HivemindDirectory
 from metainf.swarm.net.records import (
     GUESTS,
