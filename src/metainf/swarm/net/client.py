@@ -30,6 +30,8 @@ RETRY_S = 0.1
 """Between two looks for a node when none is left."""
 Look = Callable[[], Awaitable[list[Heard]]]
 Tell = Callable[[str], None]
+Channels = dict[tuple[str, str], Any]
+"""Channels by node and address."""
 
 
 @dataclass
@@ -55,9 +57,16 @@ class Session:
     """One text on its way through the swarm. Use as an asynchronous context."""
 
     def __init__(
-        self, ends: Ends, look: Look, mine: Certified, terms: Terms, tell: Tell | None = None
+        self,
+        ends: Ends,
+        look: Look,
+        mine: Certified,
+        terms: Terms,
+        tell: Tell | None = None,
+        channels: Channels | None = None,
     ) -> None:
-        """`look` reads the directory; `tell` hears of routes and failures."""
+        """`look` reads the directory; `tell` hears of routes and failures. Where sessions share `channels`,
+        who gives them closes them."""
         self.ends, self.look, self.mine, self.terms = ends, look, mine, terms
         self.tell = tell or (lambda _: None)
         self.parts: list[_Part] = []
@@ -65,7 +74,8 @@ class Session:
         self.recoveries: list[Recovery] = []
         self.costs = Costs(through_client=not terms.direct)
         self.demand = Demand()
-        self._channels: dict[tuple[str, str], Any] = {}
+        self._channels: Channels = {} if channels is None else channels
+        self._shared = channels is not None
         self._closing: list[Any] = []
         self._heard: dict[str, Heard] = {}
 
@@ -75,7 +85,8 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         for part in self.parts:
             part.stream.cancel()
-        for each in (*self._channels.values(), *self._closing):
+        mine = () if self._shared else self._channels.values()
+        for each in (*mine, *self._closing):
             await each.close()
 
     @property
@@ -102,13 +113,18 @@ class Session:
         for at in range(0, len(tokens), PREFILL_TOKENS):
             hidden = await self._through(self.ends.embed(list(tokens[at : at + PREFILL_TOKENS])).numpy())
         for number in range(count):
-            token = self.ends.greedy(self.ends.torch.from_numpy(hidden))
+            token = await self._chosen(self.ends.torch.from_numpy(hidden))
             if token == end:
                 return
             yield token
             if number + 1 < count:
                 hidden = await self._through(self.ends.embed([token]).numpy())
                 await self._hastened(count - number - 2)
+
+    async def _chosen(self, hidden: Any) -> int:
+        """The next token. Ends that can work beside the event loop, for several sessions, do."""
+        beside = getattr(self.ends, "greedy_beside", None)
+        return self.ends.greedy(hidden) if beside is None else int(await beside(hidden))
 
     async def _through(self, hidden: Activations) -> Activations:
         """One step through all stages, however often the way has to change.
@@ -261,8 +277,8 @@ class Session:
         """Leave a node out for a while, unless nobody is to blame."""
         if not isinstance(error, OtherInput):
             self.bans.ban(error.stage.node, time.monotonic())
-            for key in [key for key in self._channels if key[0] == error.stage.node]:
-                self._closing.append(self._channels.pop(key))
+            gone = [key for key in self._channels if key[0] == error.stage.node and not self._shared]
+            self._closing += [self._channels.pop(key) for key in gone]
         self.tell(f"lost {error}")
 
 
