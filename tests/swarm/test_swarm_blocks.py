@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from metainf.domain import BadInput, NotSupported
-from metainf.swarm.compute.blocks import Blocks, Ends, NoRoom, WrongPosition
+from metainf.swarm.compute.blocks import Blocks, WrongPosition
+from metainf.swarm.compute.caches import NoRoom
+from metainf.swarm.compute.ends import Ends
 from metainf.swarm.compute.shards import FAMILIES, Checkpoint
 from metainf.swarm.words import Span
 
@@ -28,6 +30,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "qwen3": {**COMMON, "head_dim": 16},
     "gpt2": {**SMALL, "n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_positions": 64},
 }
+
+
+TOKEN_BYTES = 2 * 2 * 8 * 4
+"""Keys and values of two heads of eight float32 numbers, in one block of COMMON."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -100,7 +106,8 @@ def test_only_the_spans_weights_are_read(folders: dict[str, Path]) -> None:
     sizes = [Blocks(checkpoint, Span(start=0, end=end)).bytes for end in range(1, LAYERS + 1)]
     assert [size // sizes[0] for size in sizes] == [1, 2, 3, 4]
     part = Blocks(checkpoint, Span(start=1, end=2))
-    assert sum(each.numel() for each in part.base.parameters()) * 4 == part.bytes == sizes[0]
+    held = sum(each.numel() for layer in part.layers for each in layer.parameters())
+    assert held * 4 == part.bytes == sizes[0]
 
 
 def test_sessions_do_not_mix(folders: dict[str, Path]) -> None:
@@ -147,7 +154,7 @@ def test_what_is_no_number_is_refused_and_harms_no_session(folders: dict[str, Pa
 
 
 def test_the_caches_are_bounded(folders: dict[str, Path]) -> None:
-    part = Blocks(Checkpoint(folders["llama"]), Span(start=0, end=1), most_tokens=4)
+    part = Blocks(Checkpoint(folders["llama"]), Span(start=0, end=1), cache_bytes=4 * TOKEN_BYTES)
     part.step("a", 0, torch.zeros(1, 3, 32))
     with pytest.raises(NoRoom):
         part.step("b", 0, torch.zeros(1, 2, 32))
