@@ -12,26 +12,14 @@ from metainf.swarm.compute.blocks import Blocks, WrongPosition
 from metainf.swarm.compute.caches import NoRoom
 from metainf.swarm.compute.ends import Ends
 from metainf.swarm.compute.shards import FAMILIES, Checkpoint
+from metainf.swarm.compute.weights import random_checkpoint
 from metainf.swarm.words import Span
+from families import CONFIGS, LAYERS, config_of
 
 torch = pytest.importorskip("torch", reason="needs the extra swarm")
 transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
 
-LAYERS, MOST_DIFFERENCE = 4, 1e-4
-SMALL = {"vocab_size": 97, "bos_token_id": 1, "eos_token_id": 2}
-COMMON = {
-    **SMALL, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
-}  # fmt: skip
-CONFIGS: dict[str, dict[str, Any]] = {
-    "llama": {**COMMON, "tie_word_embeddings": True},
-    "mistral": {**COMMON, "sliding_window": 6},
-    "qwen2": {**COMMON, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2},
-    "qwen3": {**COMMON, "head_dim": 16},
-    "gpt2": {**SMALL, "n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_positions": 64},
-}
-
-
+MOST_DIFFERENCE = 1e-4
 TOKEN_BYTES = 2 * 2 * 8 * 4
 """Keys and values of two heads of eight float32 numbers, in one block of COMMON."""
 
@@ -47,16 +35,8 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A checkpoint with random weights for each family."""
-    found = {}
-    for family, values in CONFIGS.items():
-        torch.manual_seed(3)
-        config = transformers.AutoConfig.for_model(family, **values)
-        model = transformers.AutoModelForCausalLM.from_config(config)
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
-        found[family] = tmp_path_factory.mktemp(family)
-        model.save_pretrained(found[family])
-    return found
+    made = {family: tmp_path_factory.mktemp(family) for family in FAMILIES}
+    return {family: random_checkpoint(config_of(family), folder, 3) for family, folder in made.items()}
 
 
 def whole_logits(folder: Path, tokens: list[int]) -> Any:

@@ -97,6 +97,7 @@ class Batcher:
         """How long steps have waited lately before their first pass began."""
         self._inbox: queue.SimpleQueue[_Job | _Close | None] = queue.SimpleQueue()
         self._waiting: list[_Job] = []
+        self._stopped = False
         self._thread = threading.Thread(target=self._work, name="blocks", daemon=True)
         self._thread.start()
 
@@ -105,7 +106,10 @@ class Batcher:
         gives for this step. Raises BadInput at once for activations of another shape, or not finite."""
         part.check(step.hidden)
         future: Future[tuple[Any, float]] = Future()
-        self._inbox.put(_Job(part, step, future, time.perf_counter()))
+        if self._stopped:
+            future.cancel()
+        else:
+            self._inbox.put(_Job(part, step, future, time.perf_counter()))
         return future
 
     def close(self, part: Blocks, session: str) -> None:
@@ -113,7 +117,8 @@ class Batcher:
         self._inbox.put(_Close(part, session))
 
     def stop(self) -> None:
-        """End after the pass that runs; what waits is cancelled."""
+        """End after the pass that runs; what waits, and what comes later, is cancelled."""
+        self._stopped = True
         self._inbox.put(None)
 
     def _work(self) -> None:
@@ -121,6 +126,10 @@ class Batcher:
             chosen = [(self._waiting[number], tokens) for number, tokens in self._next()]
             if chosen:
                 self._run(chosen)
+        while not self._inbox.empty():
+            told = self._inbox.get()
+            if told is not None:
+                self._take(told)
         for job in self._waiting:
             job.future.cancel()
 
