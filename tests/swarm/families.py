@@ -19,4 +19,3 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 def config_of(family: str) -> dict[str, Any]:
     return {"model_type": family, **CONFIGS[family]}
-

@@ -194,7 +194,9 @@ class Blocks:
             raise WrongPosition(expected, step.position)
         count = int(step.hidden.shape[1])
         if self.learnt is not None and expected + count > self.learnt.num_embeddings:
-            raise BadInput(f"expected at most {self.learnt.num_embeddings} positions, as the model has learnt")
+            raise BadInput(
+                f"expected at most {self.learnt.num_embeddings} positions, as the model has learnt"
+            )
         if cache is None:
             if self.room.sessions >= MOST_SESSIONS:
                 raise NoRoom(f"expected at most {MOST_SESSIONS} sessions")
@@ -249,12 +251,18 @@ class Blocks:
         if getattr(self.rotary, "rope_type", "default") not in CHANGING:
             return hidden, {"position_embeddings": self.rotary(hidden, position_ids=torch.cat(each)[None])}
         made = [type(self.rotary)(config=self.config)(hidden, position_ids=ids[None]) for ids in each]
-        return hidden, {"position_embeddings": tuple(torch.cat(kind, dim=1) for kind in zip(*made, strict=True))}
+        return hidden, {
+            "position_embeddings": tuple(torch.cat(kind, dim=1) for kind in zip(*made, strict=True))
+        }
 
     def check(self, hidden: Any) -> None:
-        """Raises BadInput for activations that are not [1, tokens, width] or not finite."""
+        """Raises BadInput for activations that are not [1, tokens, width] or not finite, NoRoom."""
         shape = tuple(hidden.shape)
         if len(shape) != 3 or shape[0] != 1 or shape[1] < 1 or shape[2] != self.hidden_size:
             raise BadInput(f"expected activations of [1, tokens, {self.hidden_size}], found {list(shape)}")
-        if not bool(self.torch.isfinite(hidden).all()):
+        try:
+            finite = bool(self.torch.isfinite(hidden).all())
+        except (MemoryError, RuntimeError) as error:
+            raise (NoRoom("out of memory") if is_out_of_memory(error) else error) from None
+        if not finite:
             raise BadInput("expected finite activations, found NaN or infinity")
