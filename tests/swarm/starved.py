@@ -1,4 +1,4 @@
-"""A process whose memory is bounded by the system: some sessions want too much, one goes on. Prints what came."""
+"""A process whose memory the system bounds: some sessions want too much, one goes on. Prints what came."""
 
 import json
 import resource

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from families import CONFIGS, LAYERS, config_of
 
 from metainf.domain import BadInput, NotSupported
 from metainf.swarm.compute.blocks import Blocks, WrongPosition
@@ -14,7 +15,6 @@ from metainf.swarm.compute.ends import Ends
 from metainf.swarm.compute.shards import FAMILIES, Checkpoint
 from metainf.swarm.compute.weights import random_checkpoint
 from metainf.swarm.words import Span
-from families import CONFIGS, LAYERS, config_of
 
 torch = pytest.importorskip("torch", reason="needs the extra swarm")
 transformers = pytest.importorskip("transformers", reason="needs the extra swarm")

@@ -18,7 +18,7 @@ from metainf.swarm.compute.blocks import Blocks, Step
 PASS_TOKENS = 256
 """Tokens of one pass."""
 PROMPT_TOKENS = 64
-"""Of these, those of prompts where one-token steps go along: a prompt comes in pieces and delays others little."""
+"""Of these, those of prompts where one-token steps go along: a prompt in pieces delays others little."""
 SMOOTHING = 0.2
 
 
@@ -102,8 +102,8 @@ class Batcher:
         self._thread.start()
 
     def submit(self, part: Blocks, step: Step) -> "Future[tuple[Any, float]]":
-        """The activations after the blocks, and the seconds of the passes that made them; or what `Blocks.steps`
-        gives for this step. Raises BadInput at once for activations of another shape, or not finite."""
+        """The activations after the blocks, and the seconds of the passes that made them; or what
+        `Blocks.steps` gives for this step. Raises BadInput at once for activations of another shape."""
         part.check(step.hidden)
         future: Future[tuple[Any, float]] = Future()
         if self._stopped:

@@ -1,10 +1,11 @@
 """Blocks of a model, run with PyTorch: some layers on a node, the two ends (embedding, head) at the client.
 
-A span is the library's own layers, called one after another; only their tensors are read. One pass takes the
-steps of many sessions: their tokens stand behind one another, and each session has its own cache and positions.
+A span is the library's own layers, called one after another; only their tensors are read. One pass takes
+the steps of many sessions: their tokens stand behind one another, each session has a cache of its own.
 """
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from metainf.swarm.compute.caches import (
     is_out_of_memory,
 )
 from metainf.swarm.compute.ends import Ends as Ends
+from metainf.swarm.compute.positions import Learnt, Rotary, nothing
 from metainf.swarm.compute.ragged import Row, Rows
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.skeleton import (
@@ -35,9 +37,6 @@ from metainf.swarm.compute.skeleton import (
     skeleton,
 )
 from metainf.swarm.words import Span
-
-CHANGING = ("dynamic", "longrope")
-"""Rotary frequencies that depend on the length of a text: they are computed for each session on its own."""
 
 
 class WrongPosition(BadInput):
@@ -89,9 +88,7 @@ class Blocks:
             self._load(checkpoint, layer, f"{prefix}.{name}.{span.start + number}", prefix, quantization)
             for number, layer in enumerate(self.layers)
         )
-        self.learnt = self._learnt(checkpoint, base, prefix) if hasattr(base, POSITIONS) else None
-        rotary(base, self.config)
-        self.rotary = getattr(base, "rotary_emb", None)
+        self.placed = self._places(checkpoint, base, prefix)
         self.room = Room(budget(free_bytes()) if cache_bytes is None else cache_bytes)
         self.sessions: dict[str, Cache] = {}
         self._first = 0
@@ -105,14 +102,14 @@ class Blocks:
             quantized.replaced(layer)
         return fill(layer, quantized.quantized(layer, tensors, self.dtype))
 
-    def _learnt(self, checkpoint: Checkpoint, base: Any, prefix: str) -> Any:
-        """Learnt positions are added before the first block only."""
+    def _places(self, checkpoint: Checkpoint, base: Any, prefix: str) -> Any:
+        if not hasattr(base, POSITIONS):
+            return Rotary(rotary(base, self.config), self.config)
         if self.span.start:
-            return None
-        name = f"{prefix}.{POSITIONS}.weight"
-        positions = getattr(base, POSITIONS)
+            return nothing
+        name, positions = f"{prefix}.{POSITIONS}.weight", getattr(base, POSITIONS)
         self.bytes += fill(positions, {"weight": checkpoint.tensors([name], prefix)[name].to(self.dtype)})
-        return positions
+        return Learnt(positions)
 
     def view(self, span: Span) -> "Blocks":
         """Some of these blocks: the same weights and the same room, sessions of their own.
@@ -126,7 +123,8 @@ class Blocks:
         same.span, same.sessions = span, {}
         same.layers = self.layers[begin : begin + len(span)]
         same._first = self._first + begin
-        same.learnt = self.learnt if span.start == 0 else None
+        if isinstance(self.placed, Learnt) and span.start:
+            same.placed = nothing
         return same
 
     @property
@@ -159,9 +157,9 @@ class Blocks:
         return made
 
     def steps(self, asked: Sequence[Step]) -> list[Any]:
-        """Run the steps of several sessions, each named once, in one pass. Gives for each the activations after
-        the span, in the same shape, or what went wrong with it, which harms no other: WrongPosition, NoRoom,
-        BadInput for another shape or for numbers that are not finite. A session begins at position 0.
+        """Run the steps of several sessions, each named once, in one pass. Gives for each the activations
+        after the span, in the same shape, or what went wrong with it, which harms no other: WrongPosition,
+        NoRoom, BadInput for another shape or numbers that are not finite. A session begins at position 0.
         """
         made: list[Any] = [None] * len(asked)
         ready: list[int] = []
@@ -185,6 +183,7 @@ class Blocks:
     def _prepare(self, step: Step) -> None:
         """Check a step and make room for its tokens."""
         self.check(step.hidden)
+        self._check_numbers(step.hidden)
         cache = self.sessions.get(step.session)
         expected = cache.length if cache is not None else 0
         if step.position == 0 and cache is not None:
@@ -193,10 +192,9 @@ class Blocks:
         if step.position != expected:
             raise WrongPosition(expected, step.position)
         count = int(step.hidden.shape[1])
-        if self.learnt is not None and expected + count > self.learnt.num_embeddings:
-            raise BadInput(
-                f"expected at most {self.learnt.num_embeddings} positions, as the model has learnt"
-            )
+        most = getattr(self.placed, "most", None)
+        if most is not None and expected + count > most:
+            raise BadInput(f"expected at most {most} positions, as the model has learnt")
         if cache is None:
             if self.room.sessions >= MOST_SESSIONS:
                 raise NoRoom(f"expected at most {MOST_SESSIONS} sessions")
@@ -231,7 +229,7 @@ class Blocks:
         with torch.inference_mode():
             parts = [step.hidden.to(self.dtype) for step in steps]
             hidden = parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
-            hidden, words = self._placed(hidden, rows)
+            hidden, words = self.placed(hidden, rows)
             words["rows"] = Rows(rows, self._first)
             for layer in self.layers:
                 hidden = layer(hidden, **words)
@@ -240,28 +238,16 @@ class Blocks:
             row.cache.length = row.position + row.count
         return [hidden[:, row.begin : row.begin + row.count] for row in rows]
 
-    def _placed(self, hidden: Any, rows: Sequence[Row]) -> tuple[Any, dict[str, Any]]:
-        """What tells layers where in its text each token stands."""
-        torch = self.torch
-        each = [torch.arange(row.position, row.position + row.count) for row in rows]
-        if self.learnt is not None:
-            return hidden + self.learnt(torch.cat(each)[None]), {}
-        if self.rotary is None:
-            return hidden, {}
-        if getattr(self.rotary, "rope_type", "default") not in CHANGING:
-            return hidden, {"position_embeddings": self.rotary(hidden, position_ids=torch.cat(each)[None])}
-        made = [type(self.rotary)(config=self.config)(hidden, position_ids=ids[None]) for ids in each]
-        return hidden, {
-            "position_embeddings": tuple(torch.cat(kind, dim=1) for kind in zip(*made, strict=True))
-        }
-
     def check(self, hidden: Any) -> None:
-        """Raises BadInput for activations that are not [1, tokens, width] or not finite, NoRoom."""
+        """Raises BadInput for activations that are not [1, tokens, width]."""
         shape = tuple(hidden.shape)
         if len(shape) != 3 or shape[0] != 1 or shape[1] < 1 or shape[2] != self.hidden_size:
             raise BadInput(f"expected activations of [1, tokens, {self.hidden_size}], found {list(shape)}")
+
+    def _check_numbers(self, hidden: Any) -> None:
         try:
-            finite = bool(self.torch.isfinite(hidden).all())
+            least, largest = self.torch.aminmax(hidden)
+            finite = math.isfinite(float(least)) and math.isfinite(float(largest))
         except (MemoryError, RuntimeError) as error:
             raise (NoRoom("out of memory") if is_out_of_memory(error) else error) from None
         if not finite:

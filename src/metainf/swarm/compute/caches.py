@@ -56,7 +56,8 @@ class Room:
 
 @dataclass(frozen=True)
 class Layout:
-    """What a cache keeps for each position: `layers` times keys and values of `heads` times `width` numbers."""
+    """What a cache keeps of each position: in `layers` layers, keys and values of `heads` heads, of `width`
+    numbers each."""
 
     layers: int
     heads: int
@@ -82,13 +83,13 @@ class Cache:
     values: Any = field(default=None, repr=False)
 
     def reserve(self, tokens: int) -> None:
-        """Make sure that `tokens` more positions fit. While a cache grows, the old one is held beside the new.
+        """Make sure that `tokens` more positions fit. While a cache grows, the old one is held beside it.
 
         Raises NoRoom where the budget or the machine's memory does not allow it; the cache is as before.
         """
         wanted = self.length + tokens
         if wanted <= self.capacity:
-            return
+            return None
         for capacity in (_pieces(max(wanted, self.capacity * 3 // 2)), wanted):
             try:
                 return self._moved(capacity)
@@ -135,7 +136,8 @@ def budget(free_bytes: int, share: float = SHARE) -> int:
 
 
 def free_bytes() -> int:
-    """Memory that this process can still have: the least of the machine's, its control group's, its own limit."""
+    """Memory that this process can still have: the least of what the machine, its control group and its own
+    limit leave."""
     found = [_line(MEMINFO, "MemAvailable:"), _group_left(CGROUP)]
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
     if soft != resource.RLIM_INFINITY:

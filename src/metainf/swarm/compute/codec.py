@@ -20,8 +20,8 @@ from metainf.domain import BadInput
 MOST_TOKENS, MOST_WIDTH = 1024, 65_536
 MOST_BYTES = 64 * 2**20
 GROUP = 64
-"""Neighbouring numbers of a token that share a scale: single channels of a transformer can be a thousand times as
-large as the others, and must not blur all of them."""
+"""Neighbouring numbers of a token that share a scale: single channels of a transformer can be a thousand
+times as large as the others, and must not blur all of them."""
 STEPS = 127
 NOT_A_NUMBER = 0x7FC0
 Floats = NDArray[np.float32]
@@ -41,8 +41,8 @@ def packed(values: Floats, codec: str = "f32") -> tuple[tuple[int, ...], bytes]:
 
 
 def unpacked(shape: Sequence[int], codec: str, data: bytes) -> Floats:
-    """The values as float32, [1, tokens, width]. Raises BadInput where shape, codec and length do not fit, where
-    they are larger than anything that is sent, and where a scale is no scale."""
+    """The values as float32, [1, tokens, width]. Raises BadInput where shape, codec and length do not fit,
+    where they are larger than anything that is sent, and where a scale is no scale."""
     known = _known(codec)
     if len(shape) != 3 or shape[0] != 1 or not 0 < shape[1] <= MOST_TOKENS or not 0 < shape[2] <= MOST_WIDTH:
         raise BadInput(f"expected a shape [1, 1-{MOST_TOKENS}, 1-{MOST_WIDTH}], found {list(shape)[:8]}")
@@ -80,12 +80,14 @@ def _write_bf16(values: Floats) -> bytes:
     """The upper half of each float32, rounded to the nearest, ties to even."""
     bits = values.view(np.uint32)
     rounded = ((bits.astype(np.uint64) + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-    return np.where(np.isnan(values), np.uint16(NOT_A_NUMBER), rounded).astype("<u2").tobytes()
+    rounded[np.isnan(values)] = NOT_A_NUMBER
+    return bytes(rounded.tobytes())
 
 
 def _read_bf16(shape: Shape, data: bytes) -> Floats:
     bits = np.frombuffer(data, dtype="<u2").astype(np.uint32) << 16
-    return bits.view(np.float32).reshape(shape)
+    made: Floats = bits.view(np.float32).reshape(shape)
+    return made
 
 
 def _groups(width: int) -> int:
@@ -103,7 +105,7 @@ def _write_int8(values: Floats) -> bytes:
     with np.errstate(invalid="ignore", divide="ignore"):
         steps = np.rint(parts / np.where(scale > 0, scale, 1)[..., None])
     whole = np.nan_to_num(np.clip(steps, -STEPS, STEPS)).astype(np.int8)
-    return scale.astype("<f4").tobytes() + whole.reshape(tokens, -1)[:, :width].tobytes()
+    return bytes(scale.astype("<f4").tobytes() + whole.reshape(tokens, -1)[:, :width].tobytes())
 
 
 def _read_int8(shape: Shape, data: bytes) -> Floats:
@@ -114,7 +116,8 @@ def _read_int8(shape: Shape, data: bytes) -> Floats:
         if not (np.isfinite(scale * np.float32(STEPS + 1)) & (scale >= 0)).all():
             raise BadInput("expected scales that are finite and not negative")
     whole = np.frombuffer(data, dtype=np.int8, offset=4 * tokens * groups).reshape(tokens, width)
-    return (whole * np.repeat(scale, GROUP, axis=1)[:, :width]).astype(np.float32).reshape(shape)
+    made: Floats = (whole * np.repeat(scale, GROUP, axis=1)[:, :width]).astype(np.float32)
+    return made.reshape(shape)
 
 
 CODECS = {
@@ -123,4 +126,4 @@ CODECS = {
     "bf16": _Codec(lambda shape: 2 * math.prod(shape), _write_bf16, _read_bf16),
     "int8": _Codec(lambda shape: shape[1] * (shape[2] + 4 * _groups(shape[2])), _write_int8, _read_int8),
 }
-"""Number formats on the wire. All but f32 round, so that logits are no longer exactly those of one process."""
+"""Formats on the wire. All but f32 round, so that logits are no longer exactly those of one process."""

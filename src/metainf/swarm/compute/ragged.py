@@ -1,8 +1,8 @@
 """Attention for rows of unlike length: the tokens of all sessions stand behind one another in one pass.
 
-Everything but attention works on single tokens, so it takes them as one long row, [1, tokens, width]. Attention
-is done for each session with its own cache. It is registered with the transformers library, whose layers call
-it with the queries, keys and values of the new tokens and hand `rows` through.
+Everything but attention works on single tokens, so it takes them as one long row, [1, tokens, width].
+Attention is done for each session with its own cache. It is registered with the transformers library, whose
+layers call it with the queries, keys and values of the new tokens and hand `rows` through.
 """
 
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ NAME = "metainf_ragged"
 
 @dataclass
 class Row:
-    """One session's part of a pass: its tokens [begin, begin + count) of the long row, the first of which is at
-    `position` of the text."""
+    """One session's part of a pass: its tokens [begin, begin + count) of the long row, the first of which is
+    at `position` of the text."""
 
     cache: Cache
     begin: int

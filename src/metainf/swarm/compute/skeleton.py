@@ -61,10 +61,9 @@ def fill(module: Any, tensors: dict[str, Any]) -> int:
     return sum(math.prod(each.shape) * each.element_size() for each in tensors.values())
 
 
-def rotary(base: Any, config: Any) -> None:
-    """Rotary tables are computed, not stored: made anew with memory."""
-    if hasattr(base, "rotary_emb"):
-        base.rotary_emb = type(base.rotary_emb)(config=config)
+def rotary(base: Any, config: Any) -> Any:
+    """Rotary tables are computed, not stored: the module that computes them, made anew with memory."""
+    return type(base.rotary_emb)(config=config)
 
 
 def cache_word(base: Any) -> str:

@@ -1,7 +1,7 @@
 """A node: its blocks behind a gRPC stream for each session and span.
 
-Calculation happens in one thread, for many sessions in one pass; the event loop stays free. Every message is checked before anything is made
-of it, and a refusal says why.
+Calculation happens in one thread, for many sessions in one pass; the event loop stays free. Every message is
+checked before anything is made of it, and a refusal says why.
 """
 
 import asyncio
