@@ -145,6 +145,11 @@ class Blocks:
         return Layout(len(self.layers), int(heads), int(width), self.dtype, self.dtype.itemsize)
 
     @property
+    def most_tokens(self) -> int:
+        """Positions for which the caches have room in all."""
+        return self.room.limit // self.layout.token_bytes
+
+    @property
     def tokens_left(self) -> int:
         """Positions that would still fit into the caches."""
         return max(0, self.room.limit - self.room.held) // self.layout.token_bytes
