@@ -3,8 +3,8 @@
     OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_sessions.py [ROUNDS]
 
 Nodes are processes with one thread each and hold SmolLM2-135M in float32. All sessions run in this process,
-which calculates every embedding and head. Tokens/s count from the first session's start to the last one's end, with
-their prompts; so do those of the one session. Each text is compared with what one process writes alone.
+which calculates every embedding and head. Tokens/s count from the first session's start to the last one's
+end, with their prompts; so do those of the one session. Each text is compared with what one process writes.
 """
 
 import asyncio

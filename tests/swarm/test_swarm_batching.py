@@ -1,5 +1,6 @@
 """Many sessions in one pass: each gets the numbers that it gets alone, whoever joins, leaves or breaks."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -201,6 +202,51 @@ def test_a_pass_is_shared_fairly(told: list[tuple[str, str, int]]) -> None:
         first = not any(ask.session == w.session for w in waiting[:number] if w.part == ask.part)
         if ask.tokens == 1 and ask.part == waiting[0].part and first:
             assert number in dict(chosen)
+
+
+def test_a_node_serves_its_sessions_together(tmp_path: Path) -> None:
+    """Twelve sessions, a thirteenth whose steps are wrong, and one that leaves while its step is awaited."""
+    pytest.importorskip("grpc", reason="needs the extra swarm")
+    from metainf.swarm.net.node import Node, Offer
+
+    checkpoint = Checkpoint(random_checkpoint(config_of("llama"), tmp_path, seed=5))
+    ends, blocks = Ends(checkpoint), Blocks(checkpoint, WHOLE)
+
+    def alone(first: int, count: int) -> list[int]:
+        hidden, made = blocks.step("alone", 0, ends.embed([first, 7])), []
+        for position in range(2, 2 + count):
+            made.append(ends.greedy(hidden))
+            hidden = blocks.step("alone", position, ends.embed(made[-1:]))
+        return made
+
+    async def story() -> None:
+        node = Node(checkpoint, Offer("ed-node", "b2:" + "0" * 32, WHOLE, slowness=3.0))
+        part = node.blocks
+
+        async def text(first: int, count: int) -> list[int]:
+            hidden, made = (await node._step(part, str(first), 0, ends.embed([first, 7])))[0], []
+            for position in range(2, 2 + count):
+                made.append(ends.greedy(hidden))
+                hidden = (await node._step(part, str(first), position, ends.embed(made[-1:])))[0]
+            return made
+
+        async def wrong() -> None:
+            await node._step(part, "wrong", 0, ends.embed([5]))
+            for step in range(10):
+                with pytest.raises(BadInput):
+                    await node._step(part, "wrong", 5 + step, ends.embed([5]) * float("nan"))
+
+        leaving = asyncio.create_task(node._step(part, "leaving", 0, ends.embed([5] * 200)))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        node.batcher.close(part, "leaving")
+        *made, _ = await asyncio.gather(*(text(first, 10) for first in range(10, 22)), wrong())
+        assert made == [alone(first, 10) for first in range(10, 22)]
+        assert set(part.sessions) == {*map(str, range(10, 22)), "wrong"}
+        assert node.batcher.passes < node.steps / 3
+        await node.stop(0)
+
+    asyncio.run(story())
 
 
 def test_what_waits_while_a_pass_runs_goes_together(models: dict[str, Model]) -> None:

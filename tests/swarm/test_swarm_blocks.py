@@ -1,12 +1,12 @@
 """Sharded logits are those of the whole model, for every family and every split."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from families import CONFIGS, LAYERS, config_of
+from families import COMMON, CONFIGS, LAYERS, config_of
 
 from metainf.domain import BadInput, NotSupported
 from metainf.swarm.compute.blocks import Blocks, WrongPosition
@@ -81,11 +81,20 @@ def test_every_split_gives_the_logits_of_the_whole_model(folders: dict[str, Path
         assert (made - expected).abs().max() <= MOST_DIFFERENCE, [str(span) for span in spans]
 
 
-def test_only_the_spans_weights_are_read(folders: dict[str, Path]) -> None:
+def test_only_the_spans_weights_are_read(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = Checkpoint(folders["llama"])
     sizes = [Blocks(checkpoint, Span(start=0, end=end)).bytes for end in range(1, LAYERS + 1)]
     assert [size // sizes[0] for size in sizes] == [1, 2, 3, 4]
+    read: list[str] = []
+    tensors = checkpoint.tensors
+
+    def noted(names: Iterable[str], prefix: str) -> dict[str, Any]:
+        read.extend(names := list(names))
+        return tensors(names, prefix)
+
+    monkeypatch.setattr(checkpoint, "tensors", noted)
     part = Blocks(checkpoint, Span(start=1, end=2))
+    assert read and all(name.startswith("model.layers.1.") for name in read)
     held = sum(each.numel() for layer in part.layers for each in layer.parameters())
     assert held * 4 == part.bytes == sizes[0]
 
@@ -169,3 +178,29 @@ def test_another_revision_has_another_digest(folders: dict[str, Path], tmp_path:
     broken[-1] ^= 1
     weights.write_bytes(broken)
     assert Checkpoint(tmp_path).digest() != same
+
+
+def test_random_weights_of_any_architecture(tmp_path: Path) -> None:
+    """Also of one whose blocks cannot be run apart; the seed decides, and nonsense is refused."""
+    made = [
+        random_checkpoint(config_of("llama"), tmp_path / str(n), seed) for n, seed in enumerate((1, 1, 2))
+    ]
+    one, same, other = [
+        Checkpoint(folder).tensors(["model.norm.weight"], "model")["model.norm.weight"] for folder in made
+    ]
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    phi = {**COMMON, "model_type": "phi", "pad_token_id": 0}
+    with pytest.raises(NotSupported, match="phi"):
+        Checkpoint(random_checkpoint(phi, tmp_path / "phi"))
+    for wrong in ({}, {"model_type": "nothing-such"}, {"model_type": "vit"}):
+        with pytest.raises(BadInput, match="configuration"):
+            random_checkpoint(wrong, tmp_path / "wrong")
+
+
+def test_a_text_longer_than_learnt_positions_is_refused(folders: dict[str, Path]) -> None:
+    part = Blocks(Checkpoint(folders["gpt2"]), Span(start=0, end=1))
+    part.step("a", 0, torch.zeros(1, 64, 32))
+    with pytest.raises(BadInput, match="at most 64 positions"):
+        part.step("a", 64, torch.zeros(1, 1, 32))
+    with pytest.raises(BadInput, match="at most 64 positions"):
+        part.step("b", 0, torch.zeros(1, 65, 32))

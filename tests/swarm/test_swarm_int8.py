@@ -1,8 +1,11 @@
 """Weights as int8: how far they are off, what they take, and that the profile keeps such nodes apart."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from families import LAYERS, config_of
@@ -15,7 +18,7 @@ from metainf.swarm.compute.blocks import Blocks, Step
 from metainf.swarm.compute.ends import Ends
 from metainf.swarm.compute.shards import FAMILIES, Checkpoint
 from metainf.swarm.compute.weights import random_checkpoint
-from metainf.swarm.words import Profile, Span
+from metainf.swarm.words import Announcement, Features, Profile, Span
 
 torch = pytest.importorskip("torch", reason="needs the extra swarm")
 transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
@@ -108,8 +111,52 @@ def test_the_profile_says_how_weights_are_held() -> None:
     assert Profile(dtype="float32", quantization="int8").numbers == "float32+int8"
 
 
-def test_nodes_of_another_profile_take_no_part(tmp_path: Path) -> None:
-    """By the table, which leaves them out, and by the node, whatever a client asks of it."""
+def test_the_client_leaves_out_nodes_of_another_profile() -> None:
+    pytest.importorskip("grpc", reason="needs the extra swarm")
+    from metainf.swarm.net.client import Session
+    from metainf.swarm.net.stream import Terms
+    from metainf.swarm.plan.routing import MissingBlocks
+    from metainf.swarm.trust.signing import Heard
+
+    model, now = "b2:" + "0" * 32, time.time()
+    heard = [
+        Heard(
+            Announcement(
+                node=f"ed-{quantization}", generation=1, seq=1, address="127.0.0.1:1", certificate=model,
+                model=model, num_blocks=LAYERS, span=WHOLE,
+                profile=Profile(dtype="float32", quantization=quantization),
+                features=Features(decode_ms_per_block=1.0), issued_s=now, valid_until_s=now + 60,
+            ),
+            b"",
+        )
+        for quantization in ("none", "int8")
+    ]  # fmt: skip
+
+    async def look() -> list[Heard]:
+        return heard
+
+    async def tried(quantization: str) -> str:
+        ends: Any = SimpleNamespace(embed=lambda tokens: torch.zeros(1, len(tokens), 4))
+        mine: Any = None
+        session = Session(ends, look, mine, Terms("s", model, quantization=quantization))
+        reached: list[str] = []
+
+        async def opened(stages: Any, _: Any, *__: Any) -> Any:
+            reached.extend(stage.node for stage in stages)
+            raise InterruptedError
+
+        session._all_opened = opened  # type: ignore[method-assign]
+        with pytest.raises((InterruptedError, MissingBlocks)):
+            async for _ in session.generate([5], 1):
+                pass
+        return ",".join(reached)
+
+    assert asyncio.run(tried("none")) == "ed-none"
+    assert asyncio.run(tried("int8")) == "ed-int8"
+    assert asyncio.run(tried("int4")) == ""
+
+
+def test_a_node_refuses_sessions_of_another_profile(tmp_path: Path) -> None:
     pytest.importorskip("grpc", reason="needs the extra swarm")
     from metainf.swarm.net import wire_pb2 as wire
     from metainf.swarm.net.node import No, Node, Offer
