@@ -170,9 +170,9 @@ def test_a_node_refuses_sessions_of_another_profile(tmp_path: Path) -> None:
             for dtype in ("float32", "float32+int4", "float16+int8", "int8"):
                 ask = wire.ToNode(open=wire.Open(dtype=dtype, **told))  # type: ignore[arg-type]
                 with pytest.raises(No, match=r"float32\+int8"):
-                    node._open(ask.SerializeToString(), "ed-peer")
+                    node._open(ask, "ed-peer")
             ask = wire.ToNode(open=wire.Open(dtype="float32+int8", **told))  # type: ignore[arg-type]
-            part, _ = node._open(ask.SerializeToString(), "ed-peer")
+            part, _ = node._open(ask, "ed-peer")
             assert part is node.blocks
         finally:
             await node.stop(0)

@@ -29,6 +29,7 @@ from metainf.swarm.net.directory import (
     nodes,
     trusted,
 )
+from metainf.swarm.net.forwarding import Links
 from metainf.swarm.net.node import Node, Offer
 from metainf.swarm.plan.placement import choose, strengths
 from metainf.swarm.plan.table import current
@@ -129,7 +130,9 @@ async def serve(told: Told, say: Callable[[str], None], stop: asyncio.Event) -> 
     span = told.span or needed(checkpoint, model, await book.look(), told.memory_blocks)
     node = Node(checkpoint, Offer(identity.node, model, span, slowness=told.slowness))
     decode_ms, prefill_ms = await node.measure()
-    port = await node.listen(f"{told.host}:{told.port}", serving(mine, book.trusted))
+    port = await node.listen(
+        f"{told.host}:{told.port}", serving(mine, book.trusted), Links(mine, book.trusted)
+    )
     generation, seq = int(time.time() * 1000), 0
 
     def word(state: State) -> bytes:
