@@ -2,7 +2,8 @@
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_numbers.py [THREADS]
 
-Everything happens in one process, so that no network counts. What is compared takes turns.
+Everything happens in one process, so that no network counts. What is compared takes turns. With one thread
+milliseconds are of processor time, which other work on the machine changes little; with more, of the clock.
 """
 
 import itertools
@@ -36,12 +37,13 @@ Logits = Callable[[list[int]], Any]
 def taking_turns(works: dict[str, Callable[[], Any]], turns: int = TURNS) -> dict[str, float]:
     """Median milliseconds of each, after two turns that do not count."""
     took: dict[str, list[float]] = {name: [] for name in works}
+    clock = time.thread_time if torch.get_num_threads() == 1 else time.perf_counter
     for turn in range(turns + 2):
         for name, work in works.items():
-            begun = time.perf_counter()
+            begun = clock()
             work()
             if turn > 1:
-                took[name].append(time.perf_counter() - begun)
+                took[name].append(clock() - begun)
     return {name: statistics.median(values) * 1000 for name, values in took.items()}
 
 

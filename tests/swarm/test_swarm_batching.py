@@ -204,6 +204,42 @@ def test_a_pass_is_shared_fairly(told: list[tuple[str, str, int]]) -> None:
             assert number in dict(chosen)
 
 
+def test_heads_of_several_sessions_are_calculated_together(models: dict[str, Model]) -> None:
+    """Whoever leaves does not keep the others, and a loop that ended leaves nothing behind."""
+    ends = models["qwen2"].ends
+    hidden = [ends.embed([number, number + 1]) * 3 for number in range(3, 20)]
+    expected = [ends.greedy(each) for each in hidden]
+    calls: list[int] = []
+    logits = ends.logits
+
+    def counted(many: Any) -> Any:
+        calls.append(many.shape[1])
+        return logits(many)
+
+    async def story() -> None:
+        leaving = asyncio.create_task(ends.greedy_together(hidden[0]))
+        asked = [asyncio.create_task(ends.greedy_together(each)) for each in hidden]
+        asyncio.get_running_loop().call_soon(leaving.cancel)
+        assert await asyncio.gather(*asked) == expected
+        assert calls in ([17], [18])
+        assert await ends.greedy_together(hidden[0]) == expected[0] and calls[-1] == 1
+        wrong = [asyncio.create_task(ends.greedy_together(torch.zeros(1, 1, 31))) for _ in range(2)]
+        assert all(isinstance(e, RuntimeError) for e in await asyncio.gather(*wrong, return_exceptions=True))
+
+    async def left() -> None:
+        asyncio.create_task(ends.greedy_together(hidden[0]))  # noqa: RUF006
+        await asyncio.sleep(0)
+
+    ends.logits = counted  # type: ignore[method-assign]
+    try:
+        for _ in range(2):
+            calls.clear()
+            asyncio.run(story())
+            asyncio.run(left())
+    finally:
+        ends.logits = logits  # type: ignore[method-assign]
+
+
 def test_a_node_serves_its_sessions_together(tmp_path: Path) -> None:
     """Twelve sessions, a thirteenth whose steps are wrong, and one that leaves while its step is awaited."""
     pytest.importorskip("grpc", reason="needs the extra swarm")

@@ -1,5 +1,6 @@
 """The two ends of a model: what the client holds."""
 
+import asyncio
 from typing import Any
 
 from metainf.swarm.compute.shards import Checkpoint
@@ -33,6 +34,7 @@ class Ends:
         if checkpoint.holds("lm_head.weight"):
             head = {"weight": checkpoint.tensors(["lm_head.weight"], "")["lm_head.weight"].to(wanted)}
         fill(self.head, head)
+        self._asked: list[tuple[Any, asyncio.Future[int]]] = []
 
     def embed(self, tokens: list[int]) -> Any:
         """[1, tokens, width] activations."""
@@ -47,3 +49,29 @@ class Ends:
     def greedy(self, hidden: Any) -> int:
         """The likeliest token after the last of the activations."""
         return int(self.logits(hidden[:, -1:])[0, -1].argmax())
+
+    async def greedy_together(self, hidden: Any) -> int:
+        """The same; what several sessions ask while the event loop is busy is calculated in one go, so that
+        the head's weights are read once for all. Nobody waits for company."""
+        loop = asyncio.get_running_loop()
+        self._asked = [asked for asked in self._asked if asked[1].get_loop() is loop]
+        future: asyncio.Future[int] = loop.create_future()
+        self._asked.append((hidden[:, -1:], future))
+        if len(self._asked) == 1:
+            loop.call_soon(self._answer)
+        return await future
+
+    def _answer(self) -> None:
+        asked, self._asked = [each for each in self._asked if not each[1].done()], []
+        if not asked:
+            return
+        try:
+            tokens = (
+                self.logits(self.torch.cat([hidden for hidden, _ in asked], dim=1))[0].argmax(-1).tolist()
+            )
+        except Exception as error:
+            for _, future in asked:
+                future.set_exception(error)
+            return
+        for (_, future), token in zip(asked, tokens, strict=True):
+            future.set_result(int(token))

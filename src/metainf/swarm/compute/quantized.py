@@ -30,10 +30,9 @@ def int8_linear(outputs: int, inputs: int, bias: bool, transposed: bool) -> Any:
             self.transposed, self.tile = transposed, max(1, TILE // inputs)
 
         def forward(self, hidden: Any) -> Any:
-            made = torch.empty((*hidden.shape[:-1], outputs), dtype=hidden.dtype)
-            for at in range(0, outputs, self.tile):
-                part = slice(at, at + self.tile)
-                made[..., part] = linear(hidden, self.weight[part].to(hidden.dtype))
+            tiles = self.weight.split(self.tile)
+            parts = [linear(hidden, tile.to(hidden.dtype)) for tile in tiles]
+            made = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
             made *= self.scale
             return made if self.bias is None else made.add_(self.bias)
 

@@ -102,7 +102,7 @@ class Session:
         for at in range(0, len(tokens), PREFILL_TOKENS):
             hidden = await self._through(self.ends.embed(list(tokens[at : at + PREFILL_TOKENS])).numpy())
         for number in range(count):
-            token = self.ends.greedy(self.ends.torch.from_numpy(hidden))
+            token = await self.ends.greedy_together(self.ends.torch.from_numpy(hidden))
             if token == end:
                 return
             yield token
