@@ -30,7 +30,7 @@ from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.words import Span
 
-MANY, TOKENS = 16, 32
+MANY, TOKENS = 16, 64
 """Sessions at once, and the tokens that each writes."""
 
 

@@ -35,30 +35,21 @@ class Rows:
 
 
 def attention(
-    module: Any,
-    query: Any,
-    key: Any,
-    value: Any,
-    mask: Any,
-    *,
-    rows: Rows,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    **_: Any,
+    module: Any, query: Any, key: Any, value: Any, mask: Any, *, rows: Rows, **said: Any
 ) -> tuple[Any, None]:
-    """[1, tokens, heads, width] of queries [1, heads, tokens, width], keys and values [1, kv heads, ...]."""
+    """[1, tokens, heads, width] of queries [1, heads, tokens, width], keys and values [1, kv heads, ...].
+    Layers say `scaling`, and `sliding_window` where they see only so many tokens back."""
     import torch
 
     layer = module.layer_idx - rows.first
+    scaling, window = said.get("scaling"), said.get("sliding_window")
     if len(rows.rows) == 1:
         row = rows.rows[0]
-        return _row(row, layer, query, key, value, scaling, sliding_window).transpose(1, 2), None
+        return _row(row, layer, query, key, value, scaling, window).transpose(1, 2), None
     made = []
     for row in rows.rows:
         own = slice(row.begin, row.begin + row.count)
-        made.append(
-            _row(row, layer, query[:, :, own], key[:, :, own], value[:, :, own], scaling, sliding_window)
-        )
+        made.append(_row(row, layer, query[:, :, own], key[:, :, own], value[:, :, own], scaling, window))
     return torch.cat(made, dim=2).transpose(1, 2), None
 
 
