@@ -1,6 +1,7 @@
 """Three stages on this machine against one process: tokens/s, and how soon a lost stage is replaced.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_run.py [--rounds 5] [--write docs/swarm.md]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_run.py [--rounds 5] [--model FOLDER]
+        [--write docs/swarm.md]
 
 Each of the three nodes is a process with one thread and holds ten blocks of SmolLM2-135M in float32. One
 process, three stages that hand activations on, and three stages through the client take turns, so that all
@@ -10,6 +11,7 @@ node is there to take over.
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import statistics
@@ -21,10 +23,11 @@ import torch
 from swarm_stages import Stages, alone, placed, stages, thirds
 
 from metainf.swarm.compute.blocks import Blocks
+from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import packaged
 from metainf.swarm.words import Span
 
-TOKENS, PROMPT, LOST_AT = 64, list(range(100, 132)), 32
+TOKENS, PROMPT, LOST_AT = 64, list(range(40, 72)), 32
 BEGIN, END = "<!-- made by benchmarks/bench_swarm_run.py -->", "<!-- end of its figures -->"
 
 
@@ -56,7 +59,9 @@ async def through(swarm: Stages, direct: bool) -> tuple[list[int], float, float]
 async def compared(swarm: Stages, rounds: int) -> tuple[dict[bool, Way], list[float], list[int]]:
     """Rounds in which all take turns; tokens/s of one process, and its text."""
     whole = Blocks(swarm.checkpoint, Span(start=0, end=swarm.checkpoint.num_blocks))
-    ways, single, text = {True: Way(), False: Way()}, [], []
+    ways = {True: Way(), False: Way()}
+    single: list[float] = []
+    text: list[int] = []
     for number in range(rounds):
         text, rate = alone(whole, swarm.ends, PROMPT, TOKENS)
         single.append(rate)
@@ -88,7 +93,8 @@ async def lost(swarm: Stages, text: list[int], how: signal.Signals) -> str:
                 os.kill(victim.process.pid, how)
         (recovery,) = session.recoveries
     assert made == text and victim is not None, "the texts differ"
-    os.kill(victim.process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        victim.process.kill()
     await victim.process.wait()
     told = "killed" if how == signal.SIGKILL else f"stood still, deadline {limit_s:.2f} s"
     return (
@@ -97,23 +103,23 @@ async def lost(swarm: Stages, text: list[int], how: signal.Signals) -> str:
     )
 
 
-def section(found: tuple[dict[bool, Way], list[float], list[int]], rows: list[str]) -> str:
+def section(name: str, found: tuple[dict[bool, Way], list[float], list[int]], rows: list[str]) -> str:
     """The figures as Markdown."""
     ways, single, _ = found
     middle = statistics.median
     lines = [
-        f"{len(single)} rounds of {TOKENS} tokens after a prompt of {len(PROMPT)}, SmolLM2-135M in float32, "
-        f"three stages of ten blocks, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, "
+        f"{len(single)} rounds of {TOKENS} tokens after a prompt of {len(PROMPT)}, {name} in float32, "
+        f"three stages, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, "
         f"priority {-os.nice(0)}; medians, and the range of the share. All texts were equal.",
         "",
         "| way | tokens/s | of one process | ms/token in nodes | ms a hop beside that |",
         "|---|---|---|---|---|",
         f"| one process | {middle(single):.1f} | 100 % | {1000 / middle(single):.1f} | |",
     ]
-    for direct, name in ((True, "from node to node"), (False, "through the client")):
+    for direct, way_name in ((True, "from node to node"), (False, "through the client")):
         way = ways[direct]
         lines.append(
-            f"| {name} | {middle(way.rate):.1f} | {middle(way.share):.0%} ({min(way.share):.0%}–"
+            f"| {way_name} | {middle(way.rate):.1f} | {middle(way.share):.0%} ({min(way.share):.0%}–"
             f"{max(way.share):.0%}) | {middle(way.nodes_ms):.1f} | {middle(way.beside_ms):.2f} |"
         )
     head = [
@@ -124,16 +130,16 @@ def section(found: tuple[dict[bool, Way], list[float], list[int]], rows: list[st
     return "\n".join([*lines, *head, *rows]).replace("%)", " %)").replace("% |", " % |").replace("  %", " %")
 
 
-async def main(rounds: int, page: Path | None) -> None:
+async def main(rounds: int, folder: Path, page: Path | None) -> None:
     torch.set_num_threads(1)
-    folder = packaged()
-    async with stages(folder, thirds(30)) as swarm:
+    spans = thirds(Checkpoint(folder).num_blocks)
+    async with stages(folder, spans) as swarm:
         found = await compared(swarm, rounds)
         rows = []
         for how in (signal.SIGKILL, signal.SIGSTOP):
-            await swarm.start(thirds(30)[1])
+            await swarm.start(spans[1])
             rows.append(await lost(swarm, found[2], how))
-    text = section(found, rows)
+    text = section(folder.name, found, rows)
     print(text)
     if page:
         placed(page, BEGIN, END, text)
@@ -142,6 +148,7 @@ async def main(rounds: int, page: Path | None) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--model", type=Path, help="a checkpoint's folder; SmolLM2-135M without")
     parser.add_argument("--write", type=Path)
     told = parser.parse_args()
-    asyncio.run(main(told.rounds, told.write))
+    asyncio.run(main(told.rounds, told.model or packaged(), told.write))

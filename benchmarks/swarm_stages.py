@@ -22,6 +22,9 @@ from metainf.swarm.trust.certificates import Certified, certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.words import Span
 
+START_S = 200.0
+"""A machine that does other things too takes its time."""
+
 
 @dataclass
 class Stages:
@@ -42,7 +45,7 @@ class Stages:
         made = [await start_node(str(each.span), each) for each in told]
         self.nodes += made
         for each in made:
-            await ready(each)
+            await ready(each, START_S)
         await asyncio.sleep(3)  # nodes read the directory each second
         return made
 

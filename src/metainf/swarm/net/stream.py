@@ -89,9 +89,9 @@ class Stream:
             dtype=terms.numbers,
             ticket=self.ticket,
         )
-        begun = time.monotonic()
-        await self._write(wire.ToNode(open=ask), terms.open_s)
-        answer = await self._read(begun + terms.open_s, terms.open_s)
+        begun, limit_s = time.monotonic(), terms.open_s * self.pace.patience
+        await self._write(wire.ToNode(open=ask), limit_s)
+        answer = await self._read(begun + limit_s, limit_s)
         assert answer is not None
         if answer.WhichOneof("kind") != "opened" or answer.opened.node != self.stage.node:
             raise StageFailed(self.stage, "somebody else answered")
