@@ -124,7 +124,7 @@ class Session:
     async def _chosen(self, hidden: Any) -> int:
         """The next token. Ends that can work beside the event loop, for several sessions, do."""
         beside = getattr(self.ends, "greedy_beside", None)
-        return self.ends.greedy(hidden) if beside is None else int(await beside(hidden))
+        return int(await (beside or self.ends.greedy_together)(hidden))
 
     async def _through(self, hidden: Activations) -> Activations:
         """One step through all stages, however often the way has to change.
@@ -239,7 +239,7 @@ class Session:
         with contextlib.suppress(DirectoryLost) if self._heard else contextlib.nullcontext():
             self._heard = {each.word.node: each for each in await self.look()}
         words = current([each.word for each in self._heard.values()], self.terms.model, time.time())
-        laid = table([word for word in words if word.profile.dtype == self.terms.dtype])
+        laid = table([word for word in words if word.profile.numbers == self.terms.numbers])
         client = Client(avoid=avoid)
         if span.end > max(laid.num_blocks, 1) or span == Span(start=0, end=laid.num_blocks):
             return best_route(laid, self.demand, client, self.costs).stages, self._heard
