@@ -5,7 +5,7 @@ input is sent through it, and the next step follows: with the same numbers the t
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.net.stream import Activations, StageFailed, Stream, Terms
 from metainf.swarm.plan.routing import Client, Costs, around, best_route
 from metainf.swarm.plan.table import current, table
+from metainf.swarm.trust.audit import Evidence
 from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.signing import Heard
 from metainf.swarm.trust.tls import channel
@@ -28,10 +29,16 @@ Tell = Callable[[str], None]
 
 @dataclass
 class _Part:
-    """A stage, its stream, and all that was sent into it, as [1, tokens, width] each."""
+    """A stage, its stream, all that was sent into it and all that came back, as [1, tokens, width] each."""
 
     stream: Stream
     history: list[Activations] = field(default_factory=list)
+    made: list[Activations] = field(default_factory=list)
+
+    def evidence(self) -> Evidence:
+        """What this very stage was given and answered, for audits; nothing of stages before it in its place."""
+        inputs = self.history[: len(self.made)]
+        return Evidence(self.stream.stage, np.concatenate(inputs, axis=1), np.concatenate(self.made, axis=1))
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,7 @@ class Session:
         self.recoveries: list[Recovery] = []
         self.costs = Costs(through_client=True)
         self.demand = Demand()
+        self.reputation: Mapping[str, float] = {}
         self._channels: dict[str, Any] = {}
 
     async def __aenter__(self) -> "Session":
@@ -68,6 +76,13 @@ class Session:
             part.stream.cancel()
         for each in self._channels.values():
             await each.close()
+
+    def evidence(self) -> list[Evidence]:
+        """What each stage of the route was given and answered so far."""
+        return [part.evidence() for part in self.parts if part.made]
+
+    def _client(self) -> Client:
+        return Client(reputation=self.reputation, avoid=self.banned)
 
     @property
     def route(self) -> tuple[Stage, ...]:
@@ -95,7 +110,7 @@ class Session:
         """Open a whole route; nodes that cannot be reached are left out."""
         while not self.parts:
             laid, heard = await self._table()
-            stages = best_route(laid, self.demand, Client(avoid=self.banned), self.costs).stages
+            stages = best_route(laid, self.demand, self._client(), self.costs).stages
             try:
                 self.parts = await self._all_opened(stages, heard)
             except StageFailed as error:
@@ -113,6 +128,7 @@ class Session:
                 await self._recover(at, error)
                 continue
             part.history.append(hidden)
+            part.made.append(made)
             hidden, at = made, at + 1
         return hidden
 
@@ -124,8 +140,7 @@ class Session:
         self._ban(error)
         while True:
             laid, heard = await self._table()
-            avoiding = Client(avoid=self.banned)
-            stages = around(laid, lost.stream.stage.span, self.demand, avoiding, self.costs)
+            stages = around(laid, lost.stream.stage.span, self.demand, self._client(), self.costs)
             fresh: list[_Part] = []
             try:
                 fresh = await self._all_opened(stages, heard)
@@ -147,6 +162,7 @@ class Session:
             for part in fresh:
                 part.history.append(values)
                 values = await part.stream.step(values)
+                part.made.append(values)
 
     async def _all_opened(self, stages: Sequence[Stage], heard: dict[str, Heard]) -> list[_Part]:
         """Streams to all stages; none is left open where one fails."""

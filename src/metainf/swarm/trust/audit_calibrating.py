@@ -1,0 +1,219 @@
+"""How far honest answers lie apart on this machine, and how far those of the mildest lie: the limits of audits.
+
+An honest node answers a prompt in pieces and then token by token, several sessions in a pass, with its own
+number of threads; the auditor replays one session in one pass. Both calculate the same blocks here, and what
+lies between their answers is rounding. The mildest lie known is weights rounded to int8.
+
+    python -m metainf.swarm.trust.audit_calibrating CHECKPOINT [OUT.json]
+"""
+
+import platform
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metainf.domain import BadInput
+from metainf.swarm.compute.blocks import Blocks, Ends
+from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.trust.audit import LEAST_TYPICAL, Activations, Limit, Limits, coded, errors, named, spread
+from metainf.swarm.words import Profile, Span
+
+BATCHES, THREADS = (1, 2, 4, 8, 16), (1, 2)
+PROFILES = tuple(
+    Profile(dtype=dtype, codec=codec)
+    for dtype, codec in (("float32", "f32"), ("float32", "f16"), ("bfloat16", "f32"))
+)
+SAFETY = 10.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many honest audits of how many tokens each, and over how many blocks a span reaches at most."""
+
+    audits: int = 320
+    most_tokens: int = 64
+    most_blocks: int = 12
+    lies: int = 64
+
+
+@dataclass(frozen=True)
+class Found:
+    """Relative RMS errors, of each audit the worst token's and the median's; an audit of fewer than
+    LEAST_TYPICAL tokens has no median."""
+
+    worst: list[float]
+    typical: list[float]
+
+    def add(self, claimed: Activations, replayed: Activations) -> None:
+        each = errors(claimed, replayed)
+        self.worst.append(float(each.max()))
+        if len(each) >= LEAST_TYPICAL:
+            self.typical.append(float(np.median(each)))
+
+
+def decoded(blocks: Blocks, inputs: Any, cuts: Sequence[int]) -> Any:
+    """What a node answers: [sessions, tokens, width] in one pass for each piece between the cuts."""
+    from transformers import DynamicCache
+
+    cache = DynamicCache(config=blocks.config)
+    made = []
+    with blocks.torch.inference_mode():
+        for start, end in zip([0, *cuts[:-1]], cuts, strict=True):
+            word = {blocks.cache_word: cache}
+            piece = inputs[:, start:end].to(blocks.dtype)
+            made.append(blocks.base(inputs_embeds=piece, use_cache=True, **word).last_hidden_state)
+    return blocks.torch.cat(made, dim=1).float()
+
+
+def replayed(blocks: Blocks, inputs: Any) -> Any:
+    """What an auditor calculates: one session in one pass, with its own caches."""
+    made = blocks.step("audit", 0, inputs)
+    blocks.close("audit")
+    return made.float()
+
+
+def int8_weights(blocks: Blocks) -> None:
+    """Round every matrix to 8 bits a channel, in place: what a node saves memory with on the sly."""
+    torch = blocks.torch
+    with torch.no_grad():
+        for each in blocks.base.parameters():
+            if each.ndim == 2:
+                scale = each.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127
+                each.copy_((each / scale).round().clamp(-127, 127) * scale)
+
+
+def cuts_of(tokens: int, rng: np.random.Generator) -> list[int]:
+    """Where the pieces of a session end: a prompt of some length, in one piece or two, then single tokens."""
+    prompt = int(rng.integers(1, tokens + 1))
+    first = [int(rng.integers(1, prompt))] if prompt > 1 and rng.random() < 0.3 else []
+    return [*first, prompt, *range(prompt + 1, tokens + 1)]
+
+
+def spans(num_blocks: int, most: int, rng: np.random.Generator) -> Span:
+    """A span as a node might hold it."""
+    length = int(rng.integers(1, min(most, num_blocks) + 1))
+    start = int(rng.integers(0, num_blocks - length + 1))
+    return Span(start=start, end=start + length)
+
+
+class Workshop:
+    """A checkpoint's blocks as honest nodes and liars hold them, made once for each span."""
+
+    def __init__(self, folder: Path, dtype: str) -> None:
+        self.checkpoint, self.dtype = Checkpoint(folder), dtype
+        kept = self.checkpoint.keeping()
+        self.ends = Ends(self.checkpoint)
+        self.vocabulary = int(self.ends.embedding.weight.shape[0])
+        self._make: Callable[[Span], Blocks] = lambda span: Blocks(kept, span, dtype)
+        self._before: dict[int, Blocks] = {}
+
+    def blocks(self, span: Span) -> Blocks:
+        return self._make(span)
+
+    def liar(self, span: Span) -> Blocks:
+        made = Blocks(self.checkpoint, span, self.dtype)
+        int8_weights(made)
+        return made
+
+    def inputs(self, start: int, sessions: int, tokens: int, rng: np.random.Generator) -> Any:
+        """Activations of random tokens before block `start`, [sessions, tokens, width]."""
+        torch = self.ends.torch
+        drawn = [self.ends.embed(rng.integers(0, self.vocabulary, tokens).tolist()) for _ in range(sessions)]
+        hidden = torch.cat(drawn)
+        if start:
+            if start not in self._before:
+                self._before[start] = self.blocks(Span(start=0, end=start))
+            hidden = decoded(self._before[start], hidden, [tokens])
+        return hidden
+
+
+def honest(shop: Workshop, codec: str, plan: Plan, rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
+    """Pairs of an honest answer and its replay, both as they are after the codec: `plan.audits` of them."""
+    torch, done = shop.ends.torch, 0
+    before = torch.get_num_threads()
+    span = spans(shop.checkpoint.num_blocks, plan.most_blocks, rng)
+    theirs, ours = shop.blocks(span), shop.blocks(span)
+    while done < plan.audits:
+        if rng.random() < 0.1:
+            span = spans(shop.checkpoint.num_blocks, plan.most_blocks, rng)
+            theirs, ours = shop.blocks(span), shop.blocks(span)
+        batch, tokens = int(rng.choice(BATCHES)), int(rng.integers(1, plan.most_tokens + 1))
+        threads = rng.choice(THREADS, 2)
+        try:
+            torch.set_num_threads(int(threads[0]))
+            given = _coded(shop.inputs(span.start, batch, tokens, rng), codec)
+            answers = _coded(decoded(theirs, given, cuts_of(tokens, rng)), codec)
+            torch.set_num_threads(int(threads[1]))
+            for one in range(min(batch, plan.audits - done)):
+                again = _coded(replayed(ours, given[one : one + 1]), codec)
+                yield answers[one : one + 1].numpy(), again.numpy()
+                done += 1
+        finally:
+            torch.set_num_threads(before)
+
+
+def lying(shop: Workshop, codec: str, plan: Plan, rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
+    """The same of nodes whose weights are int8: `plan.lies` of them."""
+    for number in range(plan.lies):
+        if number % 8 == 0:
+            span = spans(shop.checkpoint.num_blocks, plan.most_blocks, rng)
+            liar, ours = shop.liar(span), shop.blocks(span)
+        tokens = int(rng.integers(1, plan.most_tokens + 1))
+        given = _coded(shop.inputs(span.start, 1, tokens, rng), codec)
+        answer = _coded(decoded(liar, given, cuts_of(tokens, rng)), codec)
+        yield answer.numpy(), _coded(replayed(ours, given), codec).numpy()
+
+
+def _coded(values: Any, codec: str) -> Any:
+    import torch
+
+    rows = [coded(values[one : one + 1].numpy(), codec) for one in range(len(values))]
+    return torch.from_numpy(np.concatenate(rows))
+
+
+def calibrated(folder: Path, profile: Profile, plan: Plan, rng: np.random.Generator, source: str) -> Limit:
+    """The limit of one profile from honest runs and lies. Raises BadInput for a plan without either."""
+    if plan.audits < 1 or plan.lies < 1 or plan.most_tokens < LEAST_TYPICAL:
+        raise BadInput(f"expected audits, lies and at least {LEAST_TYPICAL} tokens, found {plan}")
+    shop = Workshop(folder, profile.dtype)
+    right, wrong = Found([], []), Found([], [])
+    for claimed, again in honest(shop, profile.codec, plan, rng):
+        right.add(claimed, again)
+    for claimed, again in lying(shop, profile.codec, plan, rng):
+        wrong.add(claimed, again)
+    worst, apart = spread(right.worst, wrong.worst, SAFETY)
+    typical, also = spread(right.typical, wrong.typical, SAFETY)
+    return Limit(
+        profile=profile,
+        worst=worst,
+        typical=typical,
+        separates=apart and also,
+        honest_worst=max(right.worst),
+        honest_typical=max(right.typical),
+        lie_worst=min(wrong.worst),
+        lie_typical=min(wrong.typical),
+        audits=len(right.worst),
+        source=source,
+    )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure all profiles and write the limits."""
+    if not 1 <= len(arguments) <= 2:
+        raise BadInput("expected CHECKPOINT [OUT.json]")
+    folder = Path(arguments[0])
+    source = f"{folder.name}, {platform.machine()}, {platform.processor() or platform.system()}"
+    found = []
+    for profile in PROFILES:
+        found.append(calibrated(folder, profile, Plan(), np.random.default_rng(5), source))
+        print(f"{named(profile)}: {found[-1].model_dump_json(exclude={'profile', 'source'})}", flush=True)
+    if len(arguments) == 2:
+        Path(arguments[1]).write_text(Limits(limits=tuple(found)).canonical() + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
