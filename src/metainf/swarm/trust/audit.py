@@ -24,6 +24,7 @@ LEAST_TYPICAL = 8
 """Tokens below which the median says no more than the worst token does."""
 LARGEST = 0.02
 """Share of the channels, the largest, that are left out of the second of the two errors."""
+LEAST_ERROR = 1e-6
 LEAD = 2
 """By how many votes one side must lead where no replay of one's own decides."""
 
@@ -213,8 +214,9 @@ def undetected(answers: int, share: float, lies: float = 1.0) -> float:
 
 def spread(honest: Sequence[float], lying: Sequence[float], safety: float = 10.0) -> tuple[float, bool]:
     """A limit between the largest honest error and the smallest of a lie: their geometric mean, and whether
-    the two lie at least `safety` apart. Where they do not, the limit is `safety` times the honest one."""
-    most, least = max(honest), min(lying)
+    the two lie at least `safety` apart. Where they do not, the limit is `safety` times the honest one. Honest
+    errors below LEAST_ERROR are taken for that: another machine may well show them."""
+    most, least = max(*honest, LEAST_ERROR), min(lying)
     if least >= safety * most:
-        return float(np.sqrt(max(most, np.finfo(np.float32).tiny) * least)), True
+        return float(np.sqrt(most * least)), True
     return safety * most, False

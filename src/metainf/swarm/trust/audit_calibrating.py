@@ -11,11 +11,13 @@ import platform
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from metainf.catalog.detect import cpu_name
 from metainf.domain import BadInput
 from metainf.swarm.compute.blocks import Blocks, Ends
 from metainf.swarm.compute.shards import Checkpoint
@@ -34,10 +36,10 @@ SAFETY = 10.0
 class Plan:
     """How many honest audits of how many tokens each, and over how many blocks a span reaches at most."""
 
-    audits: int = 320
-    most_tokens: int = 64
+    audits: int = 200
+    most_tokens: int = 48
     most_blocks: int = 12
-    lies: int = 64
+    lies: int = 48
 
 
 @dataclass(frozen=True)
@@ -206,7 +208,7 @@ def main(arguments: Sequence[str]) -> None:
     if not 1 <= len(arguments) <= 2:
         raise BadInput("expected CHECKPOINT [OUT.json]")
     folder = Path(arguments[0])
-    source = f"{folder.name}, {platform.machine()}, {platform.processor() or platform.system()}"
+    source = f"{folder.name}, torch {version('torch')}, {cpu_name() or platform.machine()}"
     found = []
     for profile in PROFILES:
         found.append(calibrated(folder, profile, Plan(), np.random.default_rng(5), source))
