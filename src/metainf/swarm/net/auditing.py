@@ -16,11 +16,13 @@ import numpy as np
 from metainf.domain import BadInput, NotSupported
 from metainf.swarm.compute.blocks import Blocks
 from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.net.client import Session
 from metainf.swarm.net.stream import StageFailed, Stream, Terms
 from metainf.swarm.plan.table import current
 from metainf.swarm.trust.audit import Activations, Evidence, Limits, Settled, coded, drawn, settle
 from metainf.swarm.trust.audit_limits import shipped
 from metainf.swarm.trust.certificates import Certified
+from metainf.swarm.trust.reputation import Event, Kind
 from metainf.swarm.trust.signing import Heard
 from metainf.swarm.trust.tls import channel
 from metainf.swarm.words import Profile, Stage
@@ -170,3 +172,30 @@ class Auditor:
             return np.concatenate([await stream.step(piece) for piece in pieces(evidence.inputs)], axis=1)
         finally:
             stream.cancel()
+
+
+def events_of(finding: Finding, now_s: float) -> list[Event]:
+    """What an audit says of nodes, for their reputation."""
+    lied = [Event(node=node, at_s=now_s, kind="lied") for node in finding.settled.guilty]
+    return lied + [Event(node=node, at_s=now_s, kind="passed") for node in sorted(finding.settled.cleared)]
+
+
+NONSENSE = ("another shape", "no number", "no message of this protocol", "of another step")
+"""Words of failures that a node which merely broke down does not cause."""
+
+
+def outcomes(session: Session, heard: Sequence[Heard], now_s: float) -> list[Event]:
+    """What a session that has ended says of its nodes: who served and how quickly, who failed and how."""
+    speeds = {each.word.node: each.word.features.decode_ms_per_block for each in heard}
+    events = []
+    for failure in session.failures:
+        kind: Kind = "nonsense" if any(word in failure.why for word in NONSENSE) else "failed"
+        events.append(Event(node=failure.stage.node, at_s=now_s, kind=kind))
+    for part in session.parts:
+        stage, steps = part.stream.stage, len(part.made)
+        if not steps:
+            continue
+        promised = speeds.get(stage.node, 0.0) * len(stage.span) * steps / 1000
+        served = Event(node=stage.node, at_s=now_s, kind="served", seconds=part.stream.node_s)
+        events.append(served.model_copy(update={"promised_s": promised or None}))
+    return events

@@ -5,7 +5,7 @@ input is sent through it, and the next step follows: with the same numbers the t
 """
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,6 +66,8 @@ class Session:
         self.costs = Costs(through_client=True)
         self.demand = Demand()
         self.reputation: Mapping[str, float] = {}
+        self.avoid: Collection[str] = ()
+        self.failures: list[StageFailed] = []
         self._channels: dict[str, Any] = {}
 
     async def __aenter__(self) -> "Session":
@@ -82,7 +84,7 @@ class Session:
         return [part.evidence() for part in self.parts if part.made]
 
     def _client(self) -> Client:
-        return Client(reputation=self.reputation, avoid=self.banned)
+        return Client(reputation=self.reputation, avoid={*self.banned, *self.avoid})
 
     @property
     def route(self) -> tuple[Stage, ...]:
@@ -178,6 +180,7 @@ class Session:
 
     def _ban(self, error: StageFailed) -> None:
         self.banned.add(error.stage.node)
+        self.failures.append(error)
         self.tell(f"lost {error}")
 
     async def _table(self) -> tuple[Any, dict[str, Heard]]:
