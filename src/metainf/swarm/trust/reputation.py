@@ -30,14 +30,19 @@ class Policy(Frozen):
     """The numbers of the rule; the defaults are explained in docs/swarm.md.
 
     `horizon` requests in a row must succeed with a chance of one half for a neutral node (34: a node that
-    fails 2 % of them). `bound` is the quantile of the posteriors. A strike quarantines for `quarantine_s`,
+    fails 2 % of them). A new node's availability is taken as if it had served `prior_served` requests and
+    failed `prior_failed`; failures cost little, so that a mild quantile of the posterior will do. Correctness
+    begins with nothing, and counts by a strict one. A strike quarantines for `quarantine_s`,
     each further one `escalation` times longer, and costs `struck` of the standing for as long as it is
     remembered. Audits: `audit_share` of all answers of a tried node, all of a new one.
     """
 
     half_life_s: PositiveFloat = 7 * 86_400.0
     horizon: PositiveFloat = 34.0
-    bound: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    prior_served: PositiveFloat = 49.0
+    prior_failed: PositiveFloat = 1.0
+    availability_quantile: Annotated[float, Field(gt=0, lt=0.5)] = 0.25
+    correctness_quantile: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     quarantine_s: PositiveFloat = 3600.0
     escalation: PositiveFloat = 4.0
     struck: Share = 0.25
@@ -139,13 +144,14 @@ def _faded(seconds: float, half_life_s: float) -> float:
 def availability(standing: Standing, now_s: float, policy: Policy) -> float:
     """Lower credible bound on the share of requests that succeed."""
     fade = _faded(now_s - standing.as_of_s, policy.half_life_s)
-    return float(betaincinv(1 + standing.served * fade, 1 + standing.failed * fade, policy.bound))
+    served, failed = policy.prior_served + standing.served * fade, policy.prior_failed + standing.failed * fade
+    return float(betaincinv(served, failed, policy.availability_quantile))
 
 
 def correctness(standing: Standing, now_s: float, policy: Policy) -> float:
     """Lower credible bound on the share of answers that are right, from audits that were passed."""
     fade = _faded(now_s - standing.as_of_s, policy.half_life_s)
-    return float(betaincinv(1 + standing.passed * fade, 1.0, policy.bound))
+    return float(betaincinv(1 + standing.passed * fade, 1.0, policy.correctness_quantile))
 
 
 def promptness(standing: Standing, now_s: float, policy: Policy) -> float:

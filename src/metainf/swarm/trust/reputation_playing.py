@@ -45,8 +45,8 @@ class World:
     """
 
     stages: int = 3
-    per_stage: int = 80
-    sessions: int = 120
+    per_stage: int = 40
+    sessions: int = 60
     seconds: float = 3600.0
     shares: tuple[tuple[Kind, float], ...] = (
         ("flaky", 0.10), ("blatant", 0.05), ("sleeper", 0.05), ("colluder", 0.06), ("whitewasher", 0.04),
@@ -68,13 +68,14 @@ class Machine:
     kind: Kind
     service_s: float
     free_s: float = 0.0
-    life: int = 0
     answers: int = 0
     away_until_s: float = 0.0
+    name: str = ""
+    life: int = 0
 
-    @property
-    def name(self) -> str:
-        return f"node-{self.number}-{self.life}"
+    def named(self, life: int) -> None:
+        """Take a name, the first or a new one."""
+        self.life, self.name = life, f"node-{self.number}-{life}"
 
 
 @dataclass
@@ -144,13 +145,14 @@ class Nesa(Rule):
 
 
 class Ours(Rule):
-    """MetaInf's rule."""
+    """MetaInf's rule. What fades within a game is looked at when a node is heard of."""
 
     def __init__(self, policy: Policy | None = None) -> None:
         self.policy = policy or Policy()
         self.standings: dict[str, Standing] = {}
         self._charges: dict[str, float] = {}
         self._until: dict[str, float] = {}
+        self._tried: set[str] = set()
 
     def charge(self, name: str) -> float:
         return self._charges.get(name, 1.9)
@@ -158,13 +160,15 @@ class Ours(Rule):
     def usable(self, name: str, now_s: float) -> int:
         if self._until.get(name, 0.0) > now_s:
             return 0
-        return 1 if on_trial(self.standings.get(name), now_s, self.policy) else 2
+        return 2 if name in self._tried else 1
 
     def heard(self, event: Event) -> None:
         known = after(self.standings.get(event.node), event, self.policy)
         self.standings[event.node] = known
         self._charges[event.node] = 1 + max(0.0, 1 - reputation(known, event.at_s, self.policy))
         self._until[event.node] = quarantined_until_s(known, self.policy)
+        if not on_trial(known, event.at_s, self.policy):
+            self._tried.add(event.node)
 
     def share(self, name: str, now_s: float) -> float:
         return audit_share(self.standings.get(name), now_s, self.policy)
@@ -193,6 +197,7 @@ def machines(world: World, rng: np.random.Generator) -> list[Machine]:
         kind = kinds[at]
         quick = world.liar_speed if kind in LIARS else 1.0
         made.append(Machine(number, kind, float(rng.lognormal(0.0, 0.3)) * quick))
+        made[-1].named(0)
     return made
 
 
@@ -258,14 +263,16 @@ class Game:
 
     def _chosen(self, stage: list[Machine], now: float, tried: set[int]) -> Machine:
         """Who should be done first, as charged, among the best class of those that may be used."""
-        best, found = (-1, 0.0), stage[0]
+        best, least, found = -1, 0.0, stage[0]
         for each in stage:
             if each.away_until_s > now or each.number in tried:
                 continue
             usable = self.rule.usable(each.name, now)
+            if usable < best:
+                continue
             cost = max(0.0, each.free_s - now) + each.service_s * self.rule.charge(each.name)
-            if (usable, -cost) > best or best[0] < 0:
-                best, found = (usable, -cost), each
+            if usable > best or cost < least:
+                best, least, found = usable, cost, each
         return found
 
     def _fails(self, machine: Machine) -> float:
@@ -317,7 +324,8 @@ class Game:
 
     def _flees(self, machine: Machine, now: float) -> None:
         if machine.kind == "whitewasher" and not self.rule.usable(machine.name, now):
-            machine.life, machine.answers = machine.life + 1, 0
+            machine.named(machine.life + 1)
+            machine.answers = 0
             machine.away_until_s = now + self.world.return_s
             self.told.identities += 1
 
