@@ -41,7 +41,7 @@ def small_model(folder: Path, seed: int) -> Path:
 def row(profile: Profile, audits: int, folder: Path) -> str:
     """Honest audits and int8 lies of one profile on small models of several seeds."""
     try:
-        limit = shipped().of(profile)
+        limit = shipped().under(profile)
     except NotSupported:
         known = next(each for each in shipped().limits if each.profile == profile)
         return (
@@ -50,7 +50,9 @@ def row(profile: Profile, audits: int, folder: Path) -> str:
         )
     begun, flagged, found, lies = time.perf_counter(), 0, 0, 0
     for seed in range(SEEDS):
-        shop = Workshop(small_model(folder / f"{named(profile).replace('/', '-')}-{seed}", seed), profile.dtype)
+        shop = Workshop(
+            small_model(folder / f"{named(profile).replace('/', '-')}-{seed}", seed), profile.dtype
+        )
         plan = Plan(audits=audits // SEEDS, most_tokens=24, lies=max(1, audits // SEEDS // 10))
         flagged += sum(
             not judge(*pair, limit).honest

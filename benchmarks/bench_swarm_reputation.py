@@ -14,7 +14,8 @@ import numpy as np
 
 from metainf.api.pictures import drawing
 from metainf.swarm.trust.reputation import Policy
-from metainf.swarm.trust.reputation_playing import LIARS, Game, Nesa, Ours, Rule, Told, World
+from metainf.swarm.trust.reputation_playing import LIARS, Game, Told, World
+from metainf.swarm.trust.reputation_rules import Nesa, Ours, Rule
 
 SEEDS = (11, 12, 13)
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -29,17 +30,18 @@ RULES: dict[str, Callable[[], Rule] | Literal["oracle"]] = {
 ABOUT = """# Who is believed: rules of reputation, played
 
 Written by `python benchmarks/bench_swarm_reputation.py --write`. {nodes} nodes in {stages} stages, {sessions}
-sessions at once, {minutes:.0f} minutes, {seeds} seeds (means; the worst seed in brackets). {liars:.0%} of the nodes
-lie: {kinds}. A further {flaky:.0%} calculate rightly and fail in {fails:.0%} of their requests, all others in
-{few:.1%}. Liars answer in {speed:.0%} of an honest node's time. A blatant liar always lies. A sleeper is honest for
-200 answers and then lies in a fifth. Colluders lie in a third of their answers, all alike, vouch for one
-another when they are asked for a replay, and call every honest answer wrong. A whitewasher is honest for 10
-answers, then always lies, and comes back under a new name a minute after it was found out. Everybody is
-unknown at the start. All clients share what they learn, and **no client holds blocks of its own**: other nodes
-are asked for a replay ({replay:.0%} of the answer's time, which counts), until one side leads by two votes.
+sessions at once, {minutes:.0f} minutes, {seeds} seeds (means; the worst seed in brackets). {liars:.0%} of
+the nodes lie: {kinds}. A further {flaky:.0%} calculate rightly and fail in {fails:.0%} of their requests,
+all others in {few:.1%}. Liars answer in {speed:.0%} of an honest node's time. A blatant liar always lies. A
+sleeper is honest for 200 answers and then lies in a fifth. Colluders lie in a third of their answers, all
+alike, vouch for one another when they are asked for a replay, and call every honest answer wrong. A
+whitewasher is honest for 10 answers, then always lies, and comes back under a new name a minute after it
+was found out. Everybody is unknown at the start. All clients share what they learn, and **no client holds
+blocks of its own**: other nodes are asked for a replay ({replay:.0%} of the answer's time, which counts),
+until one side leads by two votes.
 
-An answer is wrong where any stage lied. `framed` are honest nodes that an audit found guilty. Throughput is of
-right answers; the ideal knows who lies and audits nobody.
+An answer is wrong where any stage lied. `framed` are honest nodes that an audit found guilty. Throughput is
+of right answers; the ideal knows who lies and audits nobody.
 """
 AFTER = """
 ![Share of wrong answers over time](figures/swarm-reputation.svg)
@@ -49,8 +51,9 @@ left later comes from sleepers before they are audited and from whitewashers und
 reacts to errors and time-outs; a liar makes neither, and nodes that fail 4 % of their requests keep their
 place. With audits it finds out who always lies, but an identity is forgiven after 22 right answers.
 
-What it does not show: real networks, clients that do not share what they learn (each then has to find the liars
-itself), and colluders in the majority among those who are asked, against whom only blocks of one's own help.
+What it does not show: real networks, clients that do not share what they learn (each then has to find the
+liars itself), and colluders in the majority among those who are asked, against whom only blocks of
+one's own help.
 """
 
 
@@ -89,21 +92,26 @@ def play(world: World, seeds: tuple[int, ...] = SEEDS) -> list[Row]:
 def table_of(rows: list[Row]) -> list[str]:
     ideal = rows[-1]
     lines = [
-        "| rule | wrong answers | in the second half | right answers/s | of ideal | in the second half | audits "
-        "of answers | lies found | framed | identities |",
+        "| rule | wrong answers | in the second half | right answers/s | of ideal | in the second half "
+        "| audits of answers | lies found | framed | identities |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for row in rows:
         most = max(each.wrong_share for each in row.games)
         speed, late = row.mean(lambda each: each.right_per_s), row.mean(late_per_s)
         answers = row.mean(lambda each: each.asked) * 3
-        lines.append(
-            f"| {row.name} | {row.mean(lambda each: each.wrong_share):.2%} ({most:.2%}) "
-            f"| {row.mean(late_share):.2%} | {speed:.1f} "
-            f"| {speed / ideal.mean(lambda each: each.right_per_s):.0%} | {late / ideal.mean(late_per_s):.0%} "
-            f"| {row.mean(lambda each: each.audits) / answers:.1%} | {row.mean(lambda each: each.caught):.0f} "
-            f"| {row.mean(lambda each: each.framed):.1f} | {row.mean(lambda each: each.identities):.0f} |"
+        cells = (
+            f"{row.mean(lambda each: each.wrong_share):.2%} ({most:.2%})",
+            f"{row.mean(late_share):.2%}",
+            f"{speed:.1f}",
+            f"{speed / ideal.mean(lambda each: each.right_per_s):.1%}",
+            f"{late / ideal.mean(late_per_s):.1%}",
+            f"{row.mean(lambda each: each.audits) / answers:.1%}",
+            f"{row.mean(lambda each: each.caught):.0f}",
+            f"{row.mean(lambda each: each.framed):.1f}",
+            f"{row.mean(lambda each: each.identities):.0f}",
         )
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
     return lines
 
 
@@ -113,7 +121,9 @@ def verdict(rows: list[Row]) -> str:
     share = ours.mean(lambda each: each.right_per_s) / ideal.mean(lambda each: each.right_per_s)
     asked = "The aim is fewer than 1 % wrong and 90 % of the ideal throughput; with MetaInf's rule it is"
     reached = wrong < 0.01 and share >= 0.9
-    return f"{asked} {wrong:.2%} and {share:.0%}, the start included: {'reached' if reached else '**missed**'}."
+    return (
+        f"{asked} {wrong:.2%} and {share:.0%}, the start included: {'reached' if reached else '**missed**'}."
+    )
 
 
 def page(world: World, rows: list[Row]) -> str:

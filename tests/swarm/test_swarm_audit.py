@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from metainf.domain import NotSupported
 from metainf.swarm.trust.audit import (
     Evidence,
-    Limit,
     drawn,
     errors,
     judge,
@@ -33,7 +32,7 @@ from metainf.swarm.net.client import Session  # noqa: E402
 from metainf.swarm.trust.audit_calibrating import Plan, Workshop, honest, lying  # noqa: E402
 
 F32 = Profile(dtype="float32", codec="f32")
-LIMIT = shipped().of(F32)
+LIMIT = shipped().under(F32)
 STAGE = Stage(node="node-a", span=Span(start=0, end=2))
 
 
@@ -54,14 +53,14 @@ def test_the_limits_that_are_shipped_were_measured() -> None:
     assert LIMIT.honest_typical < LIMIT.typical < LIMIT.lie_typical
     assert LIMIT.audits > 0 and LIMIT.source
     with pytest.raises(NotSupported, match="expected a profile whose limit was measured"):
-        shipped().of(Profile(dtype="float8"))
+        shipped().under(Profile(dtype="float8"))
 
 
 def test_a_profile_that_separates_nothing_is_refused() -> None:
     for limit in shipped().limits:
         if not limit.separates:
             with pytest.raises(NotSupported, match="cannot tell int8 weights from rounding"):
-                shipped().of(limit.profile)
+                shipped().under(limit.profile)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.floats(-9, 1))
@@ -306,7 +305,9 @@ def test_a_profile_that_nobody_measured_blames_nobody(folder: Path, known: Evide
     async def story() -> None:
         async with place(folder) as swarm:
             await swarm.start("a", (0, 4))
-            evidence = Evidence(Stage(node=swarm.id("a"), span=Span(start=0, end=4)), known.inputs, known.inputs)
+            evidence = Evidence(
+                Stage(node=swarm.id("a"), span=Span(start=0, end=4)), known.inputs, known.inputs
+            )
             terms = swarm.terms(codec="f99")
             async with Auditor(swarm.look, swarm.mine, terms, OwnBlocks(swarm.checkpoint)) as auditor:
                 return await auditor.audit(evidence)

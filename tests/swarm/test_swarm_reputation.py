@@ -31,7 +31,8 @@ from metainf.swarm.trust.reputation import (
     struck,
     told,
 )
-from metainf.swarm.trust.reputation_playing import LIARS, Game, Nesa, Ours, Rule, World, machines
+from metainf.swarm.trust.reputation_playing import LIARS, Game, World, machines
+from metainf.swarm.trust.reputation_rules import Nesa, Ours, Rule
 from metainf.swarm.trust.reputation_store import Reputations
 from metainf.swarm.words import LEAST_REPUTATION, MOST_REPUTATION
 
@@ -44,7 +45,11 @@ instants = st.floats(0, 30 * DAY)
 def an_event(draw: st.DrawFn) -> Event:
     late = draw(st.sampled_from([None, 0.5, 3.0]))
     return Event(
-        node=NODE, at_s=draw(instants), kind=draw(kinds), seconds=late, promised_s=None if late is None else 1.0
+        node=NODE,
+        at_s=draw(instants),
+        kind=draw(kinds),
+        seconds=late,
+        promised_s=None if late is None else 1.0,
     )
 
 
@@ -82,7 +87,9 @@ def test_the_order_in_which_one_hears_does_not_matter(history: list[Event], rand
 
 
 @given(histories, st.sampled_from(["served", "passed"]), st.sampled_from(["failed", "lied", "nonsense"]))
-def test_good_news_never_lowers_it_and_bad_news_never_raises_it(history: list[Event], good: str, bad: str) -> None:
+def test_good_news_never_lowers_it_and_bad_news_never_raises_it(
+    history: list[Event], good: str, bad: str
+) -> None:
     known = told(history, POLICY)[NODE]
     now = now_of(known)
     before = reputation(known, now, POLICY)
@@ -133,7 +140,9 @@ def test_a_node_that_fails_four_percent_is_charged_though_nesas_rule_lifts_it_to
     passed = [Event(node=NODE, at_s=float(at), kind="passed") for at in range(0, 5000, 20)]
     known = told([*events, *passed], POLICY)[NODE]
     assert reputation(known, now_of(known), POLICY) < 1
-    reliable = told([*(Event(node=NODE, at_s=float(at), kind="served") for at in range(5000)), *passed], POLICY)
+    reliable = told(
+        [*(Event(node=NODE, at_s=float(at), kind="served") for at in range(5000)), *passed], POLICY
+    )
     assert reputation(reliable[NODE], now_of(reliable[NODE]), POLICY) > 5
 
 
@@ -156,7 +165,8 @@ def test_each_further_lie_costs_four_times_the_time_and_three_times_nonsense_is_
 
 
 def test_a_new_name_is_worth_nothing() -> None:
-    """An unknown node has the least; until it passed its trials it gets no work, and it is audited throughout."""
+    """An unknown node has the least; until it passed its trials it gets no work, and it is audited
+    throughout."""
     assert reputation(None, 0.0, POLICY) == LEAST_REPUTATION and on_trial(None, 0.0, POLICY)
     assert audit_share(None, 0.0, POLICY) == 1
     young = standing(*["passed"] * POLICY.trials)
@@ -182,7 +192,9 @@ def test_late_answers_cost_reputation() -> None:
 def test_it_is_kept_and_shared_between_processes(tmp_path: Path) -> None:
     path, now = tmp_path / "deep" / "reputation.sqlite", 5000.0
     one, other = Reputations(path, lambda: now), Reputations(path, lambda: now)
-    one.record([Event(node=NODE, at_s=now, kind="lied"), *[Event(node="node-b", at_s=now, kind="served")] * 200])
+    one.record(
+        [Event(node=NODE, at_s=now, kind="lied"), *[Event(node="node-b", at_s=now, kind="served")] * 200]
+    )
     other.record([Event(node="node-b", at_s=now, kind="passed")] * 5)
     believed = one.believed([NODE, "node-b", "node-c"])
     assert believed.quarantined == {NODE} and believed.on_trial == {"node-c"}
@@ -217,7 +229,9 @@ def test_a_killed_writer_leaves_a_good_file(tmp_path: Path) -> None:
         "    kept.record([Event(node='node-a', at_s=at, kind='served'), "
         "Event(node='node-b', at_s=at, kind='served')])\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, env=os.environ)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE, env=os.environ
+    )
     assert process.stdout is not None and process.stdout.readline() == b"up\n"
     time.sleep(0.5)
     process.kill()
@@ -348,7 +362,7 @@ def test_a_fifth_are_liars_of_every_kind() -> None:
 
 
 def test_liars_are_found_and_the_swarm_stays_quick() -> None:
-    """The figures of a long game stand in docs/swarm_reputation.md; this is a short one, learning included."""
+    """Figures of a long game stand in docs/swarm_reputation.md; this is a short one, learning included."""
     none, theirs, ours, ideal = (
         Game(SMALL, rule, 3).run() for rule in (Rule(), Nesa(0.05), Ours(), "oracle")
     )  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Audits of real nodes: what a session kept is calculated again, by oneself or by another node.
 
-Deciding is in `trust.audit`; here the replay is fetched. A peer cannot tell an audit from a session that moves
-to it after another node's failure.
+Deciding is in `trust.audit`; here the replay is fetched. A peer cannot tell an audit from a session that
+moves to it after another node's failure.
 """
 
 import asyncio
@@ -45,7 +45,8 @@ class Finding:
 
 
 def profile_of(word_profile: Profile, codec: str) -> Profile:
-    """The profile under which a session's answers are compared: the node's, with the codec that was spoken."""
+    """The profile under which a session's answers are compared: the node's, with the codec that was
+    spoken."""
     return word_profile.model_copy(update={"codec": codec})
 
 
@@ -81,9 +82,14 @@ class Auditor:
     """Audits of what sessions kept. Use as an asynchronous context, which closes its channels."""
 
     def __init__(
-        self, look: Look, mine: Certified, terms: Terms, own: OwnBlocks | None = None, limits: Limits | None = None
+        self,
+        look: Look,
+        mine: Certified,
+        terms: Terms,
+        own: OwnBlocks | None = None,
+        limits: Limits | None = None,
     ) -> None:
-        """`own` replays what it can; without it other nodes are asked, two at least and MOST_PEERS at most."""
+        """`own` replays what it can; without it other nodes are asked, at most MOST_PEERS of them."""
         self.look, self.mine, self.terms, self.own = look, mine, terms, own
         self.limits = limits or shipped()
         self.secret = secrets.token_bytes(32)
@@ -112,7 +118,7 @@ class Auditor:
             return Finding(evidence.stage, Settled(), why=f"{suspect} announces no profile any more")
         profile = heard[suspect].word.profile
         try:
-            limit = self.limits.of(profile_of(profile, self.terms.codec))
+            limit = self.limits.under(profile_of(profile, self.terms.codec))
         except NotSupported as error:
             return Finding(evidence.stage, Settled(), why=str(error))
         answers = {suspect: evidence.outputs}
@@ -141,7 +147,7 @@ class Auditor:
             return Finding(stage, Settled(), why=f"{node} is not announced")
         peer = heard[node]
         try:
-            limit = self.limits.of(profile_of(peer.word.profile, self.terms.codec))
+            limit = self.limits.under(profile_of(peer.word.profile, self.terms.codec))
             answer = await self._asked(peer, known)
         except (NotSupported, StageFailed, BadInput) as error:
             return Finding(stage, Settled(), (node,), str(error))

@@ -36,7 +36,8 @@ class _Part:
     made: list[Activations] = field(default_factory=list)
 
     def evidence(self) -> Evidence:
-        """What this very stage was given and answered, for audits; nothing of stages before it in its place."""
+        """What this very stage was given and answered, for audits; nothing of stages before it in its
+        place."""
         inputs = self.history[: len(self.made)]
         return Evidence(self.stream.stage, np.concatenate(inputs, axis=1), np.concatenate(self.made, axis=1))
 

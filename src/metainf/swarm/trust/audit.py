@@ -1,8 +1,9 @@
 """Whether a node calculated what it promised: its answers against a replay of the same inputs.
 
-Activations that two honest machines calculate are never equal bit by bit: sums run in another order in one pass
-than token by token. How far they may lie apart belongs to the numeric profile (number format, quantization,
-codec, engine) and is measured, not guessed. All here is pure; who replays is the caller's affair.
+Activations that two honest machines calculate are never equal bit by bit: sums run in another order in one
+pass than token by token. How far they may lie apart belongs to the numeric profile (number format,
+quantization, codec, engine) and is measured, not guessed. All here is pure; who replays is the caller's
+affair.
 """
 
 import hashlib
@@ -41,8 +42,8 @@ class Evidence:
 class Limit(Frozen):
     """How far a replay may lie from an honest answer under one profile, as relative RMS error of a token.
 
-    `worst` holds for every token, `typical` for the median of at least LEAST_TYPICAL tokens. `honest_*` is the
-    largest error of honest runs, `lie_*` the smallest of the mildest lie (int8 weights), both as measured;
+    `worst` holds for every token, `typical` for the median of at least LEAST_TYPICAL tokens. `honest_*` is
+    the largest error of honest runs, `lie_*` the smallest of the mildest lie (int8 weights), as measured;
     `separates` says whether the two leave room for a limit.
     """
 
@@ -63,14 +64,14 @@ class Limits(Frozen):
 
     limits: tuple[Limit, ...]
 
-    def of(self, profile: Profile) -> Limit:
-        """Raises NotSupported for a profile that nobody measured, or under which lies cannot be told apart."""
+    def under(self, profile: Profile) -> Limit:
+        """Raises NotSupported for a profile that nobody measured, or that hides lies."""
         for each in self.limits:
             if each.profile == profile:
                 if not each.separates:
                     raise NotSupported(
-                        f"audits of {named(profile)} cannot tell int8 weights from rounding: honest answers lie "
-                        f"up to {each.honest_worst:.1e} apart, that lie {each.lie_worst:.1e}"
+                        f"audits of {named(profile)} cannot tell int8 weights from rounding: honest answers "
+                        f"lie up to {each.honest_worst:.1e} apart, that lie {each.lie_worst:.1e}"
                     )
                 return each
         known = ", ".join(named(each.profile) for each in self.limits) or "none"
@@ -103,8 +104,8 @@ def errors(claimed: Activations, replayed: Activations) -> NDArray[np.float64]:
     """Relative RMS error of each token, [tokens]; both [1, tokens, width] and finite.
 
     The larger of two: over all channels, and over all but the few that are largest in the replay. Language
-    models give some tokens a handful of channels thousands of times larger than all others, beside which a lie
-    about the others would vanish.
+    models give some tokens a handful of channels thousands of times larger than all others, beside which a
+    lie about the others would vanish.
     """
     right = replayed[0].astype(np.float64)
     apart = np.square(claimed[0] - right)
@@ -123,9 +124,7 @@ def _ratio(apart: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.
 def judge(claimed: Activations, replayed: Activations, limit: Limit) -> Verdict:
     """Whether the claim is what an honest node of that profile answers. The replay is taken to be right."""
     if claimed.shape != replayed.shape:
-        return Verdict(
-            False, f"expected the shape {list(replayed.shape)}, found {list(claimed.shape)[:8]}"
-        )
+        return Verdict(False, f"expected the shape {list(replayed.shape)}, found {list(claimed.shape)[:8]}")
     if not np.isfinite(claimed).all():
         return Verdict(False, "the answer holds what is no number")
     found = errors(claimed, replayed)
@@ -134,7 +133,9 @@ def judge(claimed: Activations, replayed: Activations, limit: Limit) -> Verdict:
     at = int(found.argmax())
     worst, typical = float(found[at]), float(np.median(found))
     if worst > limit.worst:
-        return Verdict(False, f"token {at} is off by {worst:.1e}, {limit.worst:.1e} at most", worst, typical, at)
+        return Verdict(
+            False, f"token {at} is off by {worst:.1e}, {limit.worst:.1e} at most", worst, typical, at
+        )
     if len(found) >= LEAST_TYPICAL and typical > limit.typical:
         why = f"the tokens are off by {typical:.1e} in the median, {limit.typical:.1e} at most"
         return Verdict(False, why, worst, typical, at)

@@ -1,4 +1,5 @@
-"""How far honest answers lie apart on this machine, and how far those of the mildest lie: the limits of audits.
+"""How far honest answers lie apart on this machine, and how far those of the mildest lie: the limits of
+audits.
 
 An honest node answers a prompt in pieces and then token by token, several sessions in a pass, with its own
 number of threads; the auditor replays one session in one pass. Both calculate the same blocks here, and what

@@ -3,11 +3,11 @@
 Four things are kept apart. **Availability**: whether requests succeed, a Beta posterior with a lower credible
 bound, so that few observations count for little. **Promptness**: whether promised times are kept.
 **Correctness**: audits that were passed, likewise a lower bound; a failed one is a strike, which no number of
-served requests outweighs. **Age**: for how long the identity is known. Counts fade by half in `half_life_s`, so
-that a node can mend, and evidence comes in any order: every event carries its instant.
+served requests outweighs. **Age**: for how long the identity is known. Counts fade by half in
+`half_life_s`, so that a node can mend, and evidence comes in any order: every event carries its instant.
 
-One who returns under a new name begins at the bottom, is given no work before it passed trials, and is audited
-almost always at first: names are cheap, and none is worth anything.
+One who returns under a new name begins at the bottom, is given no work before it passed trials, and is
+audited almost always at first: names are cheap, and none is worth anything.
 """
 
 import math
@@ -58,9 +58,9 @@ class Policy(Frozen):
 class Event(Frozen):
     """What one node did at one instant (seconds since the epoch).
 
-    `served` and `failed` are requests; `seconds` against `promised_s` tell whether it was as quick as it said.
-    `passed` and `lied` are audits; `nonsense` is an answer that cannot be right (another shape, no number),
-    which a broken node gives as well as a lying one: a failure and part of a strike.
+    `served` and `failed` are requests; `seconds` against `promised_s` tell whether it was as quick as it
+    said. `passed` and `lied` are audits; `nonsense` is an answer that cannot be right (another shape, no
+    number), which a broken node gives as well as a lying one: a failure and part of a strike.
     """
 
     node: NodeId
@@ -102,7 +102,9 @@ def after(standing: Standing | None, event: Event, policy: Policy) -> Standing:
     if known.node != event.node:
         raise BadInput(f"expected an event of {known.node}, found one of {event.node}")
     now = max(known.as_of_s, event.at_s)
-    counts = {name: getattr(known, name) * _faded(now - known.as_of_s, policy.half_life_s) for name in _COUNTS}
+    counts = {
+        name: getattr(known, name) * _faded(now - known.as_of_s, policy.half_life_s) for name in _COUNTS
+    }
     weight = _faded(now - event.at_s, policy.half_life_s)
     for name in _touched(event):
         counts[name] += weight
@@ -144,7 +146,10 @@ def _faded(seconds: float, half_life_s: float) -> float:
 def availability(standing: Standing, now_s: float, policy: Policy) -> float:
     """Lower credible bound on the share of requests that succeed."""
     fade = _faded(now_s - standing.as_of_s, policy.half_life_s)
-    served, failed = policy.prior_served + standing.served * fade, policy.prior_failed + standing.failed * fade
+    served, failed = (
+        policy.prior_served + standing.served * fade,
+        policy.prior_failed + standing.failed * fade,
+    )
     return float(betaincinv(served, failed, policy.availability_quantile))
 
 
@@ -177,7 +182,9 @@ def quarantined_until_s(standing: Standing, policy: Policy) -> float:
     for each in standing.strikes:
         total += each.weight
         while total >= wholes + 1 - 1e-9:
-            until = max(until, each.at_s + policy.quarantine_s * policy.escalation ** min(wholes, MOST_ESCALATIONS))
+            until = max(
+                until, each.at_s + policy.quarantine_s * policy.escalation ** min(wholes, MOST_ESCALATIONS)
+            )
             wholes += 1
     return until
 
@@ -215,7 +222,7 @@ def audit_share(standing: Standing | None, now_s: float, policy: Policy) -> floa
     fade = _faded(now_s - standing.as_of_s, policy.half_life_s)
     untried = math.exp(-standing.passed * fade / policy.audits_fade)
     doubted = 1 - policy.struck ** struck(standing, now_s, policy)
-    return policy.audit_share + (1 - policy.audit_share) * max(untried, doubted)
+    return float(policy.audit_share + (1 - policy.audit_share) * max(untried, doubted))
 
 
 def nesa(value: float, failed: bool, penalty: float = 0.8, reward: float = 1.01) -> float:

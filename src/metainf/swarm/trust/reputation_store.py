@@ -90,11 +90,15 @@ class Reputations:
         """How far these nodes are believed now."""
         now, policy = self.clock(), self.policy
         known = {node: self.standing(node) for node in nodes}
-        struck = {n for n, each in known.items() if each is not None and quarantined_until_s(each, policy) > now}
+        struck = {
+            n for n, each in known.items() if each is not None and quarantined_until_s(each, policy) > now
+        }
         return Believed(
             reputation={node: reputation(each, now, policy) for node, each in known.items()},
             quarantined=frozenset(struck),
-            on_trial=frozenset(n for n, each in known.items() if n not in struck and on_trial(each, now, policy)),
+            on_trial=frozenset(
+                n for n, each in known.items() if n not in struck and on_trial(each, now, policy)
+            ),
         )
 
     def audit_share(self, node: str) -> float:
