@@ -1,7 +1,5 @@
 """Proofs with TOPLOC, where the extra is installed and fits the PyTorch that is there."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,10 +8,10 @@ from metainf.domain import BadInput, MissingExtra
 pytest.importorskip("torch", reason="needs the extra swarm")
 pytest.importorskip("transformers", reason="needs the extra swarm")
 
-from audit_place import small_model  # noqa: E402
+from audit_place import small_model
 
-from metainf.swarm.trust.audit_calibrating import Plan, Workshop, honest, lying  # noqa: E402
-from metainf.swarm.trust.audit_toploc import proofs, verified  # noqa: E402
+from metainf.swarm.trust.audit_calibrating import Plan, Workshop, honest, lying
+from metainf.swarm.trust.audit_toploc import proofs, verified
 
 PLAN = Plan(audits=30, most_tokens=70, lies=12)
 

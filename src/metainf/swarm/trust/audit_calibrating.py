@@ -178,8 +178,8 @@ def _coded(values: Any, codec: str) -> Any:
     return torch.from_numpy(np.concatenate(rows))
 
 
-def calibrated(folder: Path, profile: Profile, plan: Plan, rng: np.random.Generator, source: str) -> Limit:
-    """The limit of one profile from honest runs and lies. Raises BadInput for a plan without either."""
+def measured(folder: Path, profile: Profile, plan: Plan, rng: np.random.Generator) -> tuple[Found, Found]:
+    """Errors of honest runs and of lies under one profile. Raises BadInput for a plan without either."""
     if plan.audits < 1 or plan.lies < 1 or plan.most_tokens < LEAST_TYPICAL:
         raise BadInput(f"expected audits, lies and at least {LEAST_TYPICAL} tokens, found {plan}")
     shop = Workshop(folder, profile.dtype)
@@ -188,6 +188,11 @@ def calibrated(folder: Path, profile: Profile, plan: Plan, rng: np.random.Genera
         right.add(claimed, again)
     for claimed, again in lying(shop, profile.codec, plan, rng):
         wrong.add(claimed, again)
+    return right, wrong
+
+
+def limit_of(profile: Profile, right: Found, wrong: Found, source: str) -> Limit:
+    """The limit between honest errors and those of lies."""
     worst, apart = spread(right.worst, wrong.worst, SAFETY)
     typical, also = spread(right.typical, wrong.typical, SAFETY)
     return Limit(
@@ -204,15 +209,20 @@ def calibrated(folder: Path, profile: Profile, plan: Plan, rng: np.random.Genera
     )
 
 
+def place_of(folder: Path) -> str:
+    """What a measurement holds for: model, library and processor."""
+    return f"{folder.name}, torch {version('torch')}, {cpu_name() or platform.machine()}"
+
+
 def main(arguments: Sequence[str]) -> None:
     """Measure all profiles and write the limits."""
     if not 1 <= len(arguments) <= 2:
         raise BadInput("expected CHECKPOINT [OUT.json]")
     folder = Path(arguments[0])
-    source = f"{folder.name}, torch {version('torch')}, {cpu_name() or platform.machine()}"
     found = []
     for profile in PROFILES:
-        found.append(calibrated(folder, profile, Plan(), np.random.default_rng(5), source))
+        errors_of = measured(folder, profile, Plan(), np.random.default_rng(5))
+        found.append(limit_of(profile, *errors_of, place_of(folder)))
         print(f"{named(profile)}: {found[-1].model_dump_json(exclude={'profile', 'source'})}", flush=True)
     if len(arguments) == 2:
         Path(arguments[1]).write_text(Limits(limits=tuple(found)).canonical() + "\n", encoding="utf-8")

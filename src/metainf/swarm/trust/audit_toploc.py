@@ -2,8 +2,8 @@
 
 A proof is a polynomial through the largest activations of a piece; whoever replays the piece evaluates it and
 counts how many exponents differ and how far the mantissas lie apart. That is an extra: a session keeps its
-activations anyway, against which `audit.judge` is stricter. A proof serves whoever wants to audit later without
-keeping them.
+activations anyway, against which `audit.judge` is stricter. A proof serves whoever wants to audit later
+without keeping them.
 
 The wheel is built against another PyTorch than the current one and cannot be imported with it; built from
 source beside the installed PyTorch (a compiler and some minutes) it works:
@@ -20,8 +20,8 @@ from metainf.swarm.trust.audit import Activations, Verdict
 PIECE_TOKENS, LARGEST = 32, 128
 MOST_EXPONENTS, MOST_MANTISSA = 1, 0.1
 """Under one float32 profile rounding differs by 1e-6, which turns a bfloat16 over in one value of thousands:
-of 128 values twelve may differ by one mantissa step. int8 weights differ by 0.4 in the mean on a small span of
-one block, by 4 on ten blocks of SmolLM2-135M. Across profiles this is far too strict."""
+of 128 values twelve may differ by one mantissa step. int8 weights differ by 0.4 in the mean on a small span
+of one block, by 4 on ten blocks of SmolLM2-135M. Across profiles this is far too strict."""
 
 
 def _library() -> Any:
@@ -33,7 +33,8 @@ def _library() -> Any:
 
 
 def proofs(outputs: Activations) -> list[bytes]:
-    """Proofs of [1, tokens, width] activations, one for PIECE_TOKENS tokens. Raises BadInput, MissingExtra."""
+    """Proofs of [1, tokens, width] activations, one for PIECE_TOKENS tokens. Raises BadInput,
+    MissingExtra."""
     made = _library().build_proofs_bytes(
         _tokens(outputs), decode_batching_size=PIECE_TOKENS, topk=LARGEST, skip_prefill=True
     )
