@@ -187,7 +187,7 @@ class Session:
     async def _table(self) -> tuple[Any, dict[str, Heard]]:
         heard = {each.word.node: each for each in await self.look()}
         words = current([each.word for each in heard.values()], self.terms.model, time.time())
-        usable = [word for word in words if word.profile.dtype == self.terms.dtype]
+        usable = [word for word in words if word.profile.numbers == self.terms.numbers]
         return table(usable), heard
 
     async def _opened(self, stage: Stage, heard: dict[str, Heard]) -> Stream:

@@ -13,7 +13,7 @@ from metainf.swarm.compute.codec import packed, unpacked
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.node import METHOD, VERSION
 from metainf.swarm.trust.tls import grpc
-from metainf.swarm.words import Stage
+from metainf.swarm.words import Stage, numbers
 
 Activations = NDArray[np.float32]
 
@@ -38,6 +38,12 @@ class Terms:
     open_s: float = 5.0
     step_s: float = 2.0
     token_s: float = 0.2
+    quantization: str = "none"
+
+    @property
+    def numbers(self) -> str:
+        """How every node must calculate."""
+        return numbers(self.dtype, self.quantization)
 
     def deadline_s(self, tokens: int) -> float:
         return self.step_s + self.token_s * (tokens - 1)
@@ -60,7 +66,7 @@ class Stream:
             model=terms.model,
             start=span.start,
             end=span.end,
-            dtype=terms.dtype,
+            dtype=terms.numbers,
         )
         answer = await self._ask(wire.ToNode(open=ask), terms.open_s)
         if answer.WhichOneof("kind") != "opened" or answer.opened.node != self.stage.node:
