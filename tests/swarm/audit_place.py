@@ -17,7 +17,7 @@ from metainf.swarm.net.client import Session
 from metainf.swarm.net.directory import GUESTS, NODES, nodes, trusted
 from metainf.swarm.net.node import Node, Offer
 from metainf.swarm.net.stream import Terms
-from metainf.swarm.trust.audit_calibrating import int8_weights
+from metainf.swarm.trust.audit_calibrating import cheapened
 from metainf.swarm.trust.certificates import Certified, certify
 from metainf.swarm.trust.identity import Identity
 from metainf.swarm.trust.signing import Heard, seal
@@ -109,7 +109,7 @@ class Lying:
         self.step = node._step
         if lie == "int8 weights":
             for blocks in node.parts.values():
-                int8_weights(blocks)
+                cheapened(blocks)
         elif lie == "a skipped layer":
             for blocks in node.parts.values():
                 skip_a_layer(blocks)
@@ -148,7 +148,7 @@ IMPOSSIBLE = ("not a number", "a wrong shape")
 
 def skip_a_layer(blocks: Blocks) -> None:
     """The last layer's contributions become nothing, as if it were not calculated."""
-    layer = blocks.base.layers[-1]
+    layer = blocks.layers[-1]
     with torch.no_grad():
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()

@@ -167,9 +167,9 @@ def test_a_limit_lies_between_rounding_and_lies() -> None:
 # Real calculations
 
 
-def test_honest_answers_are_never_flagged_and_int8_weights_always(folder: Path) -> None:
+def test_honest_answers_are_never_flagged_and_cheapened_always(folder: Path) -> None:
     """Batches, lengths and threads of all kinds on a small model; the benchmark does 10,000."""
-    shop = Workshop(folder, "float32")
+    shop = Workshop(folder, F32)
     plan = Plan(audits=120, most_tokens=16, lies=24)
     flags = [judge(*pair, LIMIT).honest for pair in honest(shop, "f32", plan, np.random.default_rng(1))]
     assert len(flags) == 120 and all(flags)

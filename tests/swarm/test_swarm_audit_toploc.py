@@ -12,6 +12,7 @@ from audit_place import small_model
 
 from metainf.swarm.trust.audit_calibrating import Plan, Workshop, honest, lying
 from metainf.swarm.trust.audit_toploc import proofs, verified
+from metainf.swarm.words import Profile
 
 PLAN = Plan(audits=30, most_tokens=70, lies=12)
 
@@ -22,7 +23,7 @@ def needs_the_extra() -> None:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
-    return Workshop(small_model(tmp_path_factory.mktemp("llama")), "float32")
+    return Workshop(small_model(tmp_path_factory.mktemp("llama")), Profile(dtype="float32", codec="f32"))
 
 
 def test_without_the_extra_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +40,7 @@ def test_honest_proofs_hold_and_are_small(shop: Workshop) -> None:
         assert verified(made, replayed).honest
 
 
-def test_int8_weights_and_other_texts_are_found(shop: Workshop) -> None:
+def test_cheapened_and_other_texts_are_found(shop: Workshop) -> None:
     needs_the_extra()
     pairs = [pair for pair in lying(shop, "f32", PLAN, np.random.default_rng(2)) if pair[0].shape[1] >= 8]
     assert len(pairs) >= 5

@@ -25,7 +25,7 @@ from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.reputation import Event, Kind
 from metainf.swarm.trust.signing import Heard
 from metainf.swarm.trust.tls import channel
-from metainf.swarm.words import Profile, Stage
+from metainf.swarm.words import Profile, Stage, numbers
 
 PIECE_TOKENS = 256
 MOST_PEERS = 5
@@ -56,13 +56,19 @@ class OwnBlocks:
 
     checkpoint: Checkpoint
     dtype: str = "float32"
+    quantization: str = "none"
     _made: dict[tuple[int, int], Blocks] = field(default_factory=dict)
+
+    @property
+    def numbers(self) -> str:
+        """How they calculate, as profiles say it."""
+        return numbers(self.dtype, self.quantization)
 
     def replay(self, evidence: Evidence, codec: str) -> Activations:
         """The answer that an honest node of the same profile gives, [1, tokens, width], in one pass."""
         key = (evidence.stage.span.start, evidence.stage.span.end)
         if key not in self._made:
-            self._made[key] = Blocks(self.checkpoint, evidence.stage.span, self.dtype)
+            self._made[key] = Blocks(self.checkpoint, evidence.stage.span, self.dtype, self.quantization)
         blocks, name = self._made[key], f"audit {secrets.token_hex(8)}"
         given = pieces(evidence.inputs)
         sent = np.concatenate([coded(piece, codec) for piece in given], axis=1)
@@ -122,7 +128,7 @@ class Auditor:
         except NotSupported as error:
             return Finding(evidence.stage, Settled(), why=str(error))
         answers = {suspect: evidence.outputs}
-        if self.own is not None and self.own.dtype == profile.dtype and profile.quantization == "none":
+        if self.own is not None and self.own.numbers == profile.numbers:
             own = await asyncio.to_thread(self.own.replay, evidence, self.terms.codec)
             settled, why = settle(answers, limit, own), ""
         else:

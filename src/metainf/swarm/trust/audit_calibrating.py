@@ -3,14 +3,15 @@ audits.
 
 An honest node answers a prompt in pieces and then token by token, several sessions in a pass, with its own
 number of threads; the auditor replays one session in one pass. Both calculate the same blocks here, and what
-lies between their answers is rounding. The mildest lie known is weights rounded to int8.
+lies between their answers is rounding. The mildest lie known is weights rounded to 8 bits, or to 6 where 8
+are declared.
 
     python -m metainf.swarm.trust.audit_calibrating CHECKPOINT [OUT.json]
 """
 
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,15 +21,18 @@ import numpy as np
 
 from metainf.catalog.detect import cpu_name
 from metainf.domain import BadInput
-from metainf.swarm.compute.blocks import Blocks, Ends
+from metainf.swarm.compute.blocks import Blocks, Ends, Step
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.trust.audit import LEAST_TYPICAL, Activations, Limit, Limits, coded, errors, named, spread
 from metainf.swarm.words import Profile, Span
 
 BATCHES, THREADS = (1, 2, 4, 8, 16), (1, 2)
-PROFILES = tuple(
-    Profile(dtype=dtype, codec=codec)
-    for dtype, codec in (("float32", "f32"), ("float32", "f16"), ("bfloat16", "f32"))
+PROFILES = (
+    Profile(dtype="float32", codec="f32"),
+    Profile(dtype="float32", codec="f16"),
+    Profile(dtype="float32", codec="int8"),
+    Profile(dtype="float32", quantization="int8", codec="f32"),
+    Profile(dtype="bfloat16", codec="f32"),
 )
 SAFETY = 10.0
 
@@ -59,17 +63,20 @@ class Found:
 
 
 def decoded(blocks: Blocks, inputs: Any, cuts: Sequence[int]) -> Any:
-    """What a node answers: [sessions, tokens, width] in one pass for each piece between the cuts."""
-    from transformers import DynamicCache
-
-    cache = DynamicCache(config=blocks.config)
-    made = []
-    with blocks.torch.inference_mode():
-        for start, end in zip([0, *cuts[:-1]], cuts, strict=True):
-            word = {blocks.cache_word: cache}
-            piece = inputs[:, start:end].to(blocks.dtype)
-            made.append(blocks.base(inputs_embeds=piece, use_cache=True, **word).last_hidden_state)
-    return blocks.torch.cat(made, dim=1).float()
+    """What a node answers: [sessions, tokens, width], all sessions in one pass for each piece between
+    cuts."""
+    torch, names = blocks.torch, [f"session {number}" for number in range(len(inputs))]
+    pieces = []
+    for start, end in zip([0, *cuts[:-1]], cuts, strict=True):
+        asked = [Step(name, start, inputs[at : at + 1, start:end]) for at, name in enumerate(names)]
+        made = blocks.steps(asked)
+        broken = next((each for each in made if isinstance(each, Exception)), None)
+        if broken is not None:
+            raise broken
+        pieces.append(torch.cat([each.float() for each in made]))
+    for name in names:
+        blocks.close(name)
+    return torch.cat(pieces, dim=1)
 
 
 def replayed(blocks: Blocks, inputs: Any) -> Any:
@@ -79,14 +86,18 @@ def replayed(blocks: Blocks, inputs: Any) -> Any:
     return made.float()
 
 
-def int8_weights(blocks: Blocks) -> None:
-    """Round every matrix to 8 bits a channel, in place: what a node saves memory with on the sly."""
+def cheapened(blocks: Blocks) -> None:
+    """Round every matrix to 8 bits a channel, in place, or to 6 where 8 are declared: what a node might save
+    memory with on the sly."""
     torch = blocks.torch
     with torch.no_grad():
-        for each in blocks.base.parameters():
-            if each.ndim == 2:
-                scale = each.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127
-                each.copy_((each / scale).round().clamp(-127, 127) * scale)
+        for layer in blocks.layers:
+            for each in (*layer.parameters(), *layer.buffers()):
+                if each.ndim == 2 and each.dtype == torch.int8:
+                    each.copy_((each.float() / 4).round().mul(4).clamp(-127, 127).to(torch.int8))
+                elif each.ndim == 2:
+                    scale = each.abs().amax(dim=1, keepdim=True).clamp_min(1e-12) / 127
+                    each.copy_((each / scale).round().clamp(-127, 127) * scale)
 
 
 def cuts_of(tokens: int, rng: np.random.Generator) -> list[int]:
@@ -104,22 +115,24 @@ def spans(num_blocks: int, most: int, rng: np.random.Generator) -> Span:
 
 
 class Workshop:
-    """A checkpoint's blocks as honest nodes and liars hold them, made once for each span."""
+    """A checkpoint's blocks as honest nodes and liars of one profile hold them."""
 
-    def __init__(self, folder: Path, dtype: str) -> None:
-        self.checkpoint, self.dtype = Checkpoint(folder), dtype
-        kept = self.checkpoint.keeping()
+    def __init__(self, folder: Path, profile: Profile) -> None:
+        self.checkpoint, self.profile = Checkpoint(folder), profile
         self.ends = Ends(self.checkpoint)
         self.vocabulary = int(self.ends.embedding.weight.shape[0])
-        self._make: Callable[[Span], Blocks] = lambda span: Blocks(kept, span, dtype)
-        self._before: dict[int, Blocks] = {}
+        self.whole = self._blocks(Span(start=0, end=self.checkpoint.num_blocks))
+
+    def _blocks(self, span: Span) -> Blocks:
+        return Blocks(self.checkpoint, span, self.profile.dtype, self.profile.quantization)
 
     def blocks(self, span: Span) -> Blocks:
-        return self._make(span)
+        """Honest ones, with sessions of their own."""
+        return self.whole.view(span)
 
     def liar(self, span: Span) -> Blocks:
-        made = Blocks(self.checkpoint, span, self.dtype)
-        int8_weights(made)
+        made = self._blocks(span)
+        cheapened(made)
         return made
 
     def inputs(self, start: int, sessions: int, tokens: int, rng: np.random.Generator) -> Any:
@@ -128,9 +141,7 @@ class Workshop:
         drawn = [self.ends.embed(rng.integers(0, self.vocabulary, tokens).tolist()) for _ in range(sessions)]
         hidden = torch.cat(drawn)
         if start:
-            if start not in self._before:
-                self._before[start] = self.blocks(Span(start=0, end=start))
-            hidden = decoded(self._before[start], hidden, [tokens])
+            hidden = decoded(self.blocks(Span(start=0, end=start)), hidden, [tokens])
         return hidden
 
 
@@ -160,7 +171,7 @@ def honest(shop: Workshop, codec: str, plan: Plan, rng: np.random.Generator) -> 
 
 
 def lying(shop: Workshop, codec: str, plan: Plan, rng: np.random.Generator) -> Iterator[tuple[Any, Any]]:
-    """The same of nodes whose weights are int8: `plan.lies` of them."""
+    """The same of nodes whose weights are cheaper: `plan.lies` of them."""
     for number in range(plan.lies):
         if number % 8 == 0:
             span = spans(shop.checkpoint.num_blocks, plan.most_blocks, rng)
@@ -182,7 +193,7 @@ def measured(folder: Path, profile: Profile, plan: Plan, rng: np.random.Generato
     """Errors of honest runs and of lies under one profile. Raises BadInput for a plan without either."""
     if plan.audits < 1 or plan.lies < 1 or plan.most_tokens < LEAST_TYPICAL:
         raise BadInput(f"expected audits, lies and at least {LEAST_TYPICAL} tokens, found {plan}")
-    shop = Workshop(folder, profile.dtype)
+    shop = Workshop(folder, profile)
     right, wrong = Found([], []), Found([], [])
     for claimed, again in honest(shop, profile.codec, plan, rng):
         right.add(claimed, again)
