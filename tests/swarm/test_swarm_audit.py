@@ -170,11 +170,11 @@ def test_a_limit_lies_between_rounding_and_lies() -> None:
 def test_honest_answers_are_never_flagged_and_cheapened_always(folder: Path) -> None:
     """Batches, lengths and threads of all kinds on a small model; the benchmark does 10,000."""
     shop = Workshop(folder, F32)
-    plan = Plan(audits=120, most_tokens=16, lies=24)
+    plan = Plan(audits=80, most_tokens=12, lies=16)
     flags = [judge(*pair, LIMIT).honest for pair in honest(shop, "f32", plan, np.random.default_rng(1))]
-    assert len(flags) == 120 and all(flags)
+    assert len(flags) == 80 and all(flags)
     caught = [judge(*pair, LIMIT).honest for pair in lying(shop, "f32", plan, np.random.default_rng(2))]
-    assert len(caught) == 24 and not any(caught)
+    assert len(caught) == 16 and not any(caught)
 
 
 async def text(session: Session, count: int = 12) -> list[int]:

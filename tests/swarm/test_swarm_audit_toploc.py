@@ -14,7 +14,7 @@ from metainf.swarm.trust.audit_calibrating import Plan, Workshop, honest, lying
 from metainf.swarm.trust.audit_toploc import proofs, verified
 from metainf.swarm.words import Profile
 
-PLAN = Plan(audits=30, most_tokens=70, lies=12)
+PLAN = Plan(audits=16, most_tokens=70, lies=10)
 
 
 def needs_the_extra() -> None:
@@ -43,7 +43,7 @@ def test_honest_proofs_hold_and_are_small(shop: Workshop) -> None:
 def test_cheapened_and_other_texts_are_found(shop: Workshop) -> None:
     needs_the_extra()
     pairs = [pair for pair in lying(shop, "f32", PLAN, np.random.default_rng(2)) if pair[0].shape[1] >= 8]
-    assert len(pairs) >= 5
+    assert len(pairs) >= 4
     for claimed, replayed in pairs:
         assert not verified(proofs(claimed), replayed).honest
     short, long = sorted(pairs, key=lambda pair: pair[0].shape[1])[:: len(pairs) - 1]
