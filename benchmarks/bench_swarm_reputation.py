@@ -17,7 +17,13 @@ from metainf.swarm.trust.reputation import Policy
 from metainf.swarm.trust.reputation_playing import LIARS, Game, Told, World
 from metainf.swarm.trust.reputation_rules import Nesa, Ours, Rule
 
-SEEDS = (11, 12, 13)
+SEEDS = (11, 12)
+NAMES = {
+    "blatant": "blatantly",
+    "sleeper": "as sleepers",
+    "colluder": "together",
+    "whitewasher": "under ever new names",
+}
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PICTURE = "figures/swarm-reputation.svg"
 RULES: dict[str, Callable[[], Rule] | Literal["oracle"]] = {
@@ -46,7 +52,9 @@ of right answers; the ideal knows who lies and audits nobody.
 AFTER = """
 ![Share of wrong answers over time](figures/swarm-reputation.svg)
 
-What it shows: {verdict} The share of wrong answers is largest at the start, when nobody is known, and what is
+{verdict}
+
+The share of wrong answers is largest at the start, when nobody is known, and what is
 left later comes from sleepers before they are audited and from whitewashers under new names. Nesa's rule
 reacts to errors and time-outs; a liar makes neither, and nodes that fail 4 % of their requests keep their
 place. With audits it finds out who always lies, but an identity is forgiven after 22 right answers.
@@ -131,7 +139,7 @@ def page(world: World, rows: list[Row]) -> str:
     head = ABOUT.format(
         nodes=world.stages * world.per_stage, stages=world.stages, sessions=world.sessions,
         minutes=world.seconds / 60, seeds=len(SEEDS), liars=sum(shares[kind] for kind in LIARS),
-        kinds=", ".join(f"{shares[kind]:.0%} {kind}s" for kind in LIARS), flaky=shares["flaky"],
+        kinds=", ".join(f"{shares[kind]:.0%} {NAMES[kind]}" for kind in LIARS), flaky=shares["flaky"],
         fails=world.flaky_fails, few=world.honest_fails, speed=world.liar_speed, replay=world.replay,
     )  # fmt: skip
     rule = f"The rule's numbers: `{Policy().canonical()}`"
