@@ -50,9 +50,7 @@ def row(profile: Profile, audits: int, folder: Path) -> str:
         )
     begun, flagged, found, lies = time.perf_counter(), 0, 0, 0
     for seed in range(SEEDS):
-        shop = Workshop(
-            small_model(folder / f"{named(profile).replace('/', '-')}-{seed}", seed), profile.dtype
-        )
+        shop = Workshop(small_model(folder / f"{named(profile).replace('/', '-')}-{seed}", seed), profile)
         plan = Plan(audits=audits // SEEDS, most_tokens=16, lies=max(1, audits // SEEDS // 10))
         flagged += sum(
             not judge(*pair, limit).honest

@@ -129,9 +129,8 @@ def verdict(rows: list[Row]) -> str:
     share = ours.mean(lambda each: each.right_per_s) / ideal.mean(lambda each: each.right_per_s)
     asked = "The aim is fewer than 1 % wrong and 90 % of the ideal throughput; with MetaInf's rule it is"
     reached = wrong < 0.01 and share >= 0.9
-    return (
-        f"{asked} {wrong:.2%} and {share:.0%}, the start included: {'reached' if reached else '**missed**'}."
-    )
+    told = "reached" if reached else "**missed**"
+    return f"{asked}\n{wrong:.2%} and {share:.1%}, the start included: {told}."
 
 
 def page(world: World, rows: list[Row]) -> str:

@@ -34,8 +34,8 @@ from metainf.swarm.net.node import METHOD  # noqa: E402
 from metainf.swarm.net.stream import StageFailed, Stream  # noqa: E402
 from metainf.swarm.trust.certificates import certify, owner_of, pem_of  # noqa: E402
 from metainf.swarm.trust.identity import Identity  # noqa: E402
-from metainf.swarm.trust.signing import MOST_BYTES, Refused, Replayed, Seen, seal, unseal  # noqa: E402
-from metainf.swarm.trust.tls import channel  # noqa: E402
+from metainf.swarm.trust.signing import MOST_BYTES, Refused, Replayed, Seen, digest_of, seal, unseal  # noqa: E402
+from metainf.swarm.trust.tls import channel, serving  # noqa: E402
 from metainf.swarm.words import Announcement, Features, Profile, Span, Stage  # noqa: E402
 
 COUNT = int(os.environ.get("METAINF_FUZZ", "2000"))
@@ -49,15 +49,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_model(tmp_path_factory.mktemp("llama"))
 
 
-def envelope(seed: int, seq: int = 1) -> bytes:
+def envelope(seed: int, seq: int = 1, other: bytes = b"") -> bytes:
+    """A sealed announcement, rightly signed; with `other` as what it calls its certificate."""
     identity = Identity(seed.to_bytes(32, "big"))
-    mine = certify(identity, NOW)
+    der = other or certify(identity, NOW).der
     word = Announcement(
-        node=identity.node, generation=1, seq=seq, address="127.0.0.1:1", certificate=mine.digest,
+        node=identity.node, generation=1, seq=seq, address="127.0.0.1:1", certificate=digest_of(der),
         model="b2:" + "0" * 32, num_blocks=4, span=Span(start=0, end=4), profile=Profile(dtype="float32"),
         features=Features(decode_ms_per_block=1.0), issued_s=NOW, valid_until_s=NOW + 60,
     )  # fmt: skip
-    return seal(identity, word, mine.der)
+    return seal(identity, word, der)
 
 
 def resident_bytes() -> int:
@@ -114,6 +115,17 @@ def test_broken_records_hide_no_good_one() -> None:
     records |= {f"{GUESTS}g{at}": each for at, each in enumerate(broken)}
     assert [each.word.node for each in nodes(records, NOW)] == [name]
     assert trusted(records, NOW).count(b"BEGIN CERTIFICATE") == 2
+
+
+def test_a_member_with_a_broken_certificate_locks_nobody_out() -> None:
+    """Whoever may write can seal anything as a certificate: a broken one, or that of another node."""
+    card = certify(Identity(b"c" * 32), NOW).der
+    version = bytearray(card)
+    version[card.index(b"\xa0\x03\x02\x01\x02") + 4] = 93
+    bad = [envelope(5, other=b"nothing"), envelope(6, other=bytes(version)), envelope(7, other=card)]
+    records = {f"{NODES}{unseal(each, NOW).word.node}": each for each in [envelope(1), *bad]}
+    assert trusted(records, NOW).count(b"BEGIN CERTIFICATE") == 1
+    assert len(nodes(records, NOW)) == 1, "nor is a client led to one whose certificate it cannot use"
 
 
 def test_broken_certificates_are_refused() -> None:
@@ -241,6 +253,19 @@ def test_garbage_and_silence_on_the_socket_are_borne(folder: Path) -> None:
     against_a_node(folder, hostile)
 
 
+def test_certificates_are_not_laid_out_anew_at_each_handshake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC replaces them without a lock: done at every handshake, many connections at once ended the
+    process."""
+    asked = []
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda first, now, **_: asked.append(now))
+    one, other = certify(Identity(b"1" * 32), NOW), certify(Identity(b"2" * 32), NOW)
+    known = [b""]
+    serving(one, lambda: known[0])
+    assert asked[0]() is None
+    known[0] = other.pem
+    assert asked[0]() is not None and asked[0]() is None
+
+
 def test_streams_that_say_nothing_do_not_keep_others_out(folder: Path) -> None:
     async def hostile(swarm: Place, way: grpc.aio.Channel) -> None:
         idle = [way.stream_stream(METHOD)() for _ in range(60)]
@@ -287,8 +312,6 @@ def test_a_client_survives_a_node_that_answers_garbage(folder: Path) -> None:
             late = True
             node._run = run  # type: ignore[method-assign,assignment]
             await node._server.stop(0)
-            from metainf.swarm.trust.tls import serving
-
             port = await node.listen("127.0.0.1:0", serving(certified, lambda: swarm.mine.pem))
             way = channel(f"{address.split(':')[0]}:{port}", identity.node, certified.der, swarm.mine)
             stage, given, failed = (
