@@ -167,7 +167,7 @@ def test_a_limit_lies_between_rounding_and_lies() -> None:
 # Real calculations
 
 
-def test_honest_answers_are_never_flagged_and_cheapened_always(folder: Path) -> None:
+def test_honest_answers_are_never_flagged_and_int8_weights_always(folder: Path) -> None:
     """Batches, lengths and threads of all kinds on a small model; the benchmark does 10,000."""
     shop = Workshop(folder, F32)
     plan = Plan(audits=80, most_tokens=12, lies=16)
