@@ -19,7 +19,8 @@ from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
 from metainf.swarm.host.tokens import Tokens
-from metainf.swarm.net.client import Recovery, Session
+from metainf.swarm.net.client import Session
+from metainf.swarm.net.part import Recovery
 from metainf.swarm.net.stream import Terms
 
 STEP_S, PATIENCE_S = 10.0, 20.0

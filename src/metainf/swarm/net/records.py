@@ -56,16 +56,17 @@ def checked(key: str, record: bytes | None = None) -> None:
 
 
 def nodes(records: Mapping[str, bytes], now_s: float) -> list[Heard]:
-    """The announcements among the records that are to be believed; each under its own node's key."""
+    """The announcements among the records that are to be believed; each under its own node's key, and with a
+    certificate that this node vouches for."""
     found = []
     for key, record in records.items():
         if key.startswith(NODES):
             try:
                 heard = unseal(record, now_s)
+                if key == f"{NODES}{heard.word.node}" and owner_of(heard.certificate) == heard.word.node:
+                    found.append(heard)
             except Refused:
                 continue
-            if key == f"{NODES}{heard.word.node}":
-                found.append(heard)
     return found
 
 
