@@ -201,7 +201,8 @@ class Member:
         """Multiaddresses (TCP over IPv4) of members, those that are there and the latest first."""
         found = []
         table = self.node.protocol.routing_table.peer_id_to_uid
-        for peer, addresses in sorted(reversed(self.friends.items()), key=lambda each: each[0] not in table):
+        latest = list(self.friends.items())[::-1]
+        for peer, addresses in sorted(latest, key=lambda each: each[0] not in table):
             here = [text for text in map(str, addresses) if text.startswith("/ip4/") and "/tcp/" in text]
             found += [f"{text.partition('/p2p/')[0]}/p2p/{peer}" for text in here[:1]]
         return tuple(found[:most])
