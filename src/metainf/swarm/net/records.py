@@ -18,7 +18,7 @@ LIFETIME_S, REFRESH_S = 15.0, 3.0
 NODES, GUESTS = "node.", "guest."
 MOST_RECORDS = 10_000
 MOST_RECORD_BYTES = MOST_BYTES
-KEY = re.compile(r"[a-z]{1,16}\.[a-z0-9][a-z0-9-]{2,63}")
+KEY = re.compile(r"[a-z]{1,16}\.[a-z0-9][a-z0-9-]{0,63}")
 GONE = b"metainf swarm gone 1\x00"
 """Begins a farewell, and is signed with it."""
 FAREWELL_BYTES = len(GONE) + PUBLIC_BYTES + SIGNATURE_BYTES + 8
