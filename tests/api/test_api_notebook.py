@@ -134,3 +134,26 @@ def test_the_shipped_evidence_is_that_of_the_page() -> None:
     assert {"MetaInf"} < set(found.ablations[0].regret)
     with pytest.raises(BadInput):
         read_evidence("# Nothing")
+
+
+def test_the_shipped_series_are_those_of_the_pages() -> None:
+    from pathlib import Path
+
+    from metainf.api.over_time import over_time, read_pages
+
+    docs = Path(__file__).parents[2] / "docs"
+    pages = [(docs / name).read_text(encoding="utf-8") for name in ("over_time.md", "planning.md")]
+    found = over_time()
+    assert found == read_pages(*pages), "stale: python docs/refresh.py"
+    one = found.moments[0]
+    assert f"| {one.source}: {one.view} | {one.since} | {one.until} | {one.known} | {one.cells} |" in pages[0]
+    assert all(one.low <= one.regret <= one.high for one in found.moments)
+    views = {(one.source, one.view, one.told) for one in found.moments}
+    for view in views:
+        dates = [one.since for one in found.moments if (one.source, one.view, one.told) == view]
+        assert dates == sorted(set(dates))
+    assert {"planner", "random"} < {one.rule for one in found.by_runs}
+    assert all(0 < one.share <= 1 and 0 <= one.regret <= 1 for one in found.by_runs)
+    for wrong in (("# Nothing", pages[1]), (pages[0], "# Nothing")):
+        with pytest.raises(BadInput, match="expected a page with a table"):
+            read_pages(*wrong)

@@ -9,6 +9,7 @@ values under another name (one campaign published twice) are taken out of the tr
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -20,7 +21,7 @@ from metainf.learn.table import Table
 By = Literal["model", "hardware", "workload", "time", "rolling"]
 ROLLING = 8
 """Dates of a rolling split, where no number is named."""
-WHEN = re.compile(r"\d{4}-\d{2}(-\d{2}.*)?")
+WHEN = re.compile(r"\d{4}-\d{2}(-\d{2}(T.*)?)?")
 """Dates that say the month at least: a year or a span of months is neither before nor after a day in it."""
 KEYS: dict[str, str] = {"model": "model_group", "hardware": "device", "workload": "workload"}
 _TWIN_METRICS = ("output_tokens_per_s", "ttft_s", "tpot_s", "e2e_s", "energy_j_per_token", "images_per_s")
@@ -89,7 +90,8 @@ def _rolling(table: Table, twins: NDArray[Any], most: int) -> Iterator[Fold]:
     if cuts[0] == ordered[0]:
         later = ordered[ordered > cuts[0]]
         cuts = np.unique([*cuts[1:], *later[:1]])
-    for since, until in zip(cuts.tolist(), [*cuts.tolist()[1:], ""], strict=True):
+    ends = [*cuts.tolist(), ""]
+    for since, until in pairwise(ends):
         yield _between(table, twins, dated, since, until)
 
 
