@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 from html.parser import HTMLParser
 
 import pytest
@@ -59,6 +60,24 @@ def test_a_selection_shows_itself_and_is_flat() -> None:
     assert shown.cells >= 3 * 8 and str(found.ranked[0].command) in shown.said and "Why" in shown.said
     odd = found.model_copy(update={"model": found.model.model_copy(update={"name": "<b>&"})})
     assert "<b>" not in odd._repr_html_() and "<b>&" in Words(odd._repr_html_()).said
+
+
+def test_evaluations_and_measurements_show_themselves() -> None:
+    from types import SimpleNamespace
+
+    from metainf.api.measured import Measurement
+    from metainf.api.notebook import Evaluated
+    from metainf.measure.summary import Line
+
+    chooser = {"name": "a <b>", "regret": 0.25, "regret_low": 0.2, "regret_high": 0.3}
+    view = {"source": "made-up", "view": "speed", "by": "model", "cells": 7, "choosers": [chooser]}
+    found = Evaluated(views=[view])
+    assert found.rows() == [{"source": "made-up", "view": "speed", "by": "model", "cells": 7, **chooser}]
+    assert "<b>" not in found._repr_html_() and "a <b>" in Words(found._repr_html_()).said
+    told = {field.name: None for field in fields(Line)} | {"method": "continuous", "runs": 3}
+    made = Measurement(SimpleNamespace(campaign="mine", records=[]), [Line(**told)], None)  # type: ignore[arg-type]
+    shown = Words(made._repr_html_())
+    assert made.rows()[0]["method"] == "continuous" and "continuous" in shown.said and "mine" in shown.said
 
 
 def test_a_data_frame() -> None:
