@@ -148,7 +148,7 @@ def test_regret_over_time_is_drawn_and_told(empty: "Served", open_page: Open) ->
         if (one["known_before"], one["rule"], one["share"]) == ("nothing", "planner", 0.1)
     )  # fmt: skip
     assert f"{tenth:.3f}" in table.get_by_role("row", name="planner").inner_text()
-    page.get_by_role("heading", name="Regret over time").scroll_into_view_if_needed()
+    page.get_by_role("heading", name="Regret over time").evaluate("it => it.scrollIntoView()")
     opened.picture("over-time")
 
 
