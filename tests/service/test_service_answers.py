@@ -4,7 +4,6 @@ import pytest
 from service_process import Served
 
 from metainf import api
-from metainf.api.over_time import over_time
 from metainf.api.asking import (
     Asked,
     Pair,
@@ -14,6 +13,7 @@ from metainf.api.asking import (
     answer_select,
     answer_size,
 )
+from metainf.api.over_time import over_time
 from metainf.client import AsyncClient, Client, Refused
 from metainf.domain import (
     BadInput,

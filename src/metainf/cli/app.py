@@ -11,6 +11,7 @@ from metainf.cli import (
     gateway,
     history,
     learning,
+    ledger,
     measuring,
     serving,
     studying,
@@ -52,3 +53,4 @@ tuning.register(app)
 serving.register(app)
 gateway.register(app)
 swarming.register(app)
+ledger.register(app)
