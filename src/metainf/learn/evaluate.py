@@ -127,7 +127,8 @@ def _unjudged(table: Table, plan: Plan) -> list[dict[str, str]]:
 
 
 def plan_tasks(table: Table, plan: Plan, words: Words | None) -> list[Task]:
-    """The parts of an evaluation, each of which can run alone."""
+    """The parts of an evaluation, each of which can run alone. A rolling split judges choices alone, and no
+    numbers."""
     tasks = []
     for source in wanted_sources(table, plan.sources):
         rows = table.take(table.keys["source"] == source)
@@ -141,7 +142,7 @@ def plan_tasks(table: Table, plan: Plan, words: Words | None) -> list[Task]:
             make = partial(Task, rows, source, by, plan.most_folds, views)
             found = entries(source, by, own, plan.choosers) + ([PEER_ENTRY] if peer else [])
             groups = list(dict.fromkeys(entry.group for entry in found))
-            named = not plan.choosers or OURS in plan.choosers
+            named = by != "rolling" and (not plan.choosers or OURS in plan.choosers)
             judged = _predictors(rows, source, by) if named else []
             for group in groups:
                 mine = tuple(entry for entry in found if entry.group == group)
