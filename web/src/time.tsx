@@ -32,14 +32,15 @@ export function OverTime({ found, look }: { found: Evaluation; look: string }) {
 }
 
 function Dates({ moments, look }: { moments: Moment[]; look: string }) {
-  const names = [...new Set(moments.map(viewOf))];
+  const every = moments.map(viewOf);
+  const names = [...new Set(every)].filter((name) => every.filter((each) => each === name).length > 1);
   const [name, setName] = useState(names[0] ?? "");
   const rows = moments.filter((one) => viewOf(one) === name);
   const rival = rows[0]?.best_rival?.name;
   if (rows.length === 0) return <p class="absent">This package ships no series of it.</p>;
   return (
     <>
-      <p>At each date every learner knew only what had been measured before it, and was judged on what came until the next one. The band is the 95 % interval of MetaInf over the cells of that date. What comes later may be harder, so read the lines beside each other.</p>
+      <p>At each date every learner knew only what had been measured before it, and was judged on what came until the next one. The band is the 95 % interval of MetaInf over the cells of that date. What comes later may be harder, so read the lines beside each other. Views with a single date are not listed.</p>
       <div class="picture">
         <div class="choices"><Choice label="View" value={name} options={names.map((each) => [each, each])} onPick={setName} /><Legend names={KINDS.map(([kind]) => kind)} /></div>
         <Chart
