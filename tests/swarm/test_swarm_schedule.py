@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 
 from metainf.domain import BadInput, NoFeasible
 from metainf.swarm.schedule.caching import Prefixes
-from metainf.swarm.schedule.deciding import choose, outlook, prospects, switch
+from metainf.swarm.schedule.clairvoyant import knowing
+from metainf.swarm.schedule.deciding import choose, outlook
 from metainf.swarm.schedule.learning import Learned
 from metainf.swarm.schedule.node import Node, Sequence
+from metainf.swarm.schedule.planning import FADES_S, Flow, Following, planned, switch
 from metainf.swarm.schedule.policies import HOW, Fixed, Ours
 from metainf.swarm.schedule.simulating import Coming, Scene, Simulation, Slowed
 from metainf.swarm.schedule.words import BLOCK_TOKENS, Ask, Outcome, Rates, Swarm
@@ -152,17 +154,66 @@ def test_a_node_that_fails_is_left_alone() -> None:
     assert choose(here, rates(), known, request(2), 1.0).node == 1
 
 
+def flow(rate_per_s: float) -> Flow:
+    return Flow(rate_per_s, 1000.0, 100.0, 1.0, 0.05)
+
+
 def test_a_node_changes_its_method_where_that_pays() -> None:
-    here, traffic = swarm(0, 1), [ask()]
-    hopes = prospects(here, rates(), learned(2), traffic)
-    assert (hopes.good_per_usd[:, 1] > hopes.good_per_usd[:, 0]).all()
-    busy = (5.0, float(hopes.good_per_usd[0, 0]))
-    found = switch(here, hopes, busy, cost_s=30.0, horizon_s=900.0)
+    here = swarm(0, 1)
+    found = switch(here, rates(), learned(2), flow(2.0), (30.0, 900.0))
     assert found is not None
     assert found[1] == 1
-    assert switch(here, hopes, busy, cost_s=30.0, horizon_s=1.0) is None
-    rich = (5.0, float(10 * hopes.good_per_usd.max()))
-    assert switch(here, hopes, rich, cost_s=30.0, horizon_s=900.0) is None
+    assert switch(here, rates(), learned(2), flow(2.0), (30.0, 1.0)) is None
+    assert switch(swarm(0, 1, method=1), rates(), learned(2), flow(2.0), (30.0, 900.0)) is None
+    here.running[:] = 1
+    assert switch(here, rates(), learned(2), flow(2.0), (30.0, 900.0)) is None
+
+
+def test_which_method_is_best_follows_the_traffic() -> None:
+    """The first method reads quickly, the second writes quickly: long documents and short chats differ."""
+    other = rates(prefill_s_per_token=np.array([[1e-4, 8e-4], [1e-4, 8e-4]]))
+    chat, documents = Flow(1.0, 100.0, 400.0, 5.0, 0.05), Flow(1.0, 6000.0, 20.0, 8.0, 0.2)
+    times = (30.0, 900.0)
+    night = switch(swarm(0, 0, method=0), other, learned(2), chat, times)
+    day = switch(swarm(0, 0, method=1), other, learned(2), documents, times)
+    assert night is not None and night[1] == 1
+    assert day is not None and day[1] == 0
+    assert switch(swarm(0, 0, method=1), other, learned(2), chat, times) is None
+
+
+@given(st.floats(0.01, 50.0), st.floats(1.0, 4.0))
+def test_more_traffic_never_needs_fewer_nodes(rate_per_s: float, times: float) -> None:
+    here = swarm(0, 0, 0, 0, 0)
+    few = planned(here, rates(), learned(5), flow(rate_per_s))
+    many = planned(here, rates(), learned(5), flow(rate_per_s * times))
+    assert (few.load > 0).sum() <= (many.load > 0).sum()
+    assert few.good_per_usd > 0
+
+
+def test_little_traffic_stays_on_the_node_that_gives_most_for_a_dollar() -> None:
+    here = swarm(0, 1, 0)
+    here.usd_per_s[0] /= 10
+    assert np.flatnonzero(planned(here, rates(), learned(3), flow(0.2)).load).tolist() == [0]
+    nothing = rates(step_s=np.full((2, 2), np.nan))
+    assert planned(here, nothing, learned(3), flow(0.2)).load.sum() == 0
+
+
+def test_a_planned_node_shares_its_cost_between_those_that_will_come() -> None:
+    alone = outlook(swarm(0, 0), rates(), learned(2), request(2), load=np.array([0.0, 8.0]))
+    assert alone.usd[1] < 0.5 * alone.usd[0]
+
+
+def test_the_traffic_of_late_is_followed() -> None:
+    following = Following()
+    assert following.flow() is None
+    for number in range(400):
+        following.came(ask(), 400.0, number * 0.5)
+    seen = following.flow()
+    assert seen is not None
+    assert seen.rate_per_s == pytest.approx(2.0, rel=0.05)
+    assert (seen.input_tokens, seen.max_ttft_s) == (pytest.approx(600.0), pytest.approx(1.0))
+    following.came(ask(), 0.0, 199.5 + 5 * FADES_S)
+    assert following.flow().rate_per_s < 0.1  # type: ignore[union-attr]
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.lists(st.integers(0, 9), max_size=6)), max_size=40))
@@ -247,6 +298,18 @@ def test_every_request_is_served_once_and_money_is_time(how: str) -> None:
     assert min(simulation.ttft) > 0
     again = Simulation(made, ours(made) if how == "ours" else Fixed(how, even, np.random.default_rng(2)), 0)
     assert again.run(coming).chosen == told.chosen
+
+
+def test_who_knows_the_truth_does_no_worse_where_the_forecast_is_far_off() -> None:
+    rng = np.random.default_rng(5)
+    off = rng.normal(0, 0.6, (2, 6, 2))
+    made = Scene(rates(), np.arange(6) % 2, np.full(6, 3.6), off[0], off[1])
+    coming = trace(400, 4.0)
+    blind = ours(made)
+    blind.switches = False
+    told = Simulation(made, blind, 0).run(coming)
+    truth = Simulation(made, knowing(made, coming, 500.0), 0).run(coming)
+    assert truth.good_per_usd > told.good_per_usd
 
 
 def test_a_node_that_gets_slow_is_left_within_twenty_requests() -> None:

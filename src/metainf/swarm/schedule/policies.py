@@ -1,26 +1,34 @@
 """Ways to choose: MetaInf's own, one that knows the truth, and what others do."""
 
 import hashlib
-from collections.abc import Sequence as Listed
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from metainf.swarm.schedule.deciding import choose, prospects, switch
+from metainf.swarm.schedule.deciding import choose
 from metainf.swarm.schedule.learning import Learned
+from metainf.swarm.schedule.planning import Following, planned, switch
 from metainf.swarm.schedule.words import Ask, Floats, Ints, Outcome, Rates, Swarm
 
-SWITCH_S, HORIZON_S, WINDOW_S = 30.0, 900.0, 300.0
-"""A change of method closes a node for so long; it must pay within the second, at the traffic of the
-third."""
-FOLLOWS = 0.02
+SWITCH_S, HORIZON_S = 30.0, 900.0
+"""A change of method closes a node for so long; it must pay within the second, or
+within the time for which there has been traffic: what has lasted so long may last as long again."""
+PLANS_S = 2.0
+FOLLOWS, BELIEVED = 0.005, 200.0
+"""How fast older requests are forgotten for what a dollar buys, and as how many the start counts."""
+THRIFT = 0.15
+"""Of what a dollar buys, what counts against a single request's limits. The plan already saves; with all of
+it the cheapest is to let a third of the requests miss their limits."""
 BOUND = 1.25
 """Affinity is given up where a node has more than this share of the mean load."""
 
 
 @dataclass
 class Ours:
-    """Forecasts, corrected by what is seen, under limits and dollars. `explores` draws what is not known."""
+    """Forecasts, corrected by what is seen, under limits and dollars. `explores` draws what is not known.
+
+    `worth` is what a dollar buys at the start; it follows what truly comes of the dollars that are spent.
+    """
 
     rates: Rates
     learned: Learned
@@ -28,31 +36,44 @@ class Ours:
     worth: float
     explores: bool = True
     switches: bool = True
-    good: float = 1.0
+    plans: bool = True
+    following: Following = field(default_factory=Following)
+    load: Floats | None = None
+    good: float = BELIEVED
     usd: float = field(init=False)
+    last_s: float = 0.0
+    replan_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.usd = self.good / self.worth
 
     def node(self, swarm: Swarm, ask: Ask, cached: Floats, now_s: float) -> int:
+        self.following.came(ask, float(cached.max()), now_s)
+        if self.plans and now_s >= self.replan_s and (flow := self.following.flow()) is not None:
+            self.load = planned(swarm, self.rates, self.learned, flow).load
+            self.replan_s = now_s + PLANS_S
         chance = self.rng.standard_normal((2, len(swarm))) if self.explores else None
-        made = choose(swarm, self.rates, self.learned, (ask, cached, now_s), self.worth, chance)
+        worth = THRIFT * self.worth
+        made = choose(swarm, self.rates, self.learned, (ask, cached, now_s), worth, chance, self.load)
         swarm.sent(made.node, made.work_s, now_s)
-        if not made.fallback:
-            self.good += FOLLOWS * (made.p_meets - self.good)
-            self.usd += FOLLOWS * (made.usd - self.usd)
-            self.worth = self.good / max(self.usd, 1e-12)
+        spent = (now_s - self.last_s) * float(swarm.usd_per_s[swarm.running > 0].sum())
+        self.usd, self.good, self.last_s = (
+            (1 - FOLLOWS) * (self.usd + spent),
+            (1 - FOLLOWS) * self.good,
+            now_s,
+        )
+        self.worth = self.good / max(self.usd, 1e-12)
         return made.node
 
-    def learn(self, swarm: Swarm, outcome: Outcome, good: bool, usd: float) -> None:
+    def learn(self, swarm: Swarm, outcome: Outcome, good: bool) -> None:
         self.learned.saw(swarm, outcome)
+        self.good += good
 
-    def methods(self, swarm: Swarm, lately: Listed[tuple[int, Ask]], now_s: float) -> Ints:
-        wanted = swarm.method.copy()
-        if self.switches and lately:
-            hopes = prospects(swarm, self.rates, self.learned, [ask for _, ask in lately])
-            rate_per_s = len(lately) / WINDOW_S
-            found = switch(swarm, hopes, (rate_per_s, self.worth), SWITCH_S, HORIZON_S)
+    def methods(self, swarm: Swarm, now_s: float) -> Ints:
+        wanted, flow = swarm.method.copy(), self.following.flow()
+        if self.switches and flow is not None:
+            horizon_s = min(HORIZON_S, now_s - (self.following.begun_s or 0.0))
+            found = switch(swarm, self.rates, self.learned, flow, (SWITCH_S, horizon_s))
             if found is not None:
                 wanted[found[0]] = found[1]
         return wanted
@@ -84,10 +105,10 @@ class Fixed:
                 return node
         return home
 
-    def learn(self, swarm: Swarm, outcome: Outcome, good: bool, usd: float) -> None:
+    def learn(self, swarm: Swarm, outcome: Outcome, good: bool) -> None:
         """It learns nothing."""
 
-    def methods(self, swarm: Swarm, lately: Listed[tuple[int, Ask]], now_s: float) -> Ints:
+    def methods(self, swarm: Swarm, now_s: float) -> Ints:
         return swarm.method.copy()
 
 

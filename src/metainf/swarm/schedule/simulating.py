@@ -66,9 +66,9 @@ class Policy(Protocol):
 
     def node(self, swarm: Swarm, ask: Ask, cached: Floats, now_s: float) -> int: ...
 
-    def learn(self, swarm: Swarm, outcome: Outcome, good: bool, usd: float) -> None: ...
+    def learn(self, swarm: Swarm, outcome: Outcome, good: bool) -> None: ...
 
-    def methods(self, swarm: Swarm, lately: Listed[tuple[int, Ask]], now_s: float) -> Ints: ...
+    def methods(self, swarm: Swarm, now_s: float) -> Ints: ...
 
 
 @dataclass
@@ -102,7 +102,6 @@ class Simulation:
             self._settle(node, method)
         self.sent: dict[int, tuple[Coming, int, int, float]] = {}
         self.told, self.ttft, self.tpot = Told(), [], []  # type: ignore[var-annotated]
-        self.lately: list[tuple[float, int, Ask]] = []
         self.events: list[tuple[float, int]] = []
         self.due: list[float | None] = [None] * len(scene.kind)
 
@@ -137,7 +136,6 @@ class Simulation:
         self.sent[number] = (coming, node, int(swarm.method[node]), tokens)
         self.prefixes.sent(node, ask.blocks)
         self.told.chosen.append(node)
-        self.lately.append((now_s, node, ask))
         self._watch(node)
         self._state(node)
 
@@ -168,14 +166,6 @@ class Simulation:
             tokens += here.prefilling.tokens * here.left_s / max(here.prefilling.prefill_s, 1e-12)
         swarm.waiting_tokens[node] = tokens
         swarm.running[node] += here.load - len(here.running)
-        if not here.load:
-            swarm.until_s[node] = here.now_s
-        else:
-            ask = self.lately[-1][2] if self.lately else None
-            left = ask.output_tokens if ask is not None else 0.0
-            at = (swarm.kind[node], swarm.method[node])
-            step = self.scene.rates.step_s[at] + here.load * self.scene.rates.step_per_sequence_s[at]
-            swarm.until_s[node] = here.now_s + left * float(step) / 2
 
     def _ended(self, node: int, ended: Sequence, now_s: float) -> None:
         coming, _, method, tokens = self.sent.pop(ended.number)
@@ -191,11 +181,10 @@ class Simulation:
         step /= 1 - float(self.swarm.held_up(now_s)[node])
         prefill = tokens * float(rates.prefill_s_per_token[kind, method])
         seen = Outcome(node, method, (ended.first_s - ended.begun_s) / prefill, tpot / step)
-        self.policy.learn(self.swarm, seen, good, 0.0)
+        self.policy.learn(self.swarm, seen, good)
 
     def _methods(self, now_s: float) -> None:
-        self.lately = [each for each in self.lately if each[0] > now_s - 5 * self.scene.every_s]
-        wanted = self.policy.methods(self.swarm, [each[1:] for each in self.lately], now_s)
+        wanted = self.policy.methods(self.swarm, now_s)
         for node in np.flatnonzero(wanted != self.swarm.method):
             if self.nodes[node].load:
                 continue  # it is asked again when it is idle

@@ -60,8 +60,7 @@ class Ask:
 
 @dataclass
 class Swarm:
-    """The present state, one entry a node. `waiting_tokens` are prompt tokens before a new request; `until_s`
-    is when the node will have done what it has, as expected.
+    """The present state, one entry a node. `waiting_tokens` are prompt tokens before a new request.
     `prefilling` is the work of prompts that came lately, which fades (seconds of work a second) since
     `seen_s`."""
 
@@ -72,7 +71,6 @@ class Swarm:
     labels: tuple[frozenset[str], ...]
     running: Floats = field(init=False)
     waiting_tokens: Floats = field(init=False)
-    until_s: Floats = field(init=False)
     open_from_s: Floats = field(init=False)
     prefilling: Floats = field(init=False)
     seen_s: Floats = field(init=False)
@@ -80,7 +78,7 @@ class Swarm:
     def __post_init__(self) -> None:
         count = len(self.kind)
         self.running, self.waiting_tokens = np.zeros(count), np.zeros(count)
-        self.until_s, self.open_from_s = np.zeros(count), np.zeros(count)
+        self.open_from_s = np.zeros(count)
         self.prefilling, self.seen_s = np.zeros(count), np.zeros(count)
 
     def sent(self, node: int, work_s: float, now_s: float) -> None:
