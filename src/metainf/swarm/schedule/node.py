@@ -22,6 +22,9 @@ class Sequence:
     first_s: float = 0.0
     ends_at: float = 0.0
     """The node's count of tokens at which it has all of its own."""
+    held_s: float = 0.0
+    beside_s: float = 0.0
+    """At its first token, what the node had for these; at its end, what came since."""
 
 
 @dataclass
@@ -41,6 +44,10 @@ class Node:
     prefilling: Sequence | None = None
     left_s: float = 0.0
     waiting_tokens: float = 0.0
+    held_s: float = 0.0
+    beside_s: float = 0.0
+    """Seconds that prompts took; seconds of decoding times the sequences that decoded. Whoever passes on the
+    tokens sees both."""
 
     @property
     def load(self) -> int:
@@ -73,7 +80,9 @@ class Node:
             if self.prefilling is not None:
                 self._prefilled()
             else:
-                ended.append(heapq.heappop(self.running)[2])
+                done = heapq.heappop(self.running)[2]
+                done.held_s, done.beside_s = self.held_s - done.held_s, self.beside_s - done.beside_s
+                ended.append(done)
             self._next_prefill()
         self._pass(now_s)
         return ended
@@ -87,8 +96,10 @@ class Node:
         if self.prefilling is not None:
             self.left_s = max(0.0, self.left_s - spent)
             self.busy_s += spent
+            self.held_s += spent
         elif self.running:
             self.count += spent / self._step()
+            self.beside_s += spent * len(self.running)
             self.busy_s += spent
         self.now_s = max(self.now_s, until_s)
 
@@ -104,5 +115,6 @@ class Node:
         assert done is not None
         self.prefilling = None
         done.first_s = self.now_s
+        done.held_s, done.beside_s = self.held_s, self.beside_s
         done.ends_at = self.count + max(1.0, done.output_tokens - 1)
         heapq.heappush(self.running, (done.ends_at, done.number, done))

@@ -176,11 +176,12 @@ class Simulation:
         self.ttft.append(ttft)
         self.tpot.append(tpot)
         rates, kind = self.scene.rates, self.swarm.kind[node]
-        beside = max(1, len(self.nodes[node].running) + 1)
+        decoding_s = max(now_s - ended.first_s - ended.held_s, 1e-9)
+        beside = max(1.0, ended.beside_s / decoding_s)
         step = float(rates.step_s[kind, method] + beside * rates.step_per_sequence_s[kind, method])
-        step /= 1 - float(self.swarm.held_up(now_s)[node])
+        step_s = decoding_s / max(1.0, ended.output_tokens - 1)
         prefill = tokens * float(rates.prefill_s_per_token[kind, method])
-        seen = Outcome(node, method, (ended.first_s - ended.begun_s) / prefill, tpot / step)
+        seen = Outcome(node, method, (ended.first_s - ended.begun_s) / prefill, step_s / step)
         self.policy.learn(self.swarm, seen, good)
 
     def _methods(self, now_s: float) -> None:
