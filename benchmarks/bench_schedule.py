@@ -1,13 +1,13 @@
 """The meta-scheduler on real traces and nodes of the catalogue, in simulation.
 
-OPENBLAS_NUM_THREADS=1 python benchmarks/bench_schedule.py TRACES [--write docs/scheduler.md]
+OPENBLAS_NUM_THREADS=1 python benchmarks/bench_schedule.py TRACES [--share 1] [--write docs/scheduler.md]
 
 TRACES is a folder with azure2023/AzureLLMInferenceTrace_{conv,code}.csv and
 mooncake/conversation_trace.jsonl.
 """
 
+import argparse
 import dataclasses
-import sys
 import time
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from metainf.importers.traces import trace_rows
 from metainf.swarm.schedule.clairvoyant import knowing
 from metainf.swarm.schedule.deciding import choose
 from metainf.swarm.schedule.learning import Learned
+from metainf.swarm.schedule.planning import Following, planned
 from metainf.swarm.schedule.policies import HOW, Fixed, Ours
 from metainf.swarm.schedule.simulating import Coming, Scene, Simulation, Told
 from metainf.swarm.schedule.words import Ask, Floats, Rates, Swarm
@@ -33,6 +34,8 @@ MACHINES = ("L4", "A10G", "L40S", "RTX-4090", "A100-40GB", "A100-80GB", "H100", 
 SEEDS = (1, 2, 3)  # 101 and 102, with the first half of each trace, are for trying things out
 TTFT_S, TOKENS_PER_S, TPOT_S = 1.0, 4000.0, 0.05
 KEPT = 0.9
+FIRST = 20
+"""The requests from which it is forecast what a dollar may buy, to begin with."""
 ALIKE, NODE, PRICE = 0.7, 0.15, 0.2
 """Scales of what is drawn: the share that a kind's error has in common, a node's own, its price."""
 CASES = (
@@ -137,8 +140,12 @@ def case(
         made = scene(told, usd, count, seed)
         others = fixed(made, trace)
         start = told.methods.index("fp8")
-        worth = max(each.good_per_usd for runs in others.values() for each in runs)
-        learned = Learned(count, *told.step_s.shape)
+        learned, following = Learned(count, *told.step_s.shape), Following()
+        for each in trace[:FIRST]:
+            following.came(each.ask, 0.0, each.at_s)
+        flow = following.flow()
+        assert flow is not None
+        worth = planned(made.swarm(start), told, learned, flow).good_per_usd
         policy = Ours(told, learned, np.random.default_rng(seed), worth, switches=False)
         ours = Simulation(made, policy, start).run(trace)
         truth = Simulation(made, knowing(made, trace, worth), start).run(trace)
@@ -196,14 +203,16 @@ def picture(cases: list[tuple[str, Points]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
-def page(folder: Path, pictured: Path | None = None) -> str:
+def page(folder: Path, share: float, pictured: Path | None = None) -> str:
     """The lines of docs/scheduler.md."""
     drawn = []
     told, usd = forecasts()
     about = machine()
     lines = [
-        f"`python benchmarks/bench_schedule.py TRACES --write docs/scheduler.md` with {MODEL} on vLLM, "
-        f"methods {', '.join(told.methods)}; {len(SEEDS)} swarms each, geometric means. A decision among "
+        f"`python benchmarks/bench_schedule.py TRACES --share {share:g} --write docs/scheduler.md` with "
+        f"{MODEL} on vLLM, methods {', '.join(told.methods)}; {len(SEEDS)} swarms each, geometric means; "
+        f"from the middle of each trace {', '.join(str(int(share * each[2])) for each in CASES)} requests. "
+        f"A decision among "
         f"1,000 nodes takes {decision_ms(told, usd):.2f} ms of one core ({about['processor']}).",
         "",
         "| trace | within limits | of static | … that keeps 90 % | of least loaded "
@@ -212,7 +221,7 @@ def page(folder: Path, pictured: Path | None = None) -> str:
     ]
     for name, path, count, nodes, faster in CASES:
         print(name, flush=True)
-        rows, points = case(told, usd, coming(folder / path, count, faster), nodes)
+        rows, points = case(told, usd, coming(folder / path, int(share * count), faster), nodes)
         drawn.append((name, points[0]))
         columns = (
             "static",
@@ -232,8 +241,15 @@ def page(folder: Path, pictured: Path | None = None) -> str:
 
 
 if __name__ == "__main__":
-    target = Path(sys.argv[3]) if sys.argv[2:3] == ["--write"] else None
-    made_ = page(Path(sys.argv[1]), target.parent / "figures/scheduler.svg" if target else None)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("traces", type=Path)
+    parser.add_argument("--share", type=float, default=1.0, help="of each trace's requests")
+    parser.add_argument("--write", type=Path)
+    options = parser.parse_args()
+    target = options.write
+    made_ = page(options.traces, options.share, target.parent / "figures/scheduler.svg" if target else None)
     print(made_)
     if target:
         written(target, "benchmarks/bench_schedule.py", made_)
