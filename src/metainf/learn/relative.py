@@ -16,6 +16,7 @@ from metainf.embed.roofline import Kind
 from metainf.learn.baselines import Chooser, NearestSetting, SingleBest
 from metainf.learn.contrast import Engine, History, Relative, alike, describe, history
 from metainf.learn.process import Numbers, Runs
+from metainf.learn.shared_error import Gambles, expected_share_at
 from metainf.learn.table import Table
 from metainf.learn.views import QUANTILES, Floats, Options, View, budgets, judge, options
 
@@ -38,6 +39,7 @@ MIXES: tuple[tuple[float, dict[str, float]], ...] = (
     (1.0, {"trees": 1.0}),
     (1.0, {"forest": 1.0}),
     (2.0, {"process": 0.5, "trees": 0.5}),
+    (2.0, {"trees": 0.5, "forest": 0.5}),
     (2.0, {"process": 1 / 3, "trees": 1 / 3, "forest": 1 / 3}),
     (1.0, UNJUDGED),
     (1.0, {"nearest setting": 0.5, "process": 0.25, "trees": 0.25}),
@@ -63,29 +65,32 @@ class Case:
     rules: dict[tuple[str, bool], Floats]
 
     def scores(self, told: bool, scale: dict[str, float]) -> dict[str, Floats]:
-        """Log expected values (m, k) by expert, at most 0 and 0 for the best of each cell."""
-        from scipy.special import log_ndtr
+        """Log expected values (m, k) by expert, at most 0 and 0 for the best of each cell.
 
+        Under a limit that is not told an engine scores by the expected share of the best feasible value.
+        """
         result = {}
         for name, value in self.value.items():
             score = np.repeat(value[:, None], self.allowed.shape[1], axis=1)
             if self.limit and not told:
-                score = score + log_ndtr(self._room(self.limit[name]) / scale[name])
+                score = self._shares(value, self.limit[name], scale[name])
             result[name] = self._topped(score)
         for name in RULES:
             result[name] = self._topped(self._logs(self.rules[name, told]))
         return result
 
-    def _room(self, limit: Floats) -> Floats:
-        """Log budget less predicted log limit (m, k).
+    def _shares(self, value: Floats, limit: Floats, scale: float) -> Floats:
+        """Log expected shares (m, k) under predicted natural logs of values and limits (m,).
 
-        A budget is known by its place among the limits of the cell, as the rules by name know it: the
-        prediction is moved as a whole so that this place falls on the budget, which cancels its level.
+        A budget is known by its place among the limits of the cell, as the rules by name know it, which
+        cancels the level of the prediction.
         """
-        room = np.empty(self.allowed.shape)
+        found, rng = np.empty(self.allowed.shape), np.random.default_rng(0)
         for cell in self.found.cells:
-            room[cell] = np.quantile(limit[cell], QUANTILES) - limit[cell][:, None]
-        return room
+            one = np.ones(len(cell))
+            gambles = Gambles(value[cell], limit[cell], scale * one, 0.0 * one)
+            found[cell] = expected_share_at(gambles, QUANTILES, rng)
+        return found
 
     def _logs(self, share: Floats) -> Floats:
         """Logs of utilities; an unknown option is taken for somewhat worse than the cell's mean."""
