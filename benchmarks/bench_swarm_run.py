@@ -1,102 +1,154 @@
-"""Three stages on this machine against one process: tokens/s, and the time of a hop.
+"""Three stages on this machine against one process: tokens/s, and how soon a lost stage is replaced.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_run.py [ROUNDS]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_run.py [--rounds 5] [--model FOLDER]
+        [--write docs/swarm.md]
 
-Each of the three nodes is a process with one thread and holds ten blocks of SmolLM2-135M in float32, reached
-through the client. One process and three stages take turns, so that both meet the same machine.
+Each of the three nodes is a process with one thread and holds ten blocks of SmolLM2-135M in float32. One
+process, three stages that hand activations on, and three stages through the client take turns, so that all
+meet the same machine. Then the middle stage is killed, and another one stands still (SIGSTOP), while a fourth
+node is there to take over.
 """
 
+import argparse
 import asyncio
+import contextlib
 import os
+import signal
 import statistics
-import sys
-import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from swarm_stages import Stages, alone, placed, stages, thirds
 
-from metainf.swarm.compute.blocks import Blocks, Ends
+from metainf.swarm.compute.blocks import Blocks
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import packaged
-from metainf.swarm.host.embedded import all_stopped, ready, start_node, start_server
-from metainf.swarm.host.running import Book, Told, guest
-from metainf.swarm.net.client import Session
-from metainf.swarm.net.directory import NatsDirectory
-from metainf.swarm.net.stream import Terms
-from metainf.swarm.trust.certificates import certify
-from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.words import Span
 
-TOKENS, PROMPT = 64, list(range(100, 132))
+TOKENS, PROMPT, LOST_AT = 64, list(range(40, 72)), 32
+BEGIN, END = "<!-- made by benchmarks/bench_swarm_run.py -->", "<!-- end of its figures -->"
 
 
-def alone(blocks: Blocks, ends: Ends) -> tuple[list[int], float]:
-    """Tokens of one process, and tokens/s after the first."""
-    hidden = blocks.step("alone", 0, ends.embed(PROMPT))
-    made, begun = [ends.greedy(hidden)], time.perf_counter()
-    while len(made) < TOKENS:
-        hidden = blocks.step("alone", len(PROMPT) + len(made) - 1, ends.embed(made[-1:]))
-        made.append(ends.greedy(hidden))
-    return made, (TOKENS - 1) / (time.perf_counter() - begun)
+@dataclass
+class Way:
+    """What one way of going through the stages gave, a value a round."""
+
+    share: list[float] = field(default_factory=list)
+    rate: list[float] = field(default_factory=list)
+    beside_ms: list[float] = field(default_factory=list)
+    nodes_ms: list[float] = field(default_factory=list)
 
 
-async def sharded(session: Session) -> tuple[list[int], float, float]:
-    """Tokens through the stages, tokens/s after the first, milliseconds of a hop beside the calculation."""
+async def through(swarm: Stages, direct: bool) -> tuple[list[int], float, float]:
+    """Tokens, tokens/s after the first, and milliseconds of a token in which a node calculated."""
     made: list[int] = []
-    begun = waited = 0.0
-    async for token in session.generate(PROMPT, TOKENS):
-        if not made:
-            begun, waited = time.perf_counter(), sum(part.stream.wire_s for part in session.parts)
-        made.append(token)
-    took = time.perf_counter() - begun
-    hops = (TOKENS - 1) * len(session.parts)
-    wire_ms = (sum(part.stream.wire_s for part in session.parts) - waited) * 1000 / hops
-    return made, (TOKENS - 1) / took, wire_ms
+    begun = worked = 0.0
+    async with swarm.session(direct=direct) as session:
+        async for token in session.generate(PROMPT, TOKENS):
+            if not made:
+                begun, worked = time.perf_counter(), sum(part.stream.node_s for part in session.parts)
+            made.append(token)
+        took = time.perf_counter() - begun
+        worked = sum(part.stream.node_s for part in session.parts) - worked
+        assert not session.recoveries, f"a node was lost on the way: {session.recoveries}"
+    return made, (TOKENS - 1) / took, worked * 1000 / (TOKENS - 1)
 
 
-async def main(rounds: int) -> None:
+async def compared(swarm: Stages, rounds: int) -> tuple[dict[bool, Way], list[float], list[int]]:
+    """Rounds in which all take turns; tokens/s of one process, and its text."""
+    whole = Blocks(swarm.checkpoint, Span(start=0, end=swarm.checkpoint.num_blocks))
+    ways = {True: Way(), False: Way()}
+    single: list[float] = []
+    text: list[int] = []
+    for number in range(rounds):
+        text, rate = alone(whole, swarm.ends, PROMPT, TOKENS)
+        single.append(rate)
+        for direct in (True, False) if number % 2 else (False, True):
+            same, fast, worked_ms = await through(swarm, direct)
+            assert same == text, "the texts differ"
+            way = ways[direct]
+            way.share.append(fast / rate)
+            way.rate.append(fast)
+            way.nodes_ms.append(worked_ms)
+            way.beside_ms.append((1000 / fast - worked_ms) / len(thirds(swarm.checkpoint.num_blocks)))
+        shown = ", ".join(f"{'direct' if each else 'client'} {ways[each].rate[-1]:.1f}" for each in ways)
+        print(f"one process {rate:.1f} tokens/s, {shown}", flush=True)
+    return ways, single, text
+
+
+async def lost(swarm: Stages, text: list[int], how: signal.Signals) -> str:
+    """A row: what a lost middle stage costs."""
+    made: list[int] = []
+    longest, last, victim = 0.0, 0.0, None
+    async with swarm.session() as session:
+        async for token in session.generate(PROMPT, TOKENS):
+            now = time.perf_counter()
+            longest, last = max(longest, now - last if len(made) >= LOST_AT else 0.0), now
+            made.append(token)
+            if len(made) == LOST_AT:
+                victim = swarm.running(session.route[1].node)
+                limit_s = session.parts[1].stream.pace.deadline_s(1, 10.0, 0.2, session.terms.floor_s)
+                os.kill(victim.process.pid, how)
+        (recovery,) = session.recoveries
+    assert made == text and victim is not None, "the texts differ"
+    with contextlib.suppress(ProcessLookupError):
+        victim.process.kill()
+    await victim.process.wait()
+    told = "killed" if how == signal.SIGKILL else f"stood still, deadline {limit_s:.2f} s"
+    return (
+        f"| {told} | {recovery.replayed_tokens} | {recovery.seconds:.2f} | {longest:.2f} | "
+        f"{'yes' if made == text else 'no'} |"
+    )
+
+
+def section(name: str, found: tuple[dict[bool, Way], list[float], list[int]], rows: list[str]) -> str:
+    """The figures as Markdown."""
+    ways, single, _ = found
+    middle = statistics.median
+    lines = [
+        f"{len(single)} rounds of {TOKENS} tokens after a prompt of {len(PROMPT)}, {name} in float32, "
+        f"three stages, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, "
+        f"priority {-os.nice(0)}; medians, and the range of the share. All texts were equal.",
+        "",
+        "| way | tokens/s | of one process | ms/token in nodes | ms a hop beside that |",
+        "|---|---|---|---|---|",
+        f"| one process | {middle(single):.1f} | 100 % | {1000 / middle(single):.1f} | |",
+    ]
+    for direct, way_name in ((True, "from node to node"), (False, "through the client")):
+        way = ways[direct]
+        lines.append(
+            f"| {way_name} | {middle(way.rate):.1f} | {middle(way.share):.0%} ({min(way.share):.0%}–"
+            f"{max(way.share):.0%}) | {middle(way.nodes_ms):.1f} | {middle(way.beside_ms):.2f} |"
+        )
+    head = [
+        "",
+        "| the middle stage | tokens replayed | s to recover | longest pause, s | same text |",
+        "|---|---|---|---|---|",
+    ]
+    return "\n".join([*lines, *head, *rows]).replace("%)", " %)").replace("% |", " % |").replace("  %", " %")
+
+
+async def main(rounds: int, folder: Path, page: Path | None) -> None:
     torch.set_num_threads(1)
-    folder = packaged()
-    checkpoint = Checkpoint(folder)
-    ends, whole = Ends(checkpoint), Blocks(checkpoint, Span(start=0, end=checkpoint.num_blocks))
-    model, third = checkpoint.digest(), checkpoint.num_blocks // 3
-    with tempfile.TemporaryDirectory() as scratch:
-        server = start_server(Path(scratch))
-        spans = [Span(start=at, end=at + third) for at in range(0, 3 * third, third)]
-        nodes = [
-            await start_node(str(span), Told(checkpoint=str(folder), join=server.url, span=span))
-            for span in spans
-        ]
-        directory = await NatsDirectory.join(server.url)
-        me, stop = Identity(os.urandom(SEED_BYTES)), asyncio.Event()
-        book, mine = Book(directory), certify(me, time.time())
-        present = asyncio.create_task(guest(book, mine, me, stop))
-        try:
-            for each in nodes:
-                await ready(each)
-            await asyncio.sleep(3)
-            pairs, hops = [], []
-            for _ in range(rounds):
-                text, single = alone(whole, ends)
-                async with Session(ends, book.look, mine, Terms("run", model, step_s=10)) as session:
-                    same, through, wire_ms = await sharded(session)
-                assert same == text, "the texts differ"
-                pairs.append((single, through))
-                hops.append(wire_ms)
-                print(
-                    f"one process {single:.1f} tokens/s, three stages {through:.1f}, a hop {wire_ms:.2f} ms"
-                )
-            shares = [through / single for single, through in pairs]
-            print(f"median: three stages at {statistics.median(shares):.0%} of one process, ", end="")
-            print(f"a hop {statistics.median(hops):.2f} ms, {TOKENS} tokens equal in each of {rounds} rounds")
-        finally:
-            stop.set()
-            await present
-            await directory.close()
-            await all_stopped(nodes)
-            server.stop()
+    spans = thirds(Checkpoint(folder).num_blocks)
+    async with stages(folder, spans) as swarm:
+        found = await compared(swarm, rounds)
+        rows = []
+        for how in (signal.SIGKILL, signal.SIGSTOP):
+            await swarm.start(spans[1])
+            rows.append(await lost(swarm, found[2], how))
+    text = section(folder.name, found, rows)
+    print(text)
+    if page:
+        placed(page, BEGIN, END, text)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 5))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--model", type=Path, help="a checkpoint's folder; SmolLM2-135M without")
+    parser.add_argument("--write", type=Path)
+    told = parser.parse_args()
+    asyncio.run(main(told.rounds, told.model or packaged(), told.write))

@@ -64,3 +64,12 @@ def peak_rss_gib() -> float:
 def tell(report: dict[str, Any]) -> None:
     """Print a report as JSON, the machine first."""
     print(json.dumps({"machine": machine(), **report}, indent=1))
+
+
+def written(page: Path, maker: str, text: str) -> None:
+    """Put the text into a page between the two marks of its maker; other makers' parts stay."""
+    begin, end = f"<!-- made by {maker} -->", f"<!-- end of what {maker} made -->"
+    head, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    if not rest:
+        raise SystemExit(f"expected {begin} in {page}")
+    page.write_text(f"{head}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")

@@ -4,12 +4,20 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 GOODBYE_S = 60.0
+
+
+def free_port() -> int:
+    """A port on which nobody listens now."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
 
 
 @dataclass

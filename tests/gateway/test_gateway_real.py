@@ -3,7 +3,6 @@
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from gateway_process import Running, endpoint, fake, gateway
 
 from metainf import api
 from metainf.measure.weights import MissingWeights, bundled
+from running_process import free_port
 
 openai = pytest.importorskip("openai", reason="needs OpenAI's client")
 
@@ -55,12 +55,6 @@ def test_openais_client_hears_of_a_stream_that_breaks(tmp_path: Path) -> None:
         said: list[str] = []
         with pytest.raises(openai.APIError, match="broke off"):
             said += [chunk.choices[0].delta.content or "" for chunk in stream]
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 @contextlib.contextmanager

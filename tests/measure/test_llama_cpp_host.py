@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -40,6 +39,7 @@ from metainf.engines.llama_cpp import LlamaCpp
 from metainf.measure.recipes import recipe
 from metainf.measure.serving import serving_engine
 from metainf.measure.weights import MissingWeights, bundled, draft_of, in_format, located
+from running_process import free_port
 
 pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")
 pytest.importorskip("gguf", reason="needs the extra gguf")
@@ -104,12 +104,6 @@ class Served:
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def host(*words: str) -> list[str]:

@@ -48,6 +48,11 @@ LAYERS, PROMPT = 6, [5, 17, 3, 88, 41]
 pytestmark = pytest.mark.engine
 
 
+@pytest.fixture(autouse=True)
+def _speeds_kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = start_server(tmp_path_factory.mktemp("nats"))
@@ -75,12 +80,12 @@ def test_what_is_not_put_again_vanishes(tmp_path: Path) -> None:
     async def story(url: str) -> None:
         directory = await NatsDirectory.join(url, lifetime_s=2.0)
         assert await directory.records() == {}
-        await directory.put("node.a", b"1")
-        await directory.put("node.b", b"2")
-        await directory.put("node.a", b"3")
-        assert await directory.records() == {"node.a": b"3", "node.b": b"2"}
-        await directory.remove("node.b")
-        assert await directory.records() == {"node.a": b"3"}
+        await directory.put("node.one", b"1")
+        await directory.put("node.two", b"2")
+        await directory.put("node.one", b"3")
+        assert await directory.records() == {"node.one": b"3", "node.two": b"2"}
+        await directory.remove("node.two")
+        assert await directory.records() == {"node.one": b"3"}
         await asyncio.sleep(3.0)
         assert await directory.records() == {}
         await directory.close()

@@ -7,8 +7,6 @@ import asyncio
 import os
 import shutil
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,134 +22,28 @@ grpc = pytest.importorskip("grpc", reason="needs the extra swarm")
 pytest.importorskip("google.protobuf", reason="needs the extra swarm")
 pytest.importorskip("cryptography", reason="needs the extra swarm")
 
-from metainf.swarm.compute.blocks import Ends  # noqa: E402
-from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
+from in_process import PROMPT, Place, alone, place, tiny, written  # noqa: E402
+
 from metainf.swarm.host.running import Book  # noqa: E402
 from metainf.swarm.net import wire_pb2 as wire  # noqa: E402
-from metainf.swarm.net.client import Session  # noqa: E402
-from metainf.swarm.net.directory import GUESTS, NODES  # noqa: E402
-from metainf.swarm.net.node import METHOD, Node, Offer  # noqa: E402
+from metainf.swarm.net.directory import GUESTS  # noqa: E402
+from metainf.swarm.net.forwarding import METHOD  # noqa: E402
 from metainf.swarm.net.stream import StageFailed, Stream, Terms  # noqa: E402
 from metainf.swarm.plan.routing import MissingBlocks  # noqa: E402
 from metainf.swarm.trust.certificates import Certified, certify  # noqa: E402
 from metainf.swarm.trust.identity import Identity  # noqa: E402
-from metainf.swarm.trust.signing import seal  # noqa: E402
-from metainf.swarm.trust.tls import channel, serving  # noqa: E402
-from metainf.swarm.words import Announcement, Features, Profile, Span, Stage  # noqa: E402
-
-LAYERS = 4
-PROMPT = [5, 17, 3, 88, 41]
-
-
-class InMemory:
-    """A directory in this process, for tests: nothing expires, nothing is far away."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-
-    async def put(self, key: str, record: bytes) -> None:
-        self.kept[key] = record
-
-    async def remove(self, key: str) -> None:
-        self.kept.pop(key, None)
-
-    async def records(self) -> Mapping[str, bytes]:
-        return dict(self.kept)
-
-    async def close(self) -> None:
-        pass
-
-
-class Place:
-    """A swarm in one process: real nodes, real sockets, real TLS."""
-
-    def __init__(self, folder: Path) -> None:
-        self.checkpoint = Checkpoint(folder)
-        self.model = self.checkpoint.digest()
-        self.directory = InMemory()
-        self.nodes: dict[str, Node] = {}
-        self.people: dict[str, tuple[Identity, Certified]] = {}
-        self.me = Identity(os.urandom(32))
-        self.mine = certify(self.me, time.time())
-
-    async def start(self, name: str, span: tuple[int, int], decode_ms: float = 1.0, model: str = "") -> Node:
-        identity = Identity(os.urandom(32))
-        certified = certify(identity, time.time())
-        held = Span(start=span[0], end=span[1])
-        node = Node(self.checkpoint, Offer(identity.node, self.model, held))
-        book = Book(self.directory)
-        book.records = self.directory.kept
-        port = await node.listen("127.0.0.1:0", serving(certified, book.trusted))
-        now = time.time()
-        word = Announcement(
-            node=identity.node, generation=1, seq=1, address=f"127.0.0.1:{port}",
-            certificate=certified.digest, model=model or self.model, num_blocks=LAYERS, span=held,
-            profile=Profile(dtype="float32"), features=Features(decode_ms_per_block=decode_ms),
-            issued_s=now, valid_until_s=now + 60,
-        )  # fmt: skip
-        await self.directory.put(f"{NODES}{identity.node}", seal(identity, word, certified.der))
-        self.nodes[name], self.people[name] = node, (identity, certified)
-        return node
-
-    async def kill(self, name: str) -> None:
-        """Gone at once, still in the directory."""
-        await self.nodes[name].stop(0)
-
-    def session(self, **terms: Any) -> Session:
-        told = Terms("text", self.model, **{"open_s": 3.0, "step_s": 1.0, **terms})
-        return Session(Ends(self.checkpoint), Book(self.directory).look, self.mine, told)
-
-    def name_of(self, node: str) -> str:
-        return next(name for name, (who, _) in self.people.items() if who.node == node)
-
-
-@asynccontextmanager
-async def place(folder: Path, known: bool = True) -> AsyncIterator[Place]:
-    made = Place(folder)
-    if known:
-        await made.directory.put(f"{GUESTS}{made.me.node}", made.mine.der)
-    try:
-        yield made
-    finally:
-        for node in made.nodes.values():
-            await node.stop(0)
+from metainf.swarm.trust.tls import channel  # noqa: E402
+from metainf.swarm.words import Span, Stage  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(3)
-    config = transformers.AutoConfig.for_model(
-        "llama", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=32, intermediate_size=48,
-        num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-    )  # fmt: skip
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    made = tmp_path_factory.mktemp("llama")
-    model.save_pretrained(made)
-    return made
+    return tiny(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture(scope="module")
 def expected(folder: Path) -> list[int]:
-    """What one process writes."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokens = list(PROMPT)
-    with torch.inference_mode():
-        for _ in range(24):
-            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-    assert len(set(tokens[5:])) > 3, "a text of one token shows nothing"
-    return tokens[len(PROMPT) :]
-
-
-async def written(session: Session, count: int, at: int | None = None, then: Any = None) -> list[int]:
-    """Tokens of a session; `then` is awaited after token number `at`."""
-    made = []
-    async for token in session.generate(PROMPT, count):
-        made.append(token)
-        if len(made) == at:
-            await then()
-    return made
+    return alone(folder, PROMPT, 24)
 
 
 def test_three_nodes_write_what_one_process_writes(folder: Path, expected: list[int]) -> None:
@@ -199,10 +91,10 @@ def test_a_node_that_never_answers_is_left_after_its_deadline(folder: Path, expe
             await swarm.start("spare", (0, 4), decode_ms=50.0)
             answer = hung._answer
 
-            async def silent(part: Any, name: str, message: bytes) -> Any:
-                if wire.ToNode.FromString(message).step.position > len(PROMPT) + 3:
+            async def silent(part: Any, name: str, step: Any) -> Any:
+                if step.position > len(PROMPT) + 3:
                     await asyncio.sleep(60)
-                return await answer(part, name, message)
+                return await answer(part, name, step)
 
             hung._answer = silent  # type: ignore[method-assign]
             async with swarm.session(step_s=0.5) as session:

@@ -11,7 +11,9 @@ from metainf.cli import (
     gateway,
     history,
     learning,
+    ledger,
     measuring,
+    nodes,
     serving,
     studying,
     swarming,
@@ -51,4 +53,6 @@ studying.register(app)
 tuning.register(app)
 serving.register(app)
 gateway.register(app)
+nodes.register(app)
 swarming.register(app)
+ledger.register(app)

@@ -79,6 +79,8 @@ class Announcement(Frozen):
     model: Digest
     num_blocks: Annotated[int, Field(gt=0, le=MOST_BLOCKS)]
     span: Span
+    target: Span | None = None
+    """Where it is about to move."""
     state: State = "online"
     profile: Profile
     features: Features
@@ -90,6 +92,8 @@ class Announcement(Frozen):
     def _consistent(self) -> "Announcement":
         if self.span.end > self.num_blocks:
             raise ValueError(f"the span {self.span} goes beyond the model's {self.num_blocks} blocks")
+        if self.target is not None and self.target.end > self.num_blocks:
+            raise ValueError(f"the target {self.target} goes beyond the model's {self.num_blocks} blocks")
         if self.valid_until_s <= self.issued_s:
             raise ValueError("valid_until_s does not lie after issued_s")
         return self

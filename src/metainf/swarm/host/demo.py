@@ -16,7 +16,7 @@ from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.embedded import Running, all_stopped, ready, start_node, start_server
 from metainf.swarm.host.running import Book, Told, guest
 from metainf.swarm.net.client import Session
-from metainf.swarm.net.directory import NatsDirectory
+from metainf.swarm.net.directory import joined
 from metainf.swarm.net.stream import Terms
 from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity
@@ -111,7 +111,7 @@ async def _play(
     nodes, url = swarm
     ends, tokenizer = Ends(checkpoint), _tokenizer(checkpoint)
     prompt = _prompt(tokenizer, script.question)
-    directory = await NatsDirectory.join(url)
+    directory = await joined(url)
     identity, stop = Identity(os.urandom(SEED_BYTES)), asyncio.Event()
     book, mine = Book(directory), certify(identity, time.time())
     present = asyncio.create_task(guest(book, mine, identity, stop))

@@ -14,7 +14,7 @@ from pathlib import Path
 from metainf.domain import MetaInfError, MissingExtra
 from metainf.swarm.host.running import Told
 
-START_S = 60.0
+START_S = 120.0
 
 
 class DidNotStart(MetaInfError):
@@ -41,11 +41,19 @@ def program() -> Path:
     return Path(found)
 
 
-def start_server(folder: Path, within_s: float = START_S) -> Server:
-    """Start one whose files lie in the folder. Raises DidNotStart and MissingExtra."""
+def start_server(folder: Path, within_s: float = START_S, port: int = -1) -> Server:
+    """Start one whose files lie there, at a free port by default. Raises DidNotStart, MissingExtra."""
     command = [
         str(program()),
-        *("--addr", "127.0.0.1", "--port", "-1", "--jetstream", "--store_dir", str(folder / "jetstream")),
+        *(
+            "--addr",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--jetstream",
+            "--store_dir",
+            str(folder / "jetstream"),
+        ),
         *("--ports_file_dir", str(folder), "--log", str(folder / "nats.log")),
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -88,16 +96,26 @@ async def start_node(name: str, told: Told) -> Running:
 
 async def ready(running: Running, within_s: float = START_S) -> None:
     """Wait until it announces itself. Raises DidNotStart with its last words."""
-    assert running.process.stdout is not None and running.process.stderr is not None
-    try:
-        line = (await asyncio.wait_for(running.process.stdout.readline(), within_s)).decode()
-    except TimeoutError:
-        raise DidNotStart(f"node {running.name} was not ready within {within_s:.0f} s") from None
-    if not line.startswith("ready "):
-        said = (await running.process.stderr.read()).decode(errors="replace")[-800:]
-        raise DidNotStart(f"node {running.name} did not start: {said.strip() or 'it said nothing'}")
+    line = await heard(running, "ready", within_s)
     running.words = line.split()
     running.node = running.words[1]
+
+
+async def heard(running: Running, word: str, within_s: float = START_S) -> str:
+    """The next line of a node that begins with the word. Raises DidNotStart where it ends or is silent."""
+    assert running.process.stdout is not None and running.process.stderr is not None
+    end = time.monotonic() + within_s
+    while True:
+        try:
+            left = end - time.monotonic()
+            line = (await asyncio.wait_for(running.process.stdout.readline(), left)).decode()
+        except TimeoutError:
+            raise DidNotStart(f"node {running.name} did not say {word!r} within {within_s:.0f} s") from None
+        if not line:
+            said = (await running.process.stderr.read()).decode(errors="replace")[-800:]
+            raise DidNotStart(f"node {running.name} ended: {said.strip() or 'it said nothing'}")
+        if line.split()[:1] == [word]:
+            return line
 
 
 def stopped(processes: Sequence[subprocess.Popen[bytes]], within_s: float = 5.0) -> None:

@@ -1,4 +1,5 @@
-"""A node as a process: it loads its blocks, measures itself, announces itself, and drains when told to stop.
+"""A node as a process: it recognises and measures its machine, takes blocks, announces itself, moves where
+the swarm gains by it, and drains when told to stop.
 
 python -m metainf.swarm.host.running '{"checkpoint": ..., "join": "nats://...", ...}'
 """
@@ -9,174 +10,134 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, PositiveFloat, PositiveInt
-
-from metainf.domain import MetaInfError
-from metainf.domain.base import Frozen
+from metainf.domain import BadInput, MetaInfError
 from metainf.swarm.compute.shards import Checkpoint
-from metainf.swarm.net.directory import (
-    GUESTS,
-    LIFETIME_S,
-    NODES,
-    REFRESH_S,
-    Directory,
-    DirectoryLost,
-    NatsDirectory,
-    nodes,
-    trusted,
-)
-from metainf.swarm.net.node import Node, Offer
-from metainf.swarm.plan.placement import choose, strengths
-from metainf.swarm.plan.table import current
-from metainf.swarm.trust.certificates import Certified, certify
+from metainf.swarm.host.book import Book, guest, keep_reading
+from metainf.swarm.host.load import Load
+from metainf.swarm.host.measuring import Circumstances, here, measured
+from metainf.swarm.host.member import Member, Say, Who
+from metainf.swarm.host.moving import enter, judging, leave
+from metainf.swarm.host.sizing import budget, need
+from metainf.swarm.host.told import Said, Told
+from metainf.swarm.net.directory import HivemindDirectory, joined
+from metainf.swarm.plan.joining import GIB, Subject, fitting
+from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity, kept
-from metainf.swarm.trust.signing import Heard, seal
-from metainf.swarm.trust.tls import serving
-from metainf.swarm.words import Announcement, Capacity, Features, Held, Profile, Span, State
+from metainf.swarm.words import Profile
+
+__all__ = ["Book", "Overtaken", "Said", "Told", "guest", "run", "serve"]
 
 
-class Told(Frozen):
-    """What a node process is told. Without `span` it takes the blocks that the swarm needs most, at most
-    `memory_blocks` of them; without `identity` its key lives as long as the process."""
-
-    checkpoint: str
-    join: str
-    span: Span | None = None
-    memory_blocks: PositiveInt | None = None
-    host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
-    identity: str | None = None
-    slowness: PositiveFloat = 1.0
-    threads: PositiveInt = 1
+class Overtaken(MetaInfError):
+    """Another process of the same identity has taken this one's place."""
 
 
-class Book:
-    """The directory as this process last read it."""
+async def serve(told: Told, say: Say, stop: asyncio.Event) -> None:
+    """Run one node until `stop`, from its first look at the directory to its last.
 
-    def __init__(self, directory: Directory) -> None:
-        self.directory = directory
-        self.records: Mapping[str, bytes] = {}
-
-    async def look(self) -> list[Heard]:
-        """Read it anew; the nodes that are to be believed."""
-        self.records = await self.directory.records()
-        return nodes(self.records, time.time())
-
-    def trusted(self) -> bytes:
-        """PEM certificates of all who may connect."""
-        return trusted(self.records, time.time())
-
-
-async def announced(book: Book, word: Callable[[State], bytes], key: str, stop: asyncio.Event) -> None:
-    """Say so again and again until told to stop, then take it back. A lost directory is tried again."""
-    while not stop.is_set():
-        with contextlib.suppress(DirectoryLost):
-            await book.directory.put(key, word("online"))
-            await book.look()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), REFRESH_S)
-    with contextlib.suppress(DirectoryLost):
-        await book.directory.remove(key)
-
-
-async def keep_reading(book: Book, stop: asyncio.Event, every_s: float = 1.0) -> None:
-    """Know new guests soon after they came."""
-    while not stop.is_set():
-        with contextlib.suppress(DirectoryLost):
-            await book.look()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(stop.wait(), every_s)
+    Raises DirectoryLost where there is no directory at the start, BadInput and CannotLoad for what cannot be
+    served, Overtaken where another process takes the same identity.
+    """
+    member = await _prepared(told, say)
+    member.stop = stop
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        await enter(member)
+        if isinstance(member.book.directory, HivemindDirectory):
+            member.say("join", f"join {member.book.directory.join_address}")
+        doing = (keep_reading(member.book, stop), member.speaking(), member.pinging(), judging(member))
+        tasks = [asyncio.create_task(each) for each in doing]
+        await _until(stop, tasks)
+    finally:
+        stop.set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await leave(member)
+        await member.book.directory.close()
+    if member.overtaken:
+        raise Overtaken(f"{member.who.node} runs elsewhere now: give every node an identity of its own")
+    member.say("left", "left")
 
 
-async def guest(book: Book, mine: Certified, identity: Identity, stop: asyncio.Event) -> None:
-    """Leave one's certificate in the directory, so that nodes let one in."""
-    await announced(book, lambda _: mine.der, f"{GUESTS}{identity.node}", stop)
+async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Wait for `stop`; an error that no task expected ends the node."""
+    stopped = asyncio.create_task(stop.wait())
+    waiting: set[asyncio.Task[object]] = {stopped, *tasks}
+    while not stopped.done():
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopped}:
+            task.result()
 
 
-def needed(checkpoint: Checkpoint, model: str, heard: list[Heard], room: int | None) -> Span:
-    """The blocks that a new node should take beside those that are there. It has not measured itself yet, and
-    is taken for a typical one."""
-    words = current([each.word for each in heard], model, time.time())
-    speeds = sorted(1000 / word.features.decode_ms_per_block for word in words)
-    held = [
-        Held(
-            capacity=Capacity(
-                node=word.node,
-                blocks_per_s=1000 / word.features.decode_ms_per_block,
-                memory_blocks=word.features.memory_blocks or len(word.span),
-            ),
-            span=word.span,
-        )
-        for word in words
-    ]
-    typical = speeds[len(speeds) // 2] if speeds else 1.0
-    new = Capacity(node="new-node", blocks_per_s=typical, memory_blocks=room or checkpoint.num_blocks)
-    return choose(new, strengths(held, checkpoint.num_blocks))
-
-
-async def serve(told: Told, say: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Run one node until `stop`. Says one line when it is ready."""
+async def _prepared(told: Told, say: Say) -> Member:
+    """Everything that is known before blocks are chosen."""
     identity = kept(Path(told.identity)) if told.identity else Identity(os.urandom(SEED_BYTES))
-    mine = certify(identity, time.time())
     checkpoint = Checkpoint(Path(told.checkpoint))
-    model = checkpoint.digest()
-    directory = await NatsDirectory.join(told.join)
-    book = Book(directory)
-    span = told.span or needed(checkpoint, model, await book.look(), told.memory_blocks)
-    node = Node(checkpoint, Offer(identity.node, model, span, slowness=told.slowness))
-    decode_ms, prefill_ms = await node.measure()
-    port = await node.listen(f"{told.host}:{told.port}", serving(mine, book.trusted))
-    generation, seq = int(time.time() * 1000), 0
+    profile = Profile(dtype="float32")
+    one, room = need(checkpoint, profile.dtype), budget(told.memory_gib)
+    fit = fitting(room, one)
+    fit = min(fit, told.memory_blocks or fit)
+    _check_span(told, checkpoint.num_blocks, (fit, one.bytes))
+    book = Book(await joined(told.join, identity))
+    try:
+        model, hardware = await asyncio.to_thread(checkpoint.digest), here()
+        circumstances = Circumstances(hardware, model, profile, told.threads)
+        cache = None if told.cache is None else Path(told.cache)
+        speed, now = await measured(checkpoint, circumstances, fit, cache, told.measure_again)
+        subject = Subject(model, checkpoint.num_blocks, profile)
+        who = Who(identity, certify(identity, time.time()), checkpoint, subject, fit, hardware)
+        member = Member(told, who, book, Load.at_rest(speed, told.slowness), say)
+        await book.look()
+    except BaseException:
+        await book.directory.close()
+        raise
+    ms, how = member.load.decode_ms, "measured now" if now else "as measured before"
+    member.say("measured", f"{hardware}: {ms:.3g} ms/block ({how}), room for {member.most} blocks")
+    member.judge_clock()
+    return member
 
-    def word(state: State) -> bytes:
-        nonlocal seq
-        seq, now = seq + 1, time.time()
-        said = Announcement(
-            node=identity.node,
-            generation=generation,
-            seq=seq,
-            address=f"{told.host}:{port}",
-            certificate=mine.digest,
-            model=model,
-            num_blocks=checkpoint.num_blocks,
-            span=span,
-            state=state,
-            profile=Profile(dtype="float32"),
-            features=Features(
-                decode_ms_per_block=decode_ms,
-                prefill_ms_per_token_block=prefill_ms,
-                memory_blocks=told.memory_blocks,
-            ),
-            issued_s=now,
-            valid_until_s=now + LIFETIME_S,
+
+def _check_span(told: Told, num_blocks: int, room: tuple[int, int]) -> None:
+    fit, size = room
+    if told.span is None:
+        return
+    if told.span.end > num_blocks:
+        raise BadInput(f"expected a span within [0, {num_blocks}), found {told.span}")
+    if len(told.span) > fit:
+        raise BadInput(
+            f"expected memory for the {len(told.span)} blocks {told.span}, "
+            f"{len(told.span) * size / GIB:.3g} GiB, found room for {fit}: "
+            "take fewer (--span) or give more (--memory-gib)"
         )
-        return seal(identity, said, mine.der)
-
-    reading = asyncio.create_task(keep_reading(book, stop))
-    speaking = asyncio.create_task(announced(book, word, f"{NODES}{identity.node}", stop))
-    say(f"ready {identity.node} {span} {decode_ms:.2f} ms/block port {port}")
-    await stop.wait()
-    await asyncio.gather(reading, speaking)
-    await node.stop()
-    await directory.close()
 
 
-async def _main(told: Told) -> None:
+def run(told: Told, say: Say) -> None:
+    """Run one node in this process until SIGTERM or SIGINT; a second one ends it at once."""
     import torch
 
     torch.set_num_threads(told.threads)
-    stop = asyncio.Event()
+    asyncio.run(_main(told, say))
+
+
+async def _main(told: Told, say: Say) -> None:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def end(number: int) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
     for each in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
-    await serve(told, lambda line: print(line, flush=True), stop)
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(each, end, int(each))
+    await serve(told, say, stop)
 
 
 if __name__ == "__main__":
     try:
-        asyncio.run(_main(Told.parse(sys.argv[1])))
+        run(Told.parse(sys.argv[1]), lambda said: print(said.text, flush=True))
     except MetaInfError as error:
         sys.exit(str(error))

@@ -4,6 +4,8 @@ It keeps the input of every stage. When a node fails, another way through the sa
 input is sent through it, and the next step follows: with the same numbers the tokens are the same.
 """
 
+import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,25 +14,30 @@ from typing import Any
 import numpy as np
 
 from metainf.swarm.compute.blocks import Ends
-from metainf.swarm.net.stream import Activations, StageFailed, Stream, Terms
-from metainf.swarm.plan.routing import Client, Costs, around, best_route
+from metainf.swarm.net.directory import DirectoryLost
+from metainf.swarm.net.pacing import Bans, Pace, worth
+from metainf.swarm.net.stream import Activations, OtherInput, StageFailed, Stream, Terms
+from metainf.swarm.plan.routing import Client, Costs, MissingBlocks, around, best_route
 from metainf.swarm.plan.table import current, table
 from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.signing import Heard
 from metainf.swarm.trust.tls import channel
-from metainf.swarm.words import Demand, Stage
+from metainf.swarm.words import MOST_BLOCKS, Demand, Span, Stage
 
 PREFILL_TOKENS = 256
 """Tokens of a prompt in one message."""
+RETRY_S = 0.1
+"""Between two looks for a node when none is left."""
 Look = Callable[[], Awaitable[list[Heard]]]
 Tell = Callable[[str], None]
 
 
 @dataclass
 class _Part:
-    """A stage, its stream, and all that was sent into it, as [1, tokens, width] each."""
+    """A stage, its stream, all that was sent into it, as [1, tokens, width] each, and where its node is."""
 
     stream: Stream
+    heard: Heard
     history: list[Activations] = field(default_factory=list)
 
 
@@ -54,11 +61,13 @@ class Session:
         self.ends, self.look, self.mine, self.terms = ends, look, mine, terms
         self.tell = tell or (lambda _: None)
         self.parts: list[_Part] = []
-        self.banned: set[str] = set()
+        self.bans = Bans()
         self.recoveries: list[Recovery] = []
-        self.costs = Costs(through_client=True)
+        self.costs = Costs(through_client=not terms.direct)
         self.demand = Demand()
-        self._channels: dict[str, Any] = {}
+        self._channels: dict[tuple[str, str], Any] = {}
+        self._closing: list[Any] = []
+        self._heard: dict[str, Heard] = {}
 
     async def __aenter__(self) -> "Session":
         return self
@@ -66,7 +75,7 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         for part in self.parts:
             part.stream.cancel()
-        for each in self._channels.values():
+        for each in (*self._channels.values(), *self._closing):
             await each.close()
 
     @property
@@ -74,12 +83,21 @@ class Session:
         """Where the text goes now."""
         return tuple(part.stream.stage for part in self.parts)
 
+    @property
+    def banned(self) -> frozenset[str]:
+        """Nodes that are left out at the moment."""
+        return self.bans.now(time.monotonic())
+
     async def generate(self, tokens: Sequence[int], count: int, end: int | None = None) -> AsyncIterator[int]:
         """The likeliest tokens after the prompt, one by one, `count` at most; `end` closes the text, untold.
 
         Raises NoFeasible (MissingBlocks names the blocks) where no way is left."""
         self.demand = Demand(prompt_tokens=len(tokens), new_tokens=count)
-        await self._begin()
+        if not self.parts:
+            whole = Span(start=0, end=MOST_BLOCKS)
+            self.parts = await self._replaced(whole, [])
+            await self._linked(0, len(self.parts))
+            self.tell("route " + shown(self.route))
         hidden = None
         for at in range(0, len(tokens), PREFILL_TOKENS):
             hidden = await self._through(self.ends.embed(list(tokens[at : at + PREFILL_TOKENS])).numpy())
@@ -90,30 +108,25 @@ class Session:
             yield token
             if number + 1 < count:
                 hidden = await self._through(self.ends.embed([token]).numpy())
-
-    async def _begin(self) -> None:
-        """Open a whole route; nodes that cannot be reached are left out."""
-        while not self.parts:
-            laid, heard = await self._table()
-            stages = best_route(laid, self.demand, Client(avoid=self.banned), self.costs).stages
-            try:
-                self.parts = await self._all_opened(stages, heard)
-            except StageFailed as error:
-                self._ban(error)
-        self.tell("route " + shown(self.route))
+                await self._hastened(count - number - 2)
 
     async def _through(self, hidden: Activations) -> Activations:
-        """One step through all stages, however often the way has to change."""
-        at = 0
+        """One step through all stages, however often the way has to change.
+
+        The answers of the stages are taken in order. Where a stage handed its answer on, the next one is
+        only listened to; else the client sends it there.
+        """
+        at, brought = 0, b""
         while at < len(self.parts):
             part = self.parts[at]
             try:
-                made = await part.stream.step(hidden)
+                made = await part.stream.step(hidden, brought or None)
             except StageFailed as error:
                 await self._recover(at, error)
+                brought = b""
                 continue
             part.history.append(hidden)
-            hidden, at = made, at + 1
+            hidden, at, brought = made, at + 1, part.stream.given
         return hidden
 
     async def _recover(self, at: int, error: StageFailed) -> None:
@@ -122,24 +135,38 @@ class Session:
         lost = self.parts[at]
         lost.stream.cancel()
         self._ban(error)
-        while True:
-            laid, heard = await self._table()
-            avoiding = Client(avoid=self.banned)
-            stages = around(laid, lost.stream.stage.span, self.demand, avoiding, self.costs)
-            fresh: list[_Part] = []
-            try:
-                fresh = await self._all_opened(stages, heard)
-                await self._replay(fresh, lost.history)
-                break
-            except StageFailed as again:
-                for part in fresh:
-                    part.stream.cancel()
-                self._ban(again)
+        fresh = await self._replaced(lost.stream.stage.span, lost.history)
         self.parts[at : at + 1] = fresh
+        disputed = isinstance(error, OtherInput)  # that way is not used again: the client carries
+        await self._linked(at + disputed, at + len(fresh))
         tokens = sum(values.shape[1] for values in lost.history)
         took = time.perf_counter() - begun
         self.recoveries.append(Recovery(error.stage, error.why, took, tokens))
         self.tell(f"route {shown(self.route)}, {tokens} tokens replayed, {took:.2f} s")
+
+    async def _replaced(self, span: Span, history: list[Activations]) -> list[_Part]:
+        """Open stages through a span that have seen its history.
+
+        Nodes that failed are left out while others are there; when none is left they are tried again, with
+        more patience each time, until `patience_s` are over. Raises MissingBlocks then.
+        """
+        give_up = time.monotonic() + self.terms.patience_s
+        while True:
+            fresh: list[_Part] = []
+            try:
+                stages, heard = await self._way(span, self.banned)
+                fresh = await self._all_opened(stages, heard)
+                await self._replay(fresh, history)
+                return fresh
+            except StageFailed as again:
+                for part in fresh:
+                    part.stream.cancel()
+                self._ban(again)
+            except MissingBlocks:
+                if not self.bans.times or time.monotonic() > give_up:
+                    raise
+                self.bans.lift()
+                await asyncio.sleep(RETRY_S)
 
     async def _replay(self, fresh: list[_Part], history: list[Activations]) -> None:
         for chunk in _chunks(history):
@@ -148,35 +175,95 @@ class Session:
                 part.history.append(values)
                 values = await part.stream.step(values)
 
+    async def _linked(self, first: int, last: int) -> None:
+        """Tell the stages [first, last), and the one before, whom to hand their answers to. A stage that does
+        not take it is found out at its next step."""
+        if not self.terms.direct:
+            return
+        for at in range(max(0, first - 1), min(last, len(self.parts) - 1)):
+            before, after = self.parts[at], self.parts[at + 1]
+            with contextlib.suppress(StageFailed):
+                heard = after.heard
+                await before.stream.link(heard.word.address, heard.certificate, after.stream)
+
+    async def _hastened(self, left: int) -> None:
+        """Leave a stage that has become slow, where somebody quicker is worth the replay."""
+        for at, part in enumerate(self.parts):
+            stream = part.stream
+            if not stream.pace.lags():
+                continue
+            avoid = self.banned | {stream.stage.node}
+            tokens = sum(values.shape[1] for values in part.history)
+            fresh: list[_Part] = []
+            try:
+                stages, heard = await self._way(stream.stage.span, avoid)
+                paces = [self._pace(stage, heard[stage.node]) for stage in stages]
+                then_s = sum(pace.promised_s for pace in paces)
+                moving_s = tokens * sum(pace.promised_token_s or pace.promised_s for pace in paces)
+                if not worth(stream.pace.usual_s, then_s, left, moving_s):
+                    continue
+                fresh = await self._all_opened(stages, heard)
+                await self._replay(fresh, part.history)
+            except MissingBlocks:
+                continue
+            except StageFailed as error:
+                for each in fresh:
+                    each.stream.cancel()
+                self._ban(error)
+                continue
+            stream.cancel()
+            self.bans.ban(stream.stage.node, time.monotonic())
+            self.parts[at : at + 1] = fresh
+            await self._linked(at, at + len(fresh))
+            self.tell(f"route {shown(self.route)}, left {stream.stage.node[:11]}, which had become slow")
+            return
+
+    async def _way(self, span: Span, avoid: frozenset[str]) -> tuple[tuple[Stage, ...], dict[str, Heard]]:
+        """The best stages through a span (cut to the model), and who they are."""
+        with contextlib.suppress(DirectoryLost) if self._heard else contextlib.nullcontext():
+            self._heard = {each.word.node: each for each in await self.look()}
+        words = current([each.word for each in self._heard.values()], self.terms.model, time.time())
+        laid = table([word for word in words if word.profile.dtype == self.terms.dtype])
+        client = Client(avoid=avoid)
+        if span.end > max(laid.num_blocks, 1) or span == Span(start=0, end=laid.num_blocks):
+            return best_route(laid, self.demand, client, self.costs).stages, self._heard
+        return around(laid, span, self.demand, client, self.costs), self._heard
+
     async def _all_opened(self, stages: Sequence[Stage], heard: dict[str, Heard]) -> list[_Part]:
-        """Streams to all stages; none is left open where one fails."""
-        parts: list[_Part] = []
-        try:
-            for stage in stages:
-                parts.append(_Part(await self._opened(stage, heard)))
-        except StageFailed:
+        """Streams to all stages, opened at once; none is left open where one fails."""
+        parts = [self._part(stage, heard[stage.node]) for stage in stages]
+        outcomes = await asyncio.gather(*(part.stream.open() for part in parts), return_exceptions=True)
+        failed = [each for each in outcomes if isinstance(each, BaseException)]
+        if failed:
             for part in parts:
                 part.stream.cancel()
-            raise
+            for each in failed[1:]:
+                if isinstance(each, StageFailed):
+                    self._ban(each)
+            raise failed[0]
         return parts
 
+    def _part(self, stage: Stage, heard: Heard) -> _Part:
+        key = (stage.node, heard.word.address)
+        if key not in self._channels:
+            self._channels[key] = channel(heard.word.address, stage.node, heard.certificate, self.mine)
+        return _Part(Stream(stage, self.terms, self._channels[key], self._pace(stage, heard)), heard)
+
+    def _pace(self, stage: Stage, heard: Heard) -> Pace:
+        said, blocks = heard.word.features, len(stage.span)
+        return Pace(
+            said.decode_ms_per_block * blocks / 1000,
+            said.prefill_ms_per_token_block * blocks / 1000,
+            self.bans.patience(stage.node),
+        )
+
     def _ban(self, error: StageFailed) -> None:
-        self.banned.add(error.stage.node)
+        """Leave a node out for a while, unless nobody is to blame."""
+        if not isinstance(error, OtherInput):
+            self.bans.ban(error.stage.node, time.monotonic())
+            for key in [key for key in self._channels if key[0] == error.stage.node]:
+                self._closing.append(self._channels.pop(key))
         self.tell(f"lost {error}")
-
-    async def _table(self) -> tuple[Any, dict[str, Heard]]:
-        heard = {each.word.node: each for each in await self.look()}
-        words = current([each.word for each in heard.values()], self.terms.model, time.time())
-        usable = [word for word in words if word.profile.dtype == self.terms.dtype]
-        return table(usable), heard
-
-    async def _opened(self, stage: Stage, heard: dict[str, Heard]) -> Stream:
-        told = heard[stage.node]
-        if stage.node not in self._channels:
-            self._channels[stage.node] = channel(told.word.address, stage.node, told.certificate, self.mine)
-        stream = Stream(stage, self.terms, self._channels[stage.node])
-        await stream.open()
-        return stream
 
 
 def _chunks(history: list[Activations]) -> list[Activations]:

@@ -6,7 +6,6 @@ of it, and a refusal says why.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,11 @@ from metainf.swarm.compute.blocks import Blocks, NoRoom, WrongPosition
 from metainf.swarm.compute.codec import packed, unpacked
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.net import wire_pb2 as wire
+from metainf.swarm.net.forwarding import METHOD, TICKET_BYTES, VERSION, Link, Links, Visit, checked, digest
 from metainf.swarm.trust.signing import Refused
 from metainf.swarm.trust.tls import OPTIONS, grpc, peer_of
 from metainf.swarm.words import Span
 
-VERSION = 1
-METHOD = "/metainf.swarm.v1.Node/Run"
 MOST_PARTS, MOST_STREAMS, MOST_NAME = 16, 256, 128
 IDLE_S = 300.0
 """A stream on which nothing arrives for so long is closed."""
@@ -45,6 +43,7 @@ class No(Exception):
 
     def __init__(self, code: int, why: str, expected: int = 0) -> None:
         super().__init__(why)
+        self.code = code
         self.message = wire.FromNode(
             refusal=wire.Refusal(code=code, why=why[:500], expected_position=expected)  # type: ignore[arg-type]
         )
@@ -59,11 +58,14 @@ class Node:
         self.parts = {(offer.span.start, offer.span.end): Blocks(self.checkpoint, offer.span, offer.dtype)}
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="blocks")
         self.draining = False
+        self.links: Links | None = None
+        self.visits: dict[bytes, Visit] = {}
         self.streams = self.steps = self.opened = 0
         self._server: Any = None
 
-    async def listen(self, address: str, credentials: Any) -> int:
-        """Start to serve; the port that was taken."""
+    async def listen(self, address: str, credentials: Any, links: Links | None = None) -> int:
+        """Start to serve; the port that was taken. Without `links` it hands nothing to other nodes."""
+        self.links = links
         library = grpc()
         self._server = library.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MOST_STREAMS)
         handler = library.stream_stream_rpc_method_handler(self._run)
@@ -94,27 +96,101 @@ class Node:
         part.close(name)
         return min(decode) * 1000 / blocks, min(prefill) * 1000 / blocks / tokens
 
-    async def _run(self, messages: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
-        part, name = None, ""
+    async def _run(self, _: Any, context: Any) -> None:
+        """A stream of a client, or of the node before: the first message tells."""
         self.streams += 1
         try:
             peer = peer_of(context)
-            part, name = self._open(await _next(messages), peer)
-            opened = wire.FromNode(opened=wire.Opened(version=VERSION, node=self.offer.node))
-            yield opened.SerializeToString()
-            while (message := await _next(messages)) is not None:
-                yield (await self._answer(part, name, message)).SerializeToString()
+            async with asyncio.timeout(IDLE_S) as timer:
+                told = _parsed(await _next(context) or b"")
+                if told.WhichOneof("kind") == "join":
+                    await self._fed(told.join, context, timer)
+                else:
+                    await self._visited(told, peer, context, timer)
         except No as refusal:
-            yield refusal.message.SerializeToString()
+            await context.write(refusal.message.SerializeToString())
         except Refused as refusal:
             await context.abort(grpc().StatusCode.UNAUTHENTICATED, str(refusal)[:300])
+        except TimeoutError:
+            pass  # a long silence: the stream is closed
         finally:
             self.streams -= 1
-            if part is not None:
-                part.close(name)
 
-    def _open(self, message: bytes | None, peer: str) -> tuple[Blocks, str]:
-        told = _parsed(message or b"")
+    async def _visited(self, told: Any, peer: str, context: Any, timer: asyncio.Timeout) -> None:
+        """A client's session, until it leaves."""
+        part, name = self._open(told, peer)
+        visit = Visit(part, name, context, told.open.ticket, timer=timer)
+        if visit.ticket:
+            self.visits[visit.ticket] = visit
+        try:
+            opened = wire.Opened(version=VERSION, node=self.offer.node, forwards=self.links is not None)
+            await context.write(wire.FromNode(opened=opened).SerializeToString())
+            while (message := await _next(context)) is not None:
+                _awake(timer)
+                said = _parsed(message)
+                if said.WhichOneof("kind") == "link":
+                    self._link(visit, said.link)
+                elif said.WhichOneof("kind") == "step":
+                    await self._take(visit, said.step)
+                else:
+                    raise No(Code.MALFORMED, "expected a step")
+        finally:
+            visit.leave()
+            self.visits.pop(visit.ticket, None)
+            self._forget(part, name)
+
+    async def _fed(self, join: Any, context: Any, timer: asyncio.Timeout) -> None:
+        """Steps from the node before, until it or the session ends. The last that joined feeds."""
+        visit = self.visits.get(join.ticket)
+        if visit is None or join.version != VERSION:
+            raise No(Code.MALFORMED, f"expected a ticket of a session here and version {VERSION}")
+        feed = visit.feed = object()
+        await context.write(wire.FromNode(joined=wire.Joined(version=VERSION)).SerializeToString())
+        while (message := await _next(context)) is not None:
+            said = _parsed(message)
+            if visit.closed or visit.feed is not feed:
+                raise No(Code.MALFORMED, "the session is over, or fed by another node")
+            if said.WhichOneof("kind") != "step":
+                raise No(Code.MALFORMED, "expected a step")
+            _awake(timer)
+            _awake(visit.timer)
+            await self._take(visit, said.step, direct=True)
+
+    def _link(self, visit: Visit, told: Any) -> None:
+        """Begin to hand answers on. Where the directory does not list that node `forwarded` stays false."""
+        try:
+            checked(told)
+        except Refused as error:
+            raise No(Code.MALFORMED, str(error)) from None
+        if visit.next is not None:
+            visit.next.close()
+        linked = self.links is not None and self.links.listed(told)
+        visit.next = Link(told, self.links.mine) if self.links is not None and linked else None
+
+    async def _take(self, visit: Visit, step: Any, direct: bool = False) -> None:
+        """Calculate a step once, whoever brings it, and deliver it."""
+        async with visit.lock:
+            if not visit.wants(step, direct):
+                return
+            try:
+                answer = await self._answer(visit.part, visit.name, step)
+            except No as refusal:
+                if direct and refusal.code == Code.NO_ROOM:  # our failing: the client must hear of it
+                    await visit.context.write(refusal.message.SerializeToString())
+                raise
+            visit.done(step, direct)
+            if direct:
+                answer.direct, answer.digest = True, digest(step.data)
+            await visit.deliver(answer)
+
+    def _forget(self, part: Blocks, name: str) -> None:
+        """Close a session after the step that may still be in the thread."""
+        try:
+            self.thread.submit(part.close, name)
+        except RuntimeError:  # the node has stopped
+            part.close(name)
+
+    def _open(self, told: Any, peer: str) -> tuple[Blocks, str]:
         if told.WhichOneof("kind") != "open":
             raise No(Code.MALFORMED, "expected to be told the session first")
         ask = told.open
@@ -129,6 +205,8 @@ class Node:
             raise No(
                 Code.WRONG_MODEL, f"expected {self.offer.model} in {self.offer.dtype}, asked for {wanted}"
             )
+        if ask.ticket and (len(ask.ticket) != TICKET_BYTES or ask.ticket in self.visits):
+            raise No(Code.MALFORMED, f"expected a new ticket of {TICKET_BYTES} bytes, or none")
         self.opened += 1
         return self._part(ask.start, ask.end), f"{peer} {ask.session} {self.opened}"
 
@@ -143,11 +221,8 @@ class Node:
             self.parts[start, end] = Blocks(self.checkpoint, Span(start=start, end=end), self.offer.dtype)
         return self.parts[start, end]
 
-    async def _answer(self, part: Blocks, name: str, message: bytes) -> Any:
-        told = _parsed(message)
-        if told.WhichOneof("kind") != "step":
-            raise No(Code.MALFORMED, "expected a step")
-        step = told.step
+    async def _answer(self, part: Blocks, name: str, step: Any) -> Any:
+        """The step after the blocks, ready to be sent."""
         try:
             values = unpacked(step.shape, step.codec, step.data)
             hidden = part.torch.from_numpy(values)
@@ -159,8 +234,7 @@ class Node:
         except BadInput as error:
             raise No(Code.MALFORMED, str(error)) from None
         shape, data = packed(made.float().numpy(), step.codec)
-        answer = wire.Step(position=step.position, shape=shape, codec=step.codec, data=data, seconds=seconds)
-        return wire.FromNode(step=answer)
+        return wire.Step(position=step.position, shape=shape, codec=step.codec, data=data, seconds=seconds)
 
     async def _step(self, part: Blocks, name: str, position: int, hidden: Any) -> tuple[Any, float]:
         """One pass and its seconds."""
@@ -177,12 +251,16 @@ class Node:
         return await asyncio.get_running_loop().run_in_executor(self.thread, work)
 
 
-async def _next(messages: AsyncIterator[bytes]) -> bytes | None:
-    """The next message; None at the end of the stream or after a long silence."""
-    try:
-        return await asyncio.wait_for(anext(messages), IDLE_S)
-    except (StopAsyncIteration, TimeoutError):
-        return None
+async def _next(context: Any) -> bytes | None:
+    """The next message; None at the end of the stream."""
+    message = await context.read()
+    return message if isinstance(message, bytes) else None
+
+
+def _awake(timer: asyncio.Timeout) -> None:
+    """Something arrived: the silence begins anew."""
+    if not timer.expired():
+        timer.reschedule(asyncio.get_running_loop().time() + IDLE_S)
 
 
 def _parsed(message: bytes) -> Any:

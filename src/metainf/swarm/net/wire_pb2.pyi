@@ -8,42 +8,78 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Open(_message.Message):
-    __slots__ = ("version", "session", "model", "start", "end", "dtype")
+    __slots__ = ("version", "session", "model", "start", "end", "dtype", "ticket")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     END_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
     version: int
     session: str
     model: str
     start: int
     end: int
     dtype: str
-    def __init__(self, version: _Optional[int] = ..., session: _Optional[str] = ..., model: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., dtype: _Optional[str] = ...) -> None: ...
+    ticket: bytes
+    def __init__(self, version: _Optional[int] = ..., session: _Optional[str] = ..., model: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., dtype: _Optional[str] = ..., ticket: _Optional[bytes] = ...) -> None: ...
 
 class Opened(_message.Message):
-    __slots__ = ("version", "node")
+    __slots__ = ("version", "node", "forwards")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     NODE_FIELD_NUMBER: _ClassVar[int]
+    FORWARDS_FIELD_NUMBER: _ClassVar[int]
     version: int
     node: str
-    def __init__(self, version: _Optional[int] = ..., node: _Optional[str] = ...) -> None: ...
+    forwards: bool
+    def __init__(self, version: _Optional[int] = ..., node: _Optional[str] = ..., forwards: _Optional[bool] = ...) -> None: ...
+
+class Link(_message.Message):
+    __slots__ = ("address", "node", "certificate", "ticket")
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    node: str
+    certificate: bytes
+    ticket: bytes
+    def __init__(self, address: _Optional[str] = ..., node: _Optional[str] = ..., certificate: _Optional[bytes] = ..., ticket: _Optional[bytes] = ...) -> None: ...
+
+class Join(_message.Message):
+    __slots__ = ("version", "ticket")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    TICKET_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    ticket: bytes
+    def __init__(self, version: _Optional[int] = ..., ticket: _Optional[bytes] = ...) -> None: ...
+
+class Joined(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    def __init__(self, version: _Optional[int] = ...) -> None: ...
 
 class Step(_message.Message):
-    __slots__ = ("position", "shape", "codec", "data", "seconds")
+    __slots__ = ("position", "shape", "codec", "data", "seconds", "direct", "digest", "forwarded")
     POSITION_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
     CODEC_FIELD_NUMBER: _ClassVar[int]
     DATA_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
+    DIRECT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FORWARDED_FIELD_NUMBER: _ClassVar[int]
     position: int
     shape: _containers.RepeatedScalarFieldContainer[int]
     codec: str
     data: bytes
     seconds: float
-    def __init__(self, position: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., codec: _Optional[str] = ..., data: _Optional[bytes] = ..., seconds: _Optional[float] = ...) -> None: ...
+    direct: bool
+    digest: bytes
+    forwarded: bool
+    def __init__(self, position: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., codec: _Optional[str] = ..., data: _Optional[bytes] = ..., seconds: _Optional[float] = ..., direct: _Optional[bool] = ..., digest: _Optional[bytes] = ..., forwarded: _Optional[bool] = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("code", "why", "expected_position")
@@ -72,19 +108,25 @@ class Refusal(_message.Message):
     def __init__(self, code: _Optional[_Union[Refusal.Code, str]] = ..., why: _Optional[str] = ..., expected_position: _Optional[int] = ...) -> None: ...
 
 class ToNode(_message.Message):
-    __slots__ = ("open", "step")
+    __slots__ = ("open", "step", "link", "join")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
+    LINK_FIELD_NUMBER: _ClassVar[int]
+    JOIN_FIELD_NUMBER: _ClassVar[int]
     open: Open
     step: Step
-    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ...) -> None: ...
+    link: Link
+    join: Join
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., join: _Optional[_Union[Join, _Mapping]] = ...) -> None: ...
 
 class FromNode(_message.Message):
-    __slots__ = ("opened", "step", "refusal")
+    __slots__ = ("opened", "step", "refusal", "joined")
     OPENED_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    JOINED_FIELD_NUMBER: _ClassVar[int]
     opened: Opened
     step: Step
     refusal: Refusal
-    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+    joined: Joined
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ...) -> None: ...

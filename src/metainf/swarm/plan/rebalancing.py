@@ -30,7 +30,12 @@ class Decision:
 
 
 def decide(
-    node: str, held: Sequence[Held], num_blocks: int, stayed_s: float = STAY_S, enough: float = ENOUGH
+    node: str,
+    held: Sequence[Held],
+    num_blocks: int,
+    stayed_s: float = STAY_S,
+    enough: float = ENOUGH,
+    stay_s: float = STAY_S,
 ) -> Decision:
     """Judge for one node of the swarm. Raises BadInput for a node that holds nothing."""
     mine = next((each for each in held if each.capacity.node == node), None)
@@ -55,8 +60,8 @@ def decide(
         return stay("no place fills more of the missing blocks")
     if left:
         return stay("its blocks would be left without a holder while it loads others")
-    if stayed_s < STAY_S:
-        return stay(f"it came {stayed_s:.0f} s ago and stays for {STAY_S:.0f} s")
+    if stayed_s < stay_s:
+        return stay(f"it came {stayed_s:.0f} s ago and stays for {stay_s:.0f} s")
     if before > enough * after:
         return stay(f"the gain, {before:.3g} to {after:.3g} requests/s, is too small to load weights for")
     return Decision(

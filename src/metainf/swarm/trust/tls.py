@@ -15,6 +15,7 @@ from metainf.swarm.trust.signing import Refused
 OPTIONS: list[tuple[str, int | str]] = [
     ("grpc.max_receive_message_length", MOST_BYTES + 2**20),
     ("grpc.max_send_message_length", MOST_BYTES + 2**20),
+    ("grpc.so_reuseport", 0),  # else two nodes could take the same port, and each would get some of the calls
 ]
 
 

@@ -1,0 +1,97 @@
+"""A ledger of orders and payments in a file, and what comes with an answer."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from metainf.domain import BadInput
+from metainf.domain.base import Frozen
+from metainf.swarm.ledger.book import Book
+from metainf.swarm.ledger.evidence import MOST_EVIDENCE_BYTES, Checked, Evidence, check
+from metainf.swarm.ledger.words import Deposit
+from metainf.swarm.trust.identity import Identity, kept
+from metainf.swarm.trust.sealed import sealed
+
+__all__ = ["Checked", "Summary", "deposit", "head", "refund_overdue", "summary", "verify"]
+
+
+class Summary(Frozen):
+    """What a ledger holds; money in nanousd."""
+
+    operator: str
+    entries: int
+    head: str
+    balances: dict[str, int]
+    held: int
+    open_orders: int
+    settled_orders: int
+    refunded_orders: int
+
+
+def verify(path: Path, answer: Sequence[int] | None = None) -> Checked:
+    """Check the evidence in a file, offline. Raises BadInput (Refused) where a seal does not hold."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"expected evidence in {path}: {error.strerror}") from None
+    if len(data) > MOST_EVIDENCE_BYTES:
+        raise BadInput(f"expected at most {MOST_EVIDENCE_BYTES:,} bytes of evidence, found {len(data):,}")
+    return check(Evidence.parse(data), answer)
+
+
+def deposit(path: Path, operator: Path, account: str, nanousd: int, reference: str) -> Summary:
+    """Tell the ledger that money has come for an account. `operator` is the file with the operator's key;
+    both files are made where they do not exist. Raises BadInput (Refused), StoreError."""
+    identity = kept(operator)
+    with _book(path, identity) as book:
+        told = Deposit.of({"account": account, "nanousd": nanousd, "reference": reference})
+        book.add("deposit", sealed(identity, told))
+        return _summed(book)
+
+
+def summary(path: Path, operator: str) -> Summary:
+    """What the ledger of that operator (a node id) holds, after all its entries were checked."""
+    if not path.is_file():
+        raise BadInput(f"expected a ledger in {path}, found no file")
+    with Book(path, operator, time.time) as book:
+        return _summed(book)
+
+
+def refund_overdue(path: Path, operator: Path) -> tuple[str, ...]:
+    """Give back what is held for orders whose deadline is over; their transactions."""
+    with _book(path, kept(operator)) as book:
+        now = time.time()
+        late = [
+            transaction
+            for transaction, each in book.accounts.escrows.items()
+            if each.state == "open" and each.order.deadline_s < now
+        ]
+        for transaction in late:
+            book.add("refund", order=transaction)
+        return tuple(late)
+
+
+def head(path: Path, operator: Path) -> str:
+    """The sealed Merkle root of all entries, for others to keep."""
+    identity = kept(operator)
+    with _book(path, identity) as book:
+        return book.head(identity)
+
+
+def _book(path: Path, identity: Identity) -> Book:
+    return Book(path, identity.node, time.time)
+
+
+def _summed(book: Book) -> Summary:
+    found = book.accounts
+    states = [each.state for each in found.escrows.values()]
+    return Summary(
+        operator=found.operator,
+        entries=found.count,
+        head=found.head,
+        balances=dict(sorted(found.balances.items())),
+        held=found.held,
+        open_orders=states.count("open"),
+        settled_orders=states.count("settled"),
+        refunded_orders=states.count("refunded"),
+    )

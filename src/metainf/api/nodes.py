@@ -1,0 +1,35 @@
+"""Running a node of a swarm in this process."""
+
+import os
+from collections.abc import Callable
+
+from metainf.domain import BadInput
+from metainf.swarm.host.running import Said, Told, run
+from metainf.swarm.host.sources import folder_of
+from metainf.swarm.plan.joining import span_of
+
+__all__ = ["Said", "Told", "checked", "processors", "run_node", "span_of"]
+
+
+def run_node(model: str | None, told: Told, say: Callable[[Said], None]) -> None:
+    """A node that holds blocks of `model` (a checkpoint's folder, a GGUF file, or the packaged model's name)
+    until SIGTERM or SIGINT. `told.checkpoint` is found here.
+
+    Raises BadInput, NotSupported, MissingExtra, DirectoryLost where there is no directory to join,
+    CannotLoad, Overtaken where another process takes the same identity.
+    """
+    run(told.model_copy(update={"checkpoint": str(folder_of(model))}), say)
+
+
+def processors() -> int:
+    """Threads that this process may run at the same time."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+
+
+def checked(told: dict[str, object]) -> Told:
+    """What a node is told, of plain values. Raises BadInput naming each wrong one."""
+    address = told.get("public_address")
+    if isinstance(address, str) and ("/" in address or not address.strip()):
+        raise BadInput(f"expected an address such as host or host:port, found {address!r:.80}")
+    return Told.of({key: value for key, value in told.items() if value is not None})

@@ -1,0 +1,113 @@
+"""metainf ledger: orders and payments in a file; metainf swarm verify: what came with an answer."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metainf.cli.options import Json
+from metainf.cli.show import print_json, table
+from metainf.cli.swarming import swarm
+
+ledger = typer.Typer(help="Orders, receipts and payments of a swarm, in a file.", no_args_is_help=True)
+LedgerFile = Annotated[Path, typer.Argument(help="The ledger's file.")]
+Operator = Annotated[Path, typer.Option("--identity", help="The operator's key; made where there is none.")]
+NANO = 1e-9
+
+
+def register(app: typer.Typer) -> None:
+    """Add these commands to the root."""
+    app.add_typer(ledger, name="ledger")
+
+
+@ledger.command("deposit")
+def ledger_deposit(
+    path: LedgerFile,
+    account: Annotated[str, typer.Argument(help="A node id, such as ed-….")],
+    usd: Annotated[float, typer.Argument(min=1e-9, max=1e9, help="US dollars that have come.")],
+    identity: Operator,
+    reference: Annotated[str, typer.Option(help="Of the bank's transfer; each is admitted once.")],
+    json: Json = False,
+) -> None:
+    """Tell the ledger that money has come for an account."""
+    from metainf.api import ledger as verbs
+
+    _show(verbs.deposit(path, identity, account, round(usd / NANO), reference), json)
+
+
+@ledger.command("show")
+def ledger_show(
+    path: LedgerFile,
+    operator: Annotated[str, typer.Option(help="The node id of its operator.")],
+    json: Json = False,
+) -> None:
+    """Check every entry, and show the accounts."""
+    from metainf.api import ledger as verbs
+
+    _show(verbs.summary(path, operator), json)
+
+
+@ledger.command("refund")
+def ledger_refund(path: LedgerFile, identity: Operator, json: Json = False) -> None:
+    """Give back what is held for orders whose deadline is over."""
+    from metainf.api import ledger as verbs
+
+    found = verbs.refund_overdue(path, identity)
+    if json:
+        print_json(list(found))
+        return
+    typer.echo(f"{len(found)} orders refunded")
+
+
+@ledger.command("head")
+def ledger_head(path: LedgerFile, identity: Operator) -> None:
+    """Print the sealed Merkle root of all entries: who keeps it can show later that history was changed."""
+    from metainf.api import ledger as verbs
+
+    typer.echo(verbs.head(path, identity))
+
+
+@swarm.command("verify")
+def swarm_verify(
+    path: Annotated[Path, typer.Argument(help="The evidence that came with an answer (JSON).")],
+    answer: Annotated[str | None, typer.Option(help="The answer's tokens, such as 5,9,1.")] = None,
+    json: Json = False,
+) -> None:
+    """Check the signed order, receipts and settlement of an answer. Needs no network.
+
+    Ends with 1 where the answer is not the one that was settled, with an error where a seal does not hold.
+    """
+    from metainf.api import ledger as verbs
+    from metainf.domain import BadInput
+
+    if answer is not None and not re.fullmatch(r"\d+(,\d+)*", answer):
+        raise BadInput(f"expected tokens such as 5,9,1, found {answer[:40]!r}")
+    found = verbs.verify(path, None if answer is None else [int(each) for each in answer.split(",")])
+    if json:
+        print_json(found)
+    else:
+        typer.echo(f"order      {found.transaction} of {found.payer}")
+        typer.echo(f"settled by {found.signed_by}, recorded by {found.recorded_by or 'no ledger'}")
+        typer.echo(f"tokens     {found.tokens} through all blocks, {found.paid_nanousd * NANO:.9f} USD")
+        for share in found.shares:
+            typer.echo(f"           {share.nanousd * NANO:.9f} USD to {share.node}")
+        if found.answer is not None:
+            typer.echo("answer     " + ("the one that was settled" if found.answer else "ANOTHER ONE"))
+    if found.answer is False:
+        raise typer.Exit(1)
+
+
+def _show(found: object, json: bool) -> None:
+    from metainf.api.ledger import Summary
+
+    assert isinstance(found, Summary)
+    if json:
+        print_json(found)
+        return
+    rows = [(account, nanousd * NANO) for account, nanousd in found.balances.items()]
+    table(("account", "USD"), [*rows, ("held for open orders", found.held * NANO)])
+    typer.echo(
+        f"{found.entries} entries; orders: {found.open_orders} open, {found.settled_orders} settled, "
+        f"{found.refunded_orders} refunded; head {found.head}"
+    )

@@ -1,0 +1,94 @@
+"""metainf node: hold some blocks of a model for a swarm."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metainf.cli.options import Json
+
+
+def register(app: typer.Typer) -> None:
+    """Add this command to the root."""
+    app.command("node")(node)
+
+
+def node(
+    join: Annotated[str, typer.Option(help="Address of the directory, such as nats://10.0.0.1:4222.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", help="A checkpoint's folder, a GGUF file or SmolLM2-135M-Instruct, the default."
+        ),
+    ] = None,
+    memory_gib: Annotated[
+        float | None, typer.Option(min=0.0, help="Memory for blocks; most of what is free by default.")
+    ] = None,
+    span: Annotated[
+        str | None, typer.Option(help="Blocks to hold and never leave, such as 0:12; chosen by default.")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
+    public_address: Annotated[
+        str | None, typer.Option(help="Where others reach it, as host or host:port, if not there.")
+    ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option(help="File of its key, made on first use; a new key for each start by default."),
+    ] = None,
+    price: Annotated[float | None, typer.Option(min=0.0, help="US dollars per hour, announced.")] = None,
+    region: Annotated[str | None, typer.Option(help="Where it stands, announced.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="A word of your own, announced; repeatable.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads that calculate; all by default.")
+    ] = None,
+    grace: Annotated[
+        float, typer.Option(min=0.0, help="Seconds that sessions may take to finish when it leaves or moves.")
+    ] = 30.0,
+    measure_again: Annotated[
+        bool, typer.Option("--measure-again", help="Measure the speed although it is known.")
+    ] = False,
+    slowness: Annotated[float, typer.Option(min=1.0, hidden=True)] = 1.0,
+    json: Json = False,
+) -> None:
+    """Hold blocks of a model for a swarm until told to stop (SIGTERM, Ctrl-C).
+
+    It measures itself, takes the blocks that the swarm lacks most, announces them, and moves where the swarm
+    gains by it. A second signal ends it at once.
+    """
+    from metainf.domain import MissingExtra
+
+    try:
+        from metainf.api import nodes
+    except ImportError as error:
+        if (error.name or "").startswith("metainf"):
+            raise
+        raise MissingExtra("the swarm", "swarm") from None
+    told = nodes.checked(
+        {
+            "checkpoint": "",
+            "join": join,
+            "memory_gib": memory_gib,
+            "span": None if span is None else nodes.span_of(span).model_dump(),
+            "host": host,
+            "port": port,
+            "public_address": public_address,
+            "identity": None if identity is None else str(identity.expanduser()),
+            "usd_per_hour": price,
+            "region": region,
+            "labels": label or [],
+            "threads": threads or nodes.processors(),
+            "grace_s": grace,
+            "measure_again": measure_again,
+            "slowness": slowness,
+        }
+    )
+
+    def say(said: nodes.Said) -> None:
+        typer.echo(said.canonical() if json else said.text)
+
+    nodes.run_node(model, told, say)

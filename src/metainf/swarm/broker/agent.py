@@ -1,0 +1,157 @@
+"""An agent: sends requests into the queue and hands each answer over once.
+
+A request is sent until the server has said that it keeps it; the server knows its id, so that it counts once.
+Answers are read from a stream, so that none is lost while the agent or the server is away.
+"""
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+from metainf.domain import BadInput, MetaInfError
+from metainf.swarm.broker.streams import (
+    ACK_S,
+    ANSWER,
+    BELL,
+    REPLIES,
+    REQUESTS,
+    RETRY_S,
+    BrokerLost,
+    Crowded,
+    answer_subject,
+    connected,
+    prepared,
+    pull,
+    subject,
+)
+from metainf.swarm.broker.words import Job, Reply
+
+TAKEN = 256
+
+
+class TooLate(MetaInfError):
+    """No answer came before the deadline."""
+
+
+class Agent:
+    """Use as an asynchronous context. Two agents of one name share their answers: give each its own."""
+
+    def __init__(self, servers: str, name: str, replicas: int = 1) -> None:
+        self.servers, self.name, self.replicas = servers, name, replicas
+        self.waiting: dict[str, asyncio.Future[Reply]] = {}
+        self.again = 0
+        """Answers that came a second time, or to nobody: read and dropped."""
+        self._connection: Any = None
+        self._stream: Any = None
+        self._reading: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Agent":
+        """Raises BrokerLost, MissingExtra."""
+        from nats.js.api import ConsumerConfig
+
+        self._connection = await connected(self.servers, f"agent {self.name}")
+        self._stream = await prepared(self._connection, self.replicas)
+        mine = ConsumerConfig(
+            durable_name=f"agent-{self.name}", filter_subject=f"{ANSWER}.{self.name}.>", ack_wait=ACK_S
+        )
+        await self._stream.add_consumer(REPLIES, mine)
+        self._reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reading
+        for each in self.waiting.values():
+            each.cancel()
+        await self._connection.close()
+
+    async def ask(self, job: Job) -> Reply:
+        """Send, and wait for the answer. Asking again for the same job waits for the same answer.
+
+        Raises Crowded where too much waits already, TooLate after the deadline, BadInput for another's job.
+        """
+        if job.agent != self.name:
+            raise BadInput(f"expected a job of agent {self.name}, found one of {job.agent}")
+        answer = self.waiting.get(job.transaction)
+        if answer is None:
+            answer = self.waiting[job.transaction] = asyncio.get_running_loop().create_future()
+        try:
+            if await self._send(job):
+                await self._known(job)
+            left_s = job.deadline_s - time.time()
+            return await asyncio.wait_for(asyncio.shield(answer), max(left_s, 0.001))
+        except TimeoutError:
+            raise TooLate(
+                f"expected an answer to {job.transaction[:20]} before its deadline, found none"
+            ) from None
+        finally:
+            self.waiting.pop(job.transaction, None)
+
+    async def _known(self, job: Job) -> None:
+        """A job that was sent before may have its answer already."""
+        with contextlib.suppress(Exception):  # none yet, or nobody to ask: it will be read
+            self._hand_over((await self._stream.get_last_msg(REPLIES, answer_subject(job))).data)
+
+    async def _send(self, job: Job) -> bool:
+        """Whether the server had it already."""
+        from nats.js.errors import APIError
+
+        data, headers = job.canonical().encode(), {"Nats-Msg-Id": job.transaction}
+        while True:
+            try:
+                kept = await self._stream.publish(subject(job), data, headers=headers, timeout=2.0)
+                await self._connection.publish(f"{BELL}.{job.group}", b"")
+                return bool(kept.duplicate)
+            except APIError as error:
+                if "maximum messages" in str(error.description):
+                    raise Crowded(
+                        f"too much of {job.tenant} waits for {job.group} in class {job.priority}: try later"
+                    ) from None
+                if error.code != 503:
+                    raise BrokerLost(f"the queue refuses the request: {error.description}") from None
+            except Exception:  # timeouts and lost connections: the server may or may not keep it
+                pass
+            if time.time() >= job.deadline_s:
+                raise TooLate(f"the queue did not take {job.transaction[:20]} before its deadline")
+            await asyncio.sleep(RETRY_S)
+
+    async def _read(self) -> None:
+        while True:
+            try:
+                found = await pull(self._connection, REPLIES, f"agent-{self.name}", TAKEN, wait_s=1.0)
+            except BrokerLost:
+                await asyncio.sleep(RETRY_S)
+                continue
+            for message in found:
+                self._hand_over(message.data)
+            for message in found:
+                with contextlib.suppress(Exception):
+                    await message.ack()
+
+    def _hand_over(self, data: bytes) -> None:
+        try:
+            reply = Reply.parse(data)
+        except BadInput:
+            self.again += 1
+            return
+        answer = self.waiting.get(reply.transaction)
+        if answer is None or answer.done():
+            self.again += 1
+        else:
+            answer.set_result(reply)
+
+
+async def waiting(stream: Any, group: str) -> dict[tuple[int, str], int]:
+    """Jobs of a group by class and tenant, those in work included. Raises BrokerLost."""
+    try:
+        told = await stream.stream_info(REQUESTS, subjects_filter=f"req.{group}.>")
+    except Exception as error:
+        raise BrokerLost(f"the queue does not answer: {error!r}") from None
+    found = {}
+    for name, count in (told.state.subjects or {}).items():
+        _, _, priority, tenant = name.split(".")
+        found[int(priority), tenant] = int(count)
+    return found

@@ -1,0 +1,116 @@
+"""What the queue decides: how urgent a request is, who serves it, whose turn it is, when to retry. Pure."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metainf.domain import NoFeasible
+from metainf.swarm.broker.words import PRIORITIES, Group, Job, Priority, Wish
+
+URGENT, PATIENT = 4.0, 30.0
+"""Wanting an answer within so many times its own work makes a request urgent; beyond the other, patient."""
+MOST_ATTEMPTS = 5
+FIRST_S, LONGEST_S = 0.1, 30.0
+EVERY = 8
+"""Every so many pulls begin with the lowest class, so that it is never starved."""
+Fate = Literal["run", "expired", "worn out"]
+
+
+def priority_of(wish: Wish) -> Priority:
+    """Urgent (0), ordinary (1) or patient (2), by the slack that response time leaves beside the work."""
+    slack = wish.wanted_s / max(wish.work_s, 1e-3)
+    if slack <= URGENT or wish.wanted_s <= 1.0:
+        return 0
+    return 1 if slack <= PATIENT else 2
+
+
+def choose_group(wish: Wish, groups: Sequence[Group]) -> Group:
+    """Who should answer soonest among those that may serve it, a bad reputation counting as slowness.
+
+    The time is that of what waits and of the request itself over the slots. Ties go to the cheaper, then by
+    name. Raises NoFeasible, which says what each group lacks.
+    """
+    lacks = {group.name: _lack(wish, group) for group in groups}
+    able = [group for group in groups if not lacks[group.name]]
+    if not able:
+        told = "; ".join(f"{name}: {why}" for name, why in sorted(lacks.items())) or "no group is there"
+        raise NoFeasible(f"expected a consumer group that serves {wish.model}, found none ({told})")
+    return min(able, key=lambda group: (expected_s(group), group.usd_per_hour or 0.0, group.name))
+
+
+def expected_s(group: Group) -> float:
+    """Seconds until one more request is answered; charged as routes are, more below a reputation of 1."""
+    rounds = group.waiting // max(group.slots, 1) + 1
+    return rounds * group.request_s * (1.0 + max(0.0, 1.0 - group.reputation))
+
+
+def _lack(wish: Wish, group: Group) -> str:
+    if group.model != wish.model:
+        return f"serves {group.model}"
+    if not group.slots:
+        return "has no consumer"
+    if wish.hardware and group.hardware not in wish.hardware:
+        return f"runs on {group.hardware}"
+    if wish.regions and group.region not in wish.regions:
+        return f"stands in {group.region}"
+    if not set(wish.labels) <= set(group.labels):
+        return f"lacks {', '.join(sorted(set(wish.labels) - set(group.labels)))}"
+    if group.reputation < wish.least_reputation:
+        return f"has a reputation of {group.reputation:.2g}"
+    if wish.most_usd_per_hour is not None and (group.usd_per_hour or 0.0) > wish.most_usd_per_hour:
+        return f"costs {group.usd_per_hour} USD/h"
+    return ""
+
+
+def group_name(model: str, hardware: str | None, region: str | None) -> str:
+    """The name of the group of a model, a class of hardware and a region, good as part of a subject."""
+    told = "\n".join((model, hardware or "", region or ""))
+    short = "".join(each if each.isalnum() else "-" for each in model.rsplit("/", 1)[-1])[:32].strip("-")
+    return f"{short}-{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}"
+
+
+@dataclass
+class Turns:
+    """Whose turn it is among (priority, tenant) queues: classes in order, tenants of a class in rotation.
+
+    Each class remembers the tenant that it served last. One pull in EVERY begins with the lowest class.
+    """
+
+    pulls: int = 0
+    last: dict[int, str] = field(default_factory=dict)
+
+    def order(self, waiting: Mapping[tuple[int, str], int]) -> list[tuple[int, str]]:
+        """The queues that hold something, in the order in which to ask them now."""
+        self.pulls += 1
+        classes = list(PRIORITIES) if self.pulls % EVERY else [*PRIORITIES[::-1]]
+        found: list[tuple[int, str]] = []
+        for priority in classes:
+            tenants = sorted(
+                tenant for level, tenant in waiting if level == priority and waiting[level, tenant]
+            )
+            after = self.last.get(priority, "")
+            behind = [tenant for tenant in tenants if tenant > after]
+            found += [(priority, tenant) for tenant in (*behind, *tenants[: len(tenants) - len(behind)])]
+        return found
+
+    def served(self, priority: int, tenant: str) -> None:
+        """This tenant had its turn."""
+        self.last[priority] = tenant
+
+
+def share(free: int, queues: int) -> int:
+    """How many jobs to take from the queue whose turn it is: an even part of the free slots."""
+    return max(1, free // max(1, queues))
+
+
+def fate(job: Job, attempt: int, now_s: float) -> Fate:
+    """What to do with a job that arrives for the `attempt`-th time."""
+    if now_s >= job.deadline_s:
+        return "expired"
+    return "run" if attempt <= MOST_ATTEMPTS else "worn out"
+
+
+def wait_s(attempt: int, jitter: float) -> float:
+    """Seconds until a failed attempt is made again; `jitter` in [0, 1) spreads those that failed together."""
+    return float(min(LONGEST_S, FIRST_S * 2.0 ** (attempt - 1)) * (0.5 + jitter / 2))

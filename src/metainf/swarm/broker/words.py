@@ -1,0 +1,73 @@
+"""The words of the queue. Instants are seconds since the epoch."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+
+from metainf.domain.base import Frozen
+from metainf.swarm.words import Digest
+
+Token = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+"""A part of a subject: no dots, no blanks, no wildcards."""
+Priority = Literal[0, 1, 2]
+"""0 is served first."""
+PRIORITIES: tuple[Priority, ...] = (0, 1, 2)
+MOST_BODY = 512 * 1024
+
+
+class Job(Frozen):
+    """One request. `transaction` is that of its order (or any digest that is its own): a job counts once,
+    however often it is sent. `group` says who may serve it, `agent` who waits for the answer."""
+
+    version: Literal[1] = 1
+    transaction: Digest
+    agent: Token
+    tenant: Token
+    group: Token
+    priority: Priority = 1
+    issued_s: NonNegativeFloat
+    deadline_s: NonNegativeFloat
+    body: Annotated[str, Field(max_length=MOST_BODY)]
+
+
+class Reply(Frozen):
+    """What came of a job: a body, or an error that says why there is none."""
+
+    version: Literal[1] = 1
+    transaction: Digest
+    consumer: Token
+    attempt: PositiveInt
+    body: Annotated[str, Field(max_length=MOST_BODY)] | None = None
+    error: Annotated[str, Field(max_length=2000)] | None = None
+
+
+class Group(Frozen):
+    """One consumer group as its members announce it, and what waits for it.
+
+    `request_s` is the mean time of one request at one slot; `reputation` runs from 0.1 to 10, 1 is neutral.
+    """
+
+    name: Token
+    model: str = Field(max_length=256)
+    hardware: str | None = Field(default=None, max_length=128)
+    region: str | None = Field(default=None, max_length=64)
+    labels: tuple[str, ...] = ()
+    slots: NonNegativeInt
+    waiting: NonNegativeInt = 0
+    request_s: PositiveFloat
+    usd_per_hour: NonNegativeFloat | None = None
+    reputation: PositiveFloat = 1.0
+
+
+class Wish(Frozen):
+    """What a request asks of whoever serves it. `wanted_s` is the time within which it should be answered,
+    `work_s` how long it takes on the machine that it is measured by."""
+
+    model: str = Field(max_length=256)
+    hardware: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    least_reputation: NonNegativeFloat = 0.0
+    most_usd_per_hour: PositiveFloat | None = None
+    wanted_s: PositiveFloat = 60.0
+    work_s: NonNegativeFloat = 1.0

@@ -1,0 +1,55 @@
+"""What a node process is told, and what it says."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+
+from metainf.domain.base import Frozen
+from metainf.swarm.plan.rebalancing import STAY_S
+from metainf.swarm.words import MOST_LABELS, NodeId, Span
+
+GRACE_S, JUDGE_S = 5.0, 60.0
+
+
+class Told(Frozen):
+    """What a node process is told. `join` is a directory (`metainf.swarm.net.directory.joined`).
+
+    Without `span` it takes the blocks that the swarm needs most, and moves when that changes. Without
+    `identity` its key lives as long as the process.
+
+    It holds as many blocks as fit into `memory_gib` (most of the free memory by default), at most
+    `memory_blocks`. About every `judge_s` seconds it judges whether to move, `stay_s` after it came at the
+    earliest. `cache` is the folder where measured speeds are kept.
+    """
+
+    checkpoint: str
+    join: str
+    span: Span | None = None
+    memory_blocks: PositiveInt | None = None
+    memory_gib: PositiveFloat | None = None
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    public_address: str | None = Field(default=None, max_length=256)
+    identity: str | None = None
+    usd_per_hour: NonNegativeFloat | None = None
+    region: str | None = Field(default=None, max_length=64)
+    labels: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=MOST_LABELS)
+    slowness: PositiveFloat = 1.0
+    threads: PositiveInt = 1
+    grace_s: NonNegativeFloat = GRACE_S
+    stay_s: NonNegativeFloat = STAY_S
+    judge_s: PositiveFloat = JUDGE_S
+    measure_again: bool = False
+    cache: str | None = None
+
+
+class Said(Frozen):
+    """Something that happened to a node, as a line of `text` or as data."""
+
+    event: Literal[
+        "measured", "ready", "join", "moving", "moved", "draining", "left", "lost", "found", "warning"
+    ]
+    node: NodeId
+    text: str
+    span: Span | None = None
+    address: str | None = None

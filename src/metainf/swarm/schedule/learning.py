@@ -1,0 +1,100 @@
+"""What outcomes teach: by how much each node, and each kind of node, is slower than forecast. Pure.
+
+A contextual bandit on the residual of the forecast. A node's residual is drawn towards that of its kind with
+the same method, that towards none. A node that suddenly differs is believed quickly: after three surprises on
+one side what was known of it is let go.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from metainf.swarm.schedule.words import Floats, Ints, Outcome, Swarm
+
+FADES = 0.92
+"""What an older outcome counts beside the next of the same node."""
+NOISE = 0.25
+"""Scale of the log of one outcome around the node's mean."""
+OWN, KIND = 0.3, 0.5
+"""Scales of the log by which nodes of a kind differ, and kinds from the forecast, a priori."""
+SURPRISE, SURPRISES = 3.0, 3
+FAILS = 0.9
+"""What an older failure or success counts beside the next."""
+
+
+@dataclass
+class _Means:
+    """Fading means of logs, and how much they weigh."""
+
+    mean: Floats
+    weight: Floats
+
+    def add(self, at: int | tuple[int, int], log: float, fades: float) -> None:
+        left = self.weight[at] * fades
+        self.mean[at] = (left * self.mean[at] + log) / (left + 1)
+        self.weight[at] = left + 1
+
+
+@dataclass
+class Learned:
+    """Residuals of prefill and of decode steps for `count` nodes of `kinds` kinds with `methods` methods."""
+
+    count: int
+    kinds: int
+    methods: int
+    own: list[_Means] = field(init=False)
+    kind: list[_Means] = field(init=False)
+    surprises: Floats = field(init=False)
+    failing: Floats = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.own = [_Means(np.zeros(self.count), np.zeros(self.count)) for _ in range(2)]
+        shape = (self.kinds, self.methods)
+        self.kind = [_Means(np.zeros(shape), np.zeros(shape)) for _ in range(2)]
+        self.surprises, self.failing = np.zeros((2, self.count)), np.zeros(self.count)
+
+    def shift(self, swarm: Swarm, what: int, method: Ints | None = None) -> tuple[Floats, Floats]:
+        """For prefill (0) or steps (1): what to add to the log of each node's forecast, and how unsure that
+        is; with the methods given, were the nodes to run these: what a node showed with another counts
+        too."""
+        method = swarm.method if method is None else method
+        whole, own = self.kind[what], self.own[what]
+        weight = whole.weight[swarm.kind, method]
+        trust = weight / (weight + (NOISE**2 + OWN**2) / KIND**2)
+        base = trust * whole.mean[swarm.kind, method]
+        unsure = KIND**2 * (1 - trust)
+        trust = own.weight / (own.weight + NOISE**2 / OWN**2)
+        shift = base + trust * own.mean
+        return shift, np.sqrt(unsure + OWN**2 * (1 - trust))
+
+    def saw(self, swarm: Swarm, outcome: Outcome) -> None:
+        """Learn from one outcome. Ratios that are no positive numbers are left out."""
+        node = outcome.node
+        self.failing[node] = FAILS * self.failing[node] + (1 - FAILS) * outcome.failed
+        for what, ratio in enumerate((outcome.prefill_ratio, outcome.step_ratio)):
+            if ratio is None or not ratio > 0 or not math.isfinite(ratio):
+                continue
+            log = math.log(ratio)
+            at = (int(swarm.kind[node]), outcome.method)
+            whole, own = self.kind[what], self.own[what]
+            weight = whole.weight[at]
+            known = float(whole.mean[at] * weight / (weight + (NOISE**2 + OWN**2) / KIND**2))
+            self._surprised(what, node, log - known)
+            own.add(node, log - known, FADES)
+            whole.add(at, log, 1 - (1 - FADES) / 8)
+
+    def _surprised(self, what: int, node: int, log: float) -> None:
+        """Three in a row far on the same side of what is known: the node has changed."""
+        own = self.own[what]
+        off = log - own.mean[node]
+        scale = NOISE if own.weight[node] else math.hypot(NOISE, OWN)
+        if abs(off) < SURPRISE * scale:
+            self.surprises[what, node] = 0
+            return
+        so_far = self.surprises[what, node]
+        self.surprises[what, node] = (
+            so_far + math.copysign(1, off) if so_far * off >= 0 else math.copysign(1, off)
+        )
+        if abs(self.surprises[what, node]) >= SURPRISES:
+            own.weight[node], self.surprises[what, node] = 0.0, 0.0

@@ -1,0 +1,250 @@
+"""Nodes, a directory and a client on hosts of their own: addresses, latency and cuts in namespaces."""
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra swarm")
+transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
+for name in ("grpc", "google.protobuf", "cryptography", "nats"):
+    pytest.importorskip(name, reason="needs the extra swarm")
+
+from metainf.domain import MissingExtra  # noqa: E402
+from metainf.swarm.compute.blocks import Ends  # noqa: E402
+from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
+from metainf.swarm.host.demo import one_process  # noqa: E402
+from metainf.swarm.host.embedded import program  # noqa: E402
+from metainf.swarm.host.running import Told  # noqa: E402
+from metainf.swarm.net.dht_words import Membership  # noqa: E402
+from metainf.swarm.words import Span  # noqa: E402
+from metainf.testing.networks import Host, Network, running, unusable  # noqa: E402
+
+if why := unusable():
+    pytest.skip(why, allow_module_level=True)
+pytestmark = pytest.mark.engine
+
+LAYERS, PROMPT = 6, [5, 17, 3, 88, 41]
+FIRST, SECOND, ALL = Span(start=0, end=3), Span(start=3, end=6), Span(start=0, end=6)
+CLIENT, DIRECTORY = 0, 1
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(4)
+    config = transformers.AutoConfig.for_model(
+        "qwen3", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=32, intermediate_size=48,
+        head_dim=16, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
+        max_position_embeddings=512,
+    )  # fmt: skip
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    made = tmp_path_factory.mktemp("qwen3")
+    model.save_pretrained(made)
+    return made
+
+
+@dataclass
+class Process:
+    """Something that runs on a host, read line by line."""
+
+    process: asyncio.subprocess.Process
+    lines: list[str] = field(default_factory=list)
+
+    @classmethod
+    async def on(cls, host: Host, *command: str) -> "Process":
+        return cls(
+            await asyncio.create_subprocess_exec(
+                *host.command(*command),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+        )
+
+    async def until(self, start: str, within_s: float = 90.0) -> str:
+        """The next line that begins so; the others are kept."""
+        assert self.process.stdout and self.process.stderr
+        while True:
+            line = (await asyncio.wait_for(self.process.stdout.readline(), within_s)).decode().rstrip()
+            self.lines.append(line)
+            if line.startswith(start):
+                return line
+            if line.startswith("error") or not line:
+                said = line or (await self.process.stderr.read()).decode()[-1500:]
+                raise AssertionError(f"expected {start!r}, found {said} after {self.lines[-5:]}")
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(line.encode() + b"\n")
+
+    async def end(self) -> None:
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+
+@dataclass
+class Swarm:
+    """A client on host 0, a directory on host 1, nodes on the hosts that follow."""
+
+    network: Network
+    processes: list[Process]
+    names: list[str]
+    client: Process
+
+    async def text(self, count: int, step_s: float = 2.0) -> AsyncIterator[int]:
+        """Token by token."""
+        self.client.tell(" ".join(map(str, ["generate", count, step_s, *PROMPT])))
+        for _ in range(count):
+            yield int((await self.client.until("token")).split()[1])
+        await self.client.until("done")
+
+    def recoveries(self) -> int:
+        return int(next(line for line in reversed(self.client.lines) if line.startswith("done")).split()[1])
+
+    def step_ms(self, count: int) -> float:
+        """The median over the last tokens."""
+        told = [float(line.split()[2]) for line in self.client.lines if line.startswith("token")]
+        return statistics.median(told[-count:])
+
+    def hosts(self) -> list[int]:
+        """Those of the nodes."""
+        return [at + 2 for at in range(len(self.names))]
+
+    def route(self) -> list[int]:
+        """The hosts of the last route."""
+        told = next(line for line in reversed(self.client.lines) if line.startswith("told route"))
+        return [
+            at + 2 for part in told.split(" > ") for at, name in enumerate(self.names) if name[:11] in part
+        ]
+
+    async def listed(self) -> list[int]:
+        """The hosts whose nodes the client finds in the directory, one entry each."""
+        self.client.tell("list")
+        found = (await self.client.until("listed")).split()[1:]
+        return sorted(self.names.index(name) + 2 for name in found)
+
+    async def until_listed(self, hosts: list[int], within_s: float) -> float:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        while (found := await self.listed()) != hosts:
+            assert loop.time() - begun < within_s, f"expected {hosts}, found {found} after {within_s} s"
+            assert len(found) == len(set(found)), "a node is listed twice"
+            await asyncio.sleep(0.2)
+        return loop.time() - begun
+
+
+async def directory_on(host: Host, kind: str, files: Path) -> tuple[Process, str]:
+    """A directory there, and how to join it."""
+    if kind == "nats":
+        command = [str(program()), "--addr", host.address, "--port", "4222", "--jetstream"]
+        made = await Process.on(host, *command, "--store_dir", str(files / "jetstream"))
+        return made, f"nats://{host.address}:4222"
+    told = Membership(host=host.address, port=4600)
+    made = await Process.on(host, sys.executable, "-m", "metainf.swarm.net.dht_member", told.canonical())
+    ready = json.loads(await made.until("{"))
+    assert ready["kind"] == "ready", ready
+    return made, ready["join"]
+
+
+@asynccontextmanager
+async def swarm(folder: Path, files: Path, kind: str, *spans: Span) -> AsyncIterator[Swarm]:
+    network = Network(2 + len(spans))
+    processes: list[Process] = []
+    try:
+        made, join = await directory_on(network.hosts[DIRECTORY], kind, files)
+        processes.append(made)
+        for host, span in zip(network.hosts[2:], spans, strict=True):
+            told = Told(checkpoint=str(folder), join=join, span=span, host=host.address)
+            command = (sys.executable, "-m", "metainf.swarm.host.running", told.canonical())
+            processes.append(await Process.on(host, *command))
+        client = await Process.on(
+            network.hosts[CLIENT], sys.executable, "-m", "metainf.testing.far_client", str(folder), join
+        )
+        processes.append(client)
+        names = [(await each.until("ready")).split()[1] for each in processes[1:-1]]
+        await client.until("ready")
+        there = Swarm(network, processes, names, client)
+        await there.until_listed(there.hosts(), 20.0)
+        await asyncio.sleep(2.0)  # nodes learn of the client
+        yield there
+    finally:
+        for each in processes:
+            await each.end()
+        for pid in running(network.hosts):
+            os.kill(int(pid), 9)
+        network.close()
+
+
+def alone(folder: Path, count: int) -> list[int]:
+    """What one process writes."""
+    checkpoint = Checkpoint(folder)
+    return one_process(checkpoint, Ends(checkpoint), PROMPT, count)
+
+
+def test_one_text_over_three_hosts_with_latency_and_cuts(folder: Path, tmp_path: Path) -> None:
+    """Found through the hash table. Latency is felt; a node that is cut off in the middle, and one whose
+    answers are lost, change nothing in the text; the table forgets who is cut off and lists it once after."""
+    if find_spec("hivemind") is None:
+        pytest.skip("needs the extra dht")
+
+    async def story() -> None:
+        async with swarm(folder, tmp_path, "dht", FIRST, SECOND, ALL) as there:
+            net, right = there.network, alone(folder, 40)
+            assert [token async for token in there.text(15)] == right[:15]
+            assert there.recoveries() == 0
+
+            for host in there.hosts():
+                net.delay(15.0, CLIENT, host)
+            assert [token async for token in there.text(15)] == right[:15]
+            assert there.step_ms(10) >= len(there.route()) * 30.0, "each hop is 15 ms away, and 15 ms back"
+
+            cut = await one_is_cut(there, right)
+            others = [host for host in there.hosts() if host != cut]
+            await there.until_listed(others, 20.0)
+            net.heal()
+            await there.until_listed(there.hosts(), 20.0)
+
+            await one_is_cut(there, right, one_way=True)
+            assert await there.listed() == there.hosts()
+
+    asyncio.run(story())
+
+
+async def one_is_cut(there: Swarm, right: list[int], one_way: bool = False) -> int:
+    """A node of the route is cut off in the middle of a text, or only what it sends to the client is lost;
+    its host."""
+    made: list[int] = []
+    async for token in there.text(len(right)):
+        made.append(token)
+        if len(made) == 10:
+            cut = there.route()[0]
+            there.network.cut(cut, CLIENT if one_way else None, one_way=one_way)
+    assert made == right and there.recoveries() == 1
+    assert cut not in there.route()
+    return cut
+
+
+def test_the_same_with_nats(folder: Path, tmp_path: Path) -> None:
+    try:
+        program()
+    except MissingExtra:
+        pytest.skip("needs nats-server of the extra swarm")
+
+    async def story() -> None:
+        async with swarm(folder, tmp_path, "nats", ALL, ALL) as there:
+            await one_is_cut(there, alone(folder, 30))
+            there.network.heal()
+            await there.until_listed(there.hosts(), 10.0)
+
+    asyncio.run(story())
