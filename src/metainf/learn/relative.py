@@ -6,6 +6,7 @@ as logs of expected value relative to the best of the cell, are averaged. Who co
 folds inside the training table that leave out whole groups, as the judge will; the test fold is not read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,19 +33,21 @@ UNJUDGED = {"single best": 0.5, "process": 0.25, "trees": 0.25}
 """Weights where the history has nothing to hold out."""
 OTHERWISE = ("model_group", "device", "workload")
 """What is held out inside where the history has one group of the kind that is asked about."""
-MIXES: tuple[tuple[float, dict[str, float]], ...] = (
+Mix = tuple[float, dict[str, float]]
+MIXES: tuple[Mix, ...] = (
     (1.0, {"single best": 1.0}),
     (1.0, {"nearest setting": 1.0}),
     (1.0, {"process": 1.0}),
     (1.0, {"trees": 1.0}),
     (1.0, {"forest": 1.0}),
     (2.0, {"process": 0.5, "trees": 0.5}),
-    (2.0, {"trees": 0.5, "forest": 0.5}),
     (2.0, {"process": 1 / 3, "trees": 1 / 3, "forest": 1 / 3}),
     (1.0, UNJUDGED),
     (1.0, {"nearest setting": 0.5, "process": 0.25, "trees": 0.25}),
 )
 """Mixes of experts that are compared, each after its weight before anything is known."""
+WITHOUT_IDEAL: tuple[Mix, ...] = ((2.0, {"trees": 0.5, "forest": 0.5}),)
+"""Compared too where the value has no ideal for the process to lean on."""
 _IDEAL: dict[str, Kind] = {
     "tokens_per_s_per_device": "rate_per_device", "speed": "speed", "energy": "energy",
     "tpot_s": "step", "e2e_s": "run",
@@ -186,10 +189,11 @@ class MethodChooser:
             return UNJUDGED
         told = told or self.view.limit is None
         if told not in self.trusted:
-            regret = np.concatenate([_regrets(case, told, self.scale) for case in self.cases], axis=1)
-            trust = np.array([prior for prior, _ in MIXES]) * _trust(regret, self.groups)
+            mixes = MIXES if self.view.value in _IDEAL else MIXES + WITHOUT_IDEAL
+            regret = np.concatenate([_regrets(case, told, self.scale, mixes) for case in self.cases], axis=1)
+            trust = np.array([prior for prior, _ in mixes]) * _trust(regret, self.groups)
             total = dict.fromkeys((*RULES, *ENGINES), 0.0)
-            for share, (_, mix) in zip(trust / trust.sum(), MIXES, strict=True):
+            for share, (_, mix) in zip(trust / trust.sum(), mixes, strict=True):
                 for name, weight in mix.items():
                     total[name] += float(share) * weight
             if self.key != self.by:
@@ -241,10 +245,10 @@ def mixed(scores: dict[str, Floats], weights: dict[str, float]) -> Floats:
     return np.asarray(sum(scores[name] * weight for name, weight in weights.items() if weight > 0))
 
 
-def _regrets(case: Case, told: bool, scale: dict[str, float]) -> Floats:
+def _regrets(case: Case, told: bool, scale: dict[str, float], mixes: Sequence[Mix]) -> Floats:
     """Regret of each mix (mixes, cases)."""
     scores = case.scores(told, scale)
-    parts = [judge(case.found, case.allowed, mixed(scores, mix), told).regret for _, mix in MIXES]
+    parts = [judge(case.found, case.allowed, mixed(scores, mix), told).regret for _, mix in mixes]
     return np.array(parts)
 
 
