@@ -1,160 +1,143 @@
 """How long the dashboard takes to show a large store: `python benchmarks/bench_dashboard.py [RECORDS]`.
 
-Makes a store of RECORDS (default 1,000,000) records as bench_store.py does, or takes the one of `--store`;
-starts the service, waits until all are counted, and opens the history page in Chromium. Times are from asking
-for the page to the first drawn heat map (in a browser that has the page's files, and in one that has none),
-and from choosing a filter to the heat map drawn anew, each filter a question that was not asked before.
-Prints one JSON object.
+Makes a store of RECORDS (default 1,000,000) records as bench_store.py does, in SQLite and on a PostgreSQL
+server that it starts (or takes those of `--sqlite` and `--postgres`); starts the service on each, waits until
+all are counted, and opens the history page in Chromium. Times are from asking for the page to the first drawn
+heat map (in a browser that has the page's files, and in one that has none), and from choosing a filter to the
+heat map drawn anew, each filter a question that was not asked before. Beside them is the processor time of
+service, database and browser together, which other programs change less. Prints one JSON object; `--write
+PAGE` puts the table into the page, `--counted` leaves what is counted of the stores already.
 """
 
 import argparse
-import json
+import contextlib
 import random
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench_store import generate
-from measuring import tell
-from playwright.sync_api import Page, sync_playwright
+from dashboard_page import write
+from dashboard_watch import Watch, ask, drawn_times
+from measuring import machine, tell
 
+from metainf.domain import MetaInfError
 from metainf.store import open_store
 from metainf.store.cells import AXIS, COUNTED, TALLIES
+from metainf.testing import postgres
 
 PORT = 8397
 URL = f"http://127.0.0.1:{PORT}"
-WATCH = """new MutationObserver((seen) => {
-  if (seen.some(({ attributeName }) => attributeName === "data-drawn")) window.drawnAt = performance.now();
-}).observe(document, { subtree: true, attributes: true })"""
-"""Run in the page before anything else: when a chart was last drawn (its painting is over by then)."""
-FILTERS = [
-    ("Device", "gpu-3"), ("Device", "gpu-7"), ("Metric", "tpot_s"), ("Metric", "ttft_s"),
-    ("Engine", "sglang"), ("Engine", ""), ("Device", ""), ("Source", "source-4"), ("Source", "source-5"),
-    ("Source", ""), ("Columns", "engine"), ("Columns", "method"), ("Model", "model-7"),
-    ("Model", "model-9"), ("Device", "gpu-2"),
-]  # fmt: skip
-ROUNDS = 5
+QUERIES = {"all": "", "of_a_source": "&source=source-9", "of_workloads": "&rows=workload&model=model-3"}
+DURABLE = "-c shared_buffers=512MB"
+"""PostgreSQL as it comes, with memory that a store of this size is usually given."""
 
 
-def make(path: Path, records: int) -> None:
+def make(store: str, records: int) -> None:
     """A store of that many records, none counted."""
-    if not path.exists():
-        with open_store(path) as store:
-            store.add(generate(records, random.Random(0)), batch=5000)
-    with open_store(path) as store, store.database.write() as connection:
-        for table in (*TALLIES, AXIS, COUNTED):
-            table.drop(connection, checkfirst=True)
-
-
-def ask(path: str) -> Any:
-    """The answer of the service."""
-    with urllib.request.urlopen(URL + path, timeout=120) as answer:
-        return json.load(answer)
+    with open_store(store) as opened:
+        if opened.count() < records:
+            opened.add(generate(records, random.Random(0)), batch=5000)
+        with opened.database.write() as connection:
+            for table in (*TALLIES, AXIS, COUNTED):
+                table.drop(connection, checkfirst=True)
 
 
 def ready() -> None:
     """Wait for the service."""
     for _ in range(600):
-        try:
-            ask("/ready")
+        with contextlib.suppress(OSError):
+            ask(f"{URL}/ready")
             return
-        except OSError:
-            time.sleep(0.1)
+        time.sleep(0.1)
     raise SystemExit("the service did not start")
 
 
 def counted(records: int) -> float:
     """Seconds until all records are counted."""
     start = time.perf_counter()
-    while ask("/v1/tensor/axes")["counted"] < records:
+    while ask(f"{URL}/v1/tensor/axes")["counted"] < records:
         time.sleep(0.5)
     return round(time.perf_counter() - start, 1)
 
 
-def timed_query(query: str) -> float:
-    """Milliseconds of one call that was not asked before."""
-    start = time.perf_counter()
-    ask(query)
-    return round(1000 * (time.perf_counter() - start), 1)
+@contextlib.contextmanager
+def service(store: str) -> Iterator[None]:
+    """The service on a store."""
+    command = [sys.executable, "-m", "metainf", "serve", "--port", str(PORT), "--store", store]
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "log").open("w") as log:
+        process = subprocess.Popen([*command, "--rate", "none", "--uploads", folder], stdout=log, stderr=log)
+        try:
+            ready()
+            yield
+        finally:
+            process.terminate()
+            process.wait(30)
 
 
-def first_paint(page: Page) -> float:
-    """Milliseconds from asking for the page to the heat map, by the browser's own clock."""
-    page.goto("about:blank")
-    page.add_init_script(WATCH)
-    page.goto(f"{URL}/#/history", wait_until="commit")
-    return drawn(page)
+def measure(store: str, records: int, was_counted: bool, watch: Watch) -> dict[str, Any]:
+    """All times of one store."""
+    found: dict[str, Any] = {}
+    with service(store):
+        waited_s = counted(records)
+        found |= {} if was_counted else {"count_s": waited_s}
+        for name, query in QUERIES.items():
+            found[f"tensor_{name}"] = watch.timed(partial(ask, f"{URL}/v1/tensor?metric=e2e_s{query}"))
+        found |= drawn_times(URL, watch)
+    others = [ms for name, ms in found["filters"].items() if not name.startswith("Model ")]
+    found["filter_median_ms"] = statistics.median(one["ms"] for one in others)
+    found["filter_most_ms"] = max(one["ms"] for one in others)
+    found["filter_processor_ms"] = statistics.median(one["processor_ms"] for one in others)
+    return found
 
 
-def filtered(page: Page, label: str, value: str) -> float:
-    """Milliseconds from a choice to the heat map drawn anew, by the browser's own clock."""
-    page.evaluate("window.drawnAt = 0")
-    box = page.get_by_label(label, exact=True)
-    box.evaluate("box => box.addEventListener('change', () => { window.chosenAt = performance.now() }, "
-                 "{ capture: true, once: true })")  # fmt: skip
-    box.select_option(value)
-    return drawn(page) - float(round(page.evaluate("window.chosenAt")))
-
-
-def drawn(page: Page) -> float:
-    """When the heat map was drawn; asked for seldom, to leave the browser the processor."""
-    while not (at := page.evaluate("window.drawnAt ?? 0")):
-        time.sleep(0.1)
-    return float(round(at))
-
-
-def watch(report: dict[str, Any]) -> None:
-    """Open the page and time it."""
-    chromium = shutil.which("chromium")
-    with sync_playwright() as player:
-        browser = player.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        report["first_paint_nothing_cached_ms"] = [first_paint(browser.new_page()) for _ in range(ROUNDS)]
-        page = browser.new_page()
-        page.goto(f"{URL}/#/swarm")
-        report["first_paint_ms"] = [first_paint(page) for _ in range(ROUNDS)]
-        first_paint(page)
-        page.wait_for_load_state("networkidle")
-        told = [(f"{label} {value or 'all'}", filtered(page, label, value)) for label, value in FILTERS]
-        report["filter_ms"] = dict(told)
-        report["filter_median_ms"] = statistics.median(ms for _, ms in told)
-        report["filter_most_ms"] = max(ms for _, ms in told)
-        browser.close()
+@contextlib.contextmanager
+def stores(options: argparse.Namespace) -> Iterator[dict[str, tuple[str, int | None]]]:
+    """Address of each store, and the first process of its server."""
+    found: dict[str, tuple[str, int | None]] = {}
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        if "sqlite" in options.on:
+            found["SQLite"] = (str(options.sqlite or Path(folder) / "records.sqlite"), None)
+        if "postgres" in options.on and (options.postgres or postgres.BINARIES):
+            url, server = options.postgres, options.server
+            if url is None:
+                where = stack.enter_context(postgres.running(DURABLE))
+                url = postgres.url_of(where, "dashboard")
+                server = int((where / "data" / "postmaster.pid").read_text().split()[0])
+            found["PostgreSQL"] = (url, server)
+        yield found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("records", nargs="?", type=int, default=1_000_000)
-    parser.add_argument("--store", type=Path, help="a store that is kept (default: a temporary one)")
-    parser.add_argument("--counted", action="store_true", help="leave what is counted of it already")
+    parser.add_argument("--on", nargs="+", choices=("sqlite", "postgres"), default=["sqlite", "postgres"])
+    parser.add_argument("--sqlite", type=Path, help="a store that is kept (default: a temporary one)")
+    parser.add_argument("--postgres", help="URL of a store that is kept (default: a server of its own)")
+    parser.add_argument("--server", type=int, help="the first process of that server, for its processor time")
+    parser.add_argument("--counted", action="store_true", help="leave what is counted of them already")
+    parser.add_argument("--write", type=Path, help="the page to put the table into")
     options = parser.parse_args()
-    report: dict[str, Any] = {"records": options.records}
-    with tempfile.TemporaryDirectory() as folder:
-        path = options.store or Path(folder) / "records.sqlite"
-        if not options.counted:
-            make(path, options.records)
-        command = [sys.executable, "-m", "metainf", "serve", "--port", str(PORT), "--store", str(path)]
-        with (Path(folder) / "log").open("w") as log:
-            service = subprocess.Popen([*command, "--rate", "none"], stdout=log, stderr=log)
-            try:
-                ready()
-                waited_s = counted(options.records)
-                report |= {} if options.counted else {"count_s": waited_s}
-                report["tensor_ms"] = timed_query("/v1/tensor?metric=e2e_s")
-                report["tensor_of_a_source_ms"] = timed_query("/v1/tensor?metric=e2e_s&source=source-9")
-                workloads = "/v1/tensor?metric=e2e_s&rows=workload&model=model-3"
-                report["tensor_of_workloads_ms"] = timed_query(workloads)
-                watch(report)
-            finally:
-                service.terminate()
-                service.wait(30)
+    report: dict[str, Any] = {"records": options.records, "stores": {}}
+    with stores(options) as found:
+        for name, (store, server) in found.items():
+            if not options.counted:
+                make(store, options.records)
+            report["stores"][name] = measure(store, options.records, options.counted, Watch(server))
     tell(report)
+    if options.write is not None:
+        write(options.write, report, machine())
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except MetaInfError as error:
+        raise SystemExit(str(error)) from None

@@ -36,7 +36,12 @@ from metainf.service.routes.records import EXAMPLE
 from metainf.testing.malformed import Request, malformed
 
 CONNECTIONS, DISTINCT, NEW_PER_S = 32, 64, 2.0
-BEGIN, END = "<!-- made by benchmarks/bench_service.py -->", "<!-- end of what it made -->"
+END = "<!-- end of what it made -->"
+BEGINS = {
+    "known": "<!-- made by benchmarks/bench_service.py -->",
+    "wrong": "<!-- made by benchmarks/bench_service.py 0 0 -->",
+}
+"""Where the page's two parts begin, by what was measured for them."""
 MACHINES = (["1-4xL4", "H100"], ["2xA100-80GB"], ["1-2xL40S", "H200"], ["MI300X"])
 QUESTIONS = {"/v1/select": QUESTION, "/v1/size": SIZE, "/v1/predict": PAIRS, "/v1/explain": PAIRS}
 
@@ -255,14 +260,32 @@ def section(found: dict[str, Any]) -> str:
     return "\n".join(told)
 
 
+def refused(found: dict[str, Any]) -> str:
+    """The lines of docs/service.md about wrong requests."""
+    wrong, about = found["wrong"], machine()
+    answered = ", ".join(f"{status} ({count:,})" for status, count in wrong["statuses"].items())
+    first, *later = (f"{each:.0f}" for each in wrong["memory_mib"])
+    return "\n".join(
+        [
+            f"`python benchmarks/bench_service.py 0 0 {wrong['requests']} docs/service.md` on "
+            f"{about['cores']} cores ({about['processor']}):",
+            f"{wrong['requests']:,} wrong requests were answered {answered}; answers that are no refusal: "
+            f"{wrong['not_4xx']}.",
+            f"The service held {first} MiB before, and {', '.join(later)} MiB after each quarter of them.",
+        ]
+    )
+
+
 def main(seconds: float, rate_per_s: float, how_many: int, page: Path | None = None) -> None:
     """Measure and print; write the section into a page where one is named."""
     with tempfile.TemporaryDirectory() as folder, service(Path(folder)) as (url, process):
         found = asyncio.run(measure(url, process, seconds, rate_per_s, how_many))
     tell(found)
-    if page is not None:
-        head, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-        page.write_text(f"{head}{BEGIN}\n{section(found)}\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+    for part, say in (("known", section), ("wrong", refused)):
+        if page is not None and part in found:
+            head, _, rest = page.read_text(encoding="utf-8").partition(BEGINS[part])
+            told = f"{head}{BEGINS[part]}\n{say(found)}\n{END}{rest.partition(END)[2]}"
+            page.write_text(told, encoding="utf-8")
 
 
 if __name__ == "__main__":

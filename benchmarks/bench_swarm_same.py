@@ -108,8 +108,8 @@ async def main(told: argparse.Namespace, folder: Path) -> None:
             print(f"{len(texts)} texts, {time.perf_counter() - begun:.0f} s", flush=True)
         whole = Blocks(swarm.checkpoint, Span(start=0, end=swarm.checkpoint.num_blocks))
         verdicts = [judged(swarm, whole, text) for text in texts]
-    words = section(texts, verdicts, count, len(killed))
-    print(words)
+        words = section(texts, verdicts, count, len(killed))
+        print(words)
     if told.write:
         placed(told.write, BEGIN, END, words)
 

@@ -18,9 +18,12 @@ SHOWN = re.compile(
 )
 GENERATED = {"docs/cli.md": "metainf.cli.reference", "docs/formats.md": "metainf.importers.reference"}
 RESULTS = {
-    "src/metainf/learn/data/results.json": "metainf.api.results",
-    "src/metainf/learn/data/evidence.json": "metainf.api.evidence",
-}
+    "src/metainf/learn/data/results.json": ["metainf.api.results", "docs/results.md"],
+    "src/metainf/learn/data/evidence.json": ["metainf.api.evidence", "docs/results.md"],
+    "src/metainf/learn/data/over_time.json": [
+        "metainf.api.over_time", "docs/over_time.md", "docs/planning.md"
+    ],
+}  # fmt: skip
 PICTURE = (
     "select --model Llama-3.1-8B-Instruct --workload sharegpt --concurrency 32 --hardware 1-4xL4 "
     "--hardware A100-80GB --hardware H100 --top 10 --plot docs/figures/pareto.svg"
@@ -64,8 +67,8 @@ def refresh(page: Path) -> None:
 if __name__ == "__main__":
     for name, module in GENERATED.items():
         (ROOT / name).write_text(output([module], ROOT), encoding="utf-8")
-    for name, module in RESULTS.items():
-        (ROOT / name).write_text(output([module, "docs/results.md"], ROOT), encoding="utf-8")
+    for name, arguments in RESULTS.items():
+        (ROOT / name).write_text(output(arguments, ROOT), encoding="utf-8")
     output(["metainf", *shlex.split(PICTURE)], ROOT)
     for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         refresh(page)

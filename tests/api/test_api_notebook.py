@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 from html.parser import HTMLParser
 
 import pytest
@@ -59,6 +60,24 @@ def test_a_selection_shows_itself_and_is_flat() -> None:
     assert shown.cells >= 3 * 8 and str(found.ranked[0].command) in shown.said and "Why" in shown.said
     odd = found.model_copy(update={"model": found.model.model_copy(update={"name": "<b>&"})})
     assert "<b>" not in odd._repr_html_() and "<b>&" in Words(odd._repr_html_()).said
+
+
+def test_evaluations_and_measurements_show_themselves() -> None:
+    from types import SimpleNamespace
+
+    from metainf.api.measured import Measurement
+    from metainf.api.notebook import Evaluated
+    from metainf.measure.summary import Line
+
+    chooser = {"name": "a <b>", "regret": 0.25, "regret_low": 0.2, "regret_high": 0.3}
+    view = {"source": "made-up", "view": "speed", "by": "model", "cells": 7, "choosers": [chooser]}
+    found = Evaluated(views=[view])
+    assert found.rows() == [{"source": "made-up", "view": "speed", "by": "model", "cells": 7, **chooser}]
+    assert "<b>" not in found._repr_html_() and "a <b>" in Words(found._repr_html_()).said
+    told = {field.name: None for field in fields(Line)} | {"method": "continuous", "runs": 3}
+    made = Measurement(SimpleNamespace(campaign="mine", records=[]), [Line(**told)], None)  # type: ignore[arg-type]
+    shown = Words(made._repr_html_())
+    assert made.rows()[0]["method"] == "continuous" and "continuous" in shown.said and "mine" in shown.said
 
 
 def test_a_data_frame() -> None:
@@ -134,3 +153,26 @@ def test_the_shipped_evidence_is_that_of_the_page() -> None:
     assert {"MetaInf"} < set(found.ablations[0].regret)
     with pytest.raises(BadInput):
         read_evidence("# Nothing")
+
+
+def test_the_shipped_series_are_those_of_the_pages() -> None:
+    from pathlib import Path
+
+    from metainf.api.over_time import over_time, read_pages
+
+    docs = Path(__file__).parents[2] / "docs"
+    pages = [(docs / name).read_text(encoding="utf-8") for name in ("over_time.md", "planning.md")]
+    found = over_time()
+    assert found == read_pages(*pages), "stale: python docs/refresh.py"
+    one = found.moments[0]
+    assert f"| {one.source}: {one.view} | {one.since} | {one.until} | {one.known} | {one.cells} |" in pages[0]
+    assert all(one.low <= one.regret <= one.high for one in found.moments)
+    views = {(one.source, one.view, one.told) for one in found.moments}
+    for view in views:
+        dates = [one.since for one in found.moments if (one.source, one.view, one.told) == view]
+        assert dates == sorted(set(dates))
+    assert {"planner", "random"} < {one.rule for one in found.by_runs}
+    assert all(0 < one.share <= 1 and 0 <= one.regret <= 1 for one in found.by_runs)
+    for wrong in (("# Nothing", pages[1]), (pages[0], "# Nothing")):
+        with pytest.raises(BadInput, match="expected a page with a table"):
+            read_pages(*wrong)

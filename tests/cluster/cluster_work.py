@@ -44,3 +44,31 @@ def alone(folder: str) -> int:
     together = len(list(Path(folder).iterdir()))
     mine.unlink()
     return together
+
+
+def where(folder: str) -> tuple[str, int]:
+    """The node that this runs on, and how many run at once on all of them."""
+    import ray
+
+    here, together = ray.get_runtime_context().get_node_id(), 0
+    mine = Path(folder) / f"{here} {os.getpid()}"
+    mine.write_text("")
+    for _ in range(50):  # until another node is here too, or it is plain that none comes
+        together = max(together, len(list(Path(folder).iterdir())))
+        time.sleep(0.1)
+        if together > 1:
+            break
+    mine.unlink()
+    return here, together
+
+
+def outlive(place: str) -> str:
+    """Waits where it runs first; the node is taken away meanwhile, and another tells where it ran then."""
+    import ray
+
+    here = str(ray.get_runtime_context().get_node_id())
+    file = Path(place)
+    if not file.exists():
+        file.write_text(here)
+        time.sleep(600)
+    return here

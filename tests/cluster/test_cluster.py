@@ -42,7 +42,7 @@ def cluster() -> Iterator[str]:
     import ray
 
     here = str(Path(__file__).parent)
-    os.environ["PYTHONPATH"] = here
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
     joined = ray.init(
         num_cpus=2, resources={MACHINE: 1}, include_dashboard=False, log_to_driver=False,
         object_store_memory=100 * 2**20,
@@ -69,6 +69,14 @@ def history() -> Table:
                 )
             )  # fmt: skip
     return table(rows)
+
+
+def shape_of(found: api.Measurement) -> list[tuple[object, ...]]:
+    """What is the same of two sweeps: all but the times."""
+    return [
+        (name, r.provenance.location, r.setting.id, r.method.id, r.outcome.kind, r.provenance.trial)
+        for name, r in found.swept.records
+    ]
 
 
 def test_without_ray_the_pip_line_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,13 +158,7 @@ class TestOnACluster:
             other = api.measure_spread(asked, api.prepare_measuring(asked, there), cluster, there)
             assert here.count() == there.count() == 4
 
-        def shape(found: api.Measurement) -> list[tuple[object, ...]]:
-            return [
-                (name, r.provenance.location, r.setting.id, r.method.id, r.outcome.kind, r.provenance.trial)
-                for name, r in found.swept.records
-            ]
-
-        assert shape(other) == shape(one)
+        assert shape_of(other) == shape_of(one)
         assert [line.quality for line in other.lines] == [line.quality for line in one.lines]
         with api.store(tmp_path / "there.sqlite") as kept:
             again = api.prepare_measuring(replace(asked, resume=True), kept)

@@ -50,7 +50,7 @@ class Opened:
 
     def chart(self, title: str) -> "Any":
         """A drawn chart by the beginning of its label."""
-        found = self.page.locator(f'.chart[aria-label^="{title}"][data-drawn]')
+        found = self.page.locator(f'.chart[aria-label^="{title}:"][data-drawn]')
         found.wait_for()
         return found
 

@@ -118,7 +118,40 @@ def test_evidence_has_the_shipped_tables(empty: "Served", open_page: Open) -> No
     page.get_by_label("Left out of training").first.select_option("hardware")
     better = sum(one["verdict"] == "better" for one in mine if "verdict" in one)
     page.get_by_text(f"Of {len(mine)} views MetaInf is better in {better},").wait_for()
-    page.get_by_text("No series of regret over time ships").wait_for()
+
+
+def test_regret_over_time_is_drawn_and_told(empty: "Served", open_page: Open) -> None:
+    """Both series as the service gives them: the points of the charts and the cells of the tables."""
+    opened = open_page(empty.url)
+    page = opened.go("#/evidence")
+    for title in ("Regret over time", "Regret by runs"):
+        opened.chart(title)
+    given = httpx2.get(f"{empty.url}/v1/evaluation").json()
+    moments = given["over_time"]
+    title = "{source}: {view}{told}"
+    names = [title.format(**one | {"told": ", told" if one["told"] else ""}) for one in moments]
+    several = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    assert page.get_by_label("View", exact=True).locator("option").all_inner_texts() == several
+    page.get_by_role("heading", name="Regret over time").evaluate("it => it.scrollIntoView()")
+    opened.picture("over-time")
+    last = several[-1]
+    page.get_by_label("View", exact=True).select_option(last)
+    table = page.get_by_role("region", name=f"Regret from date to date, {last}")
+    mine = [one for one, name in zip(moments, names, strict=True) if name == last]
+    assert table.locator("tbody th").all_inner_texts() == [one["since"] for one in mine]
+    assert f"{mine[0]['regret']:.3f}" in table.locator("tbody tr").first.inner_text()
+    points = page.evaluate(
+        """() => window.metainfCharts.get("Regret over time").getOption().series
+            .filter(({ id }) => id === "MetaInf").flatMap(({ data }) => data)"""
+    )
+    assert points == [[one["since"], one["regret"]] for one in mine]
+    page.get_by_label("Known before any run").select_option("nothing")
+    table = page.get_by_role("region", name="Regret by share of the runs, knowing nothing before")
+    tenth = next(
+        one["regret"] for one in given["by_runs"]
+        if (one["known_before"], one["rule"], one["share"]) == ("nothing", "planner", 0.1)
+    )  # fmt: skip
+    assert f"{tenth:.3f}" in table.get_by_role("row", name="planner").inner_text()
 
 
 def test_no_swarm_is_said(empty: "Served", open_page: Open) -> None:

@@ -1,5 +1,6 @@
 """Hold-outs share nothing with what they are judged on."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,35 @@ def test_train_and_test_share_nothing(by: By, rows: list[tuple[Any, ...]]) -> No
             set(part.metrics["tpot_s"][np.isfinite(part.metrics["tpot_s"])]) for part in (train, test)
         ]
         assert not measured[0] & measured[1], "a measurement stands on both sides"
+
+
+@given(st.lists(row, min_size=1, max_size=14), st.integers(1, 4))
+@settings(max_examples=60, deadline=None)
+def test_a_rolling_split_knows_the_past_alone(rows: list[tuple[Any, ...]], most: int) -> None:
+    """Each fold is judged between its dates, trained before them, and the next begins where it ends."""
+    found = made(rows)
+    dates = found.keys["date"]
+    held = list(folds(found, "rolling", most))
+    assert len(held) <= most and (len(held) > 0) == (len(set(dates[dates != ""])) > 1)
+    for fold, later in pairwise([*held, None]):
+        assert fold is not None
+        train, test = found.take(fold.train), found.take(fold.test)
+        assert fold.until == (later.since if later else "")
+        assert max(train.keys["date"], default="") < fold.since <= min(test.keys["date"])
+        assert not fold.until or max(test.keys["date"]) < fold.until
+        assert not set(train.keys["cell"]) & set(test.keys["cell"])
+        assert "" not in set(train.keys["date"])
+    judged = [int(place) for fold in held for place in fold.test]
+    assert len(judged) == len(set(judged)) and all(dates[place] >= held[0].since for place in judged)
+
+
+def test_a_year_or_a_span_is_no_date_to_go_by() -> None:
+    days = ["2024", "2025-01", "2025-01..2025-07", "2025-02-03", "2025-03-01", "2025-03-01"]
+    found = made([("alpha", "x", 1.0 + i, "small", 1.0 + i, 100.0, day) for i, day in enumerate(days)])
+    assert [(fold.since, fold.until) for fold in folds(found, "rolling", 1)] == [("2025-03-01", "")]
+    assert [found.keys["date"][fold.train].tolist() for fold in folds(found, "rolling", 1)] == [
+        ["2025-01", "2025-02-03"]
+    ]
 
 
 @pytest.mark.parametrize("by", ["model", "hardware", "workload"])

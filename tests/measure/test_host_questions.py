@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from metainf.domain import BadInput
-from metainf.hosts.openai import DEFAULT_TOKENS, ask_of
+from metainf.hosts.asked import DEFAULT_TOKENS, ask_of
 
 WRITER: Any = SimpleNamespace(model="m", render=lambda messages: "said")
 

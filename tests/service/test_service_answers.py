@@ -13,6 +13,7 @@ from metainf.api.asking import (
     answer_select,
     answer_size,
 )
+from metainf.api.over_time import over_time
 from metainf.client import AsyncClient, Client, Refused
 from metainf.domain import (
     BadInput,
@@ -152,6 +153,9 @@ def test_evidence(client: Client) -> None:
     found = client.evaluation()
     assert found.manifest["records"] > 10_000
     assert len(found.judged) > 50 and {"better", "worse"} <= {one.verdict for one in found.judged}
+    series = over_time()
+    assert found.over_time == series.moments and found.by_runs == series.by_runs
+    assert len({one.since for one in found.over_time}) > 5 and len(found.by_runs) > 20
     shares = client.importance()
     assert [(one.target, one.cause, one.share) for one in shares] == api.importance()
 

@@ -1,10 +1,14 @@
 """The counted tensor says what the records say, on both databases."""
 
 import math
+import signal
+import subprocess
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +28,9 @@ from metainf.domain import (
     Workload,
 )
 from metainf.store import Filter, Store, open_store
+from metainf.store.cells import AXIS, COUNTED, SOURCE_CELLS, TALLIES, WORK_CELLS
 from metainf.store.counting import Counting
+from metainf.store.jobs import Jobs
 from metainf.store.tensor import Cell, Found, Tensor, Wanted
 
 
@@ -135,6 +141,75 @@ def test_the_fullest_first_and_only_failures(store: Store) -> None:
     whole = tensor.read(Wanted(rows="workload", model="model-0"))
     assert failed.cells and all(sum(cell.failed) for cell in failed.cells)
     assert sorted(failed.cells) == sorted(cell for cell in whole.cells if sum(cell.failed))
+
+
+def test_a_store_of_an_earlier_version_is_caught_up(store: Store) -> None:
+    """A table that it did not keep is filled on opening, and counted on from there."""
+    store.add(RECORDS[:300])
+    count(store)
+    with store.database.write() as connection:
+        WORK_CELLS.drop(connection)
+    Jobs(store.database)  # whatever opens the store first makes the table, empty
+    store.add(RECORDS[300:])
+    found = [count(store).read(Wanted(rows="workload", model=f"model-{i}")) for i in range(3)]
+    with store.database.write() as connection:
+        for table in (*TALLIES, AXIS, COUNTED):
+            table.drop(connection)
+    anew = [count(store).read(Wanted(rows="workload", model=f"model-{i}")) for i in range(3)]
+    for one, other in zip(found, anew, strict=True):
+        assert one.rows == other.rows and one.columns == other.columns
+        assert [cell[:-2] for cell in one.cells] == [cell[:-2] for cell in other.cells]
+        assert [cell.best for cell in one.cells] == [cell.best for cell in other.cells]
+        typical = [[cell.typical or 0.0 for cell in each.cells] for each in (one, other)]
+        assert typical[0] == pytest.approx(typical[1])
+
+
+KILLED = """
+import os, signal, sys
+import sqlalchemy as sa
+from metainf.store import open_store
+from metainf.store.cells import AXIS, COUNTED, SOURCE_CELLS, TALLIES, WORK_CELLS
+from metainf.store.counting import Counting
+from metainf.store.jobs import Jobs
+with open_store(sys.argv[1]) as store:
+    @sa.event.listens_for(store.database.engine, "after_cursor_execute")
+    def end(connection, cursor, statement, *rest):
+        if statement.startswith("INSERT INTO metainf_work_cells"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    Counting(store.database)
+"""
+
+
+def test_catching_up_that_is_killed_is_done_again(store: Store, request: pytest.FixtureRequest) -> None:
+    store.add(RECORDS)
+    wanted = Wanted(rows="workload", model="model-1")
+    whole = count(store).read(wanted)
+    with store.database.write() as connection:
+        for table in (WORK_CELLS, SOURCE_CELLS):
+            table.drop(connection)
+    url = store.database.engine.url
+    name = url.database if store.database.is_sqlite else url.render_as_string(hide_password=False)
+    ran = subprocess.run([sys.executable, "-c", KILLED, str(name)], capture_output=True, timeout=60)
+    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    found = Tensor(store.database).read(wanted)
+    assert found.rows == whole.rows and len(found.cells) == len(whole.cells)
+    assert sum(cell.records for cell in found.cells) == store.count(Filter(model="model-1"))
+    of_source = Tensor(store.database).read(Wanted(source="source-1"))
+    assert sum(cell.records for cell in of_source.cells) == store.count(Filter(source="source-1"))
+
+
+@pytest.mark.parametrize("more", [{}, {"failed": True}, {"columns": "engine"}])
+def test_few_rows_are_the_fullest_of_many(store: Store, more: dict[str, Any]) -> None:
+    """What is left out is told, and what is drawn is as without a bound."""
+    store.add(RECORDS)
+    tensor = count(store)
+    asked: dict[str, Any] = {"rows": "workload", "model": "model-0", **more}
+    whole, few = tensor.read(Wanted(**asked)), tensor.read(Wanted(most=2, **asked))
+    assert (few.all_rows, few.all_columns) == (len(whole.rows), len(whole.columns))
+    assert few.rows == whole.rows[:2] and few.columns == whole.columns[:2]
+    rows, columns = ({each.code for each in axis} for axis in (few.rows, few.columns))
+    kept = [cell for cell in whole.cells if cell.row in rows and cell.column in columns]
+    assert sorted(few.cells) == sorted(kept) and len(kept) > 0
 
 
 def test_nothing_there_is_no_error(store: Store) -> None:

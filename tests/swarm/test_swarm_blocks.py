@@ -1,33 +1,27 @@
 """Sharded logits are those of the whole model, for every family and every split."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from families import COMMON, CONFIGS, LAYERS, config_of
 
 from metainf.domain import BadInput, NotSupported
-from metainf.swarm.compute.blocks import Blocks, Ends, NoRoom, WrongPosition
+from metainf.swarm.compute.blocks import Blocks, WrongPosition
+from metainf.swarm.compute.caches import NoRoom
+from metainf.swarm.compute.ends import Ends
 from metainf.swarm.compute.shards import FAMILIES, Checkpoint
+from metainf.swarm.compute.weights import random_checkpoint
 from metainf.swarm.words import Span
 
 torch = pytest.importorskip("torch", reason="needs the extra swarm")
 transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
 
-LAYERS, MOST_DIFFERENCE = 4, 1e-4
-SMALL = {"vocab_size": 97, "bos_token_id": 1, "eos_token_id": 2}
-COMMON = {
-    **SMALL, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": LAYERS,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 64,
-}  # fmt: skip
-CONFIGS: dict[str, dict[str, Any]] = {
-    "llama": {**COMMON, "tie_word_embeddings": True},
-    "mistral": {**COMMON, "sliding_window": 6},
-    "qwen2": {**COMMON, "use_sliding_window": True, "sliding_window": 6, "max_window_layers": 2},
-    "qwen3": {**COMMON, "head_dim": 16},
-    "gpt2": {**SMALL, "n_embd": 32, "n_layer": LAYERS, "n_head": 4, "n_positions": 64},
-}
+MOST_DIFFERENCE = 1e-4
+TOKEN_BYTES = 2 * 2 * 8 * 4
+"""Keys and values of two heads of eight float32 numbers, in one block of COMMON."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -41,16 +35,8 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A checkpoint with random weights for each family."""
-    found = {}
-    for family, values in CONFIGS.items():
-        torch.manual_seed(3)
-        config = transformers.AutoConfig.for_model(family, **values)
-        model = transformers.AutoModelForCausalLM.from_config(config)
-        for parameter in model.parameters():
-            torch.nn.init.normal_(parameter, std=0.3)
-        found[family] = tmp_path_factory.mktemp(family)
-        model.save_pretrained(found[family])
-    return found
+    made = {family: tmp_path_factory.mktemp(family) for family in FAMILIES}
+    return {family: random_checkpoint(config_of(family), folder, 3) for family, folder in made.items()}
 
 
 def whole_logits(folder: Path, tokens: list[int]) -> Any:
@@ -95,12 +81,22 @@ def test_every_split_gives_the_logits_of_the_whole_model(folders: dict[str, Path
         assert (made - expected).abs().max() <= MOST_DIFFERENCE, [str(span) for span in spans]
 
 
-def test_only_the_spans_weights_are_read(folders: dict[str, Path]) -> None:
+def test_only_the_spans_weights_are_read(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     checkpoint = Checkpoint(folders["llama"])
     sizes = [Blocks(checkpoint, Span(start=0, end=end)).bytes for end in range(1, LAYERS + 1)]
     assert [size // sizes[0] for size in sizes] == [1, 2, 3, 4]
+    read: list[str] = []
+    tensors = checkpoint.tensors
+
+    def noted(names: Iterable[str], prefix: str) -> dict[str, Any]:
+        read.extend(names := list(names))
+        return tensors(names, prefix)
+
+    monkeypatch.setattr(checkpoint, "tensors", noted)
     part = Blocks(checkpoint, Span(start=1, end=2))
-    assert sum(each.numel() for each in part.base.parameters()) * 4 == part.bytes == sizes[0]
+    assert read and all(name.startswith("model.layers.1.") for name in read)
+    held = sum(each.numel() for layer in part.layers for each in layer.parameters())
+    assert held * 4 == part.bytes == sizes[0]
 
 
 def test_sessions_do_not_mix(folders: dict[str, Path]) -> None:
@@ -147,7 +143,7 @@ def test_what_is_no_number_is_refused_and_harms_no_session(folders: dict[str, Pa
 
 
 def test_the_caches_are_bounded(folders: dict[str, Path]) -> None:
-    part = Blocks(Checkpoint(folders["llama"]), Span(start=0, end=1), most_tokens=4)
+    part = Blocks(Checkpoint(folders["llama"]), Span(start=0, end=1), cache_bytes=4 * TOKEN_BYTES)
     part.step("a", 0, torch.zeros(1, 3, 32))
     with pytest.raises(NoRoom):
         part.step("b", 0, torch.zeros(1, 2, 32))
@@ -182,3 +178,29 @@ def test_another_revision_has_another_digest(folders: dict[str, Path], tmp_path:
     broken[-1] ^= 1
     weights.write_bytes(broken)
     assert Checkpoint(tmp_path).digest() != same
+
+
+def test_random_weights_of_any_architecture(tmp_path: Path) -> None:
+    """Also of one whose blocks cannot be run apart; the seed decides, and nonsense is refused."""
+    made = [
+        random_checkpoint(config_of("llama"), tmp_path / str(n), seed) for n, seed in enumerate((1, 1, 2))
+    ]
+    one, same, other = [
+        Checkpoint(folder).tensors(["model.norm.weight"], "model")["model.norm.weight"] for folder in made
+    ]
+    assert torch.equal(one, same) and not torch.equal(one, other)
+    phi = {**COMMON, "model_type": "phi", "pad_token_id": 0}
+    with pytest.raises(NotSupported, match="phi"):
+        Checkpoint(random_checkpoint(phi, tmp_path / "phi"))
+    for wrong in ({}, {"model_type": "nothing-such"}, {"model_type": "vit"}):
+        with pytest.raises(BadInput, match="configuration"):
+            random_checkpoint(wrong, tmp_path / "wrong")
+
+
+def test_a_text_longer_than_learnt_positions_is_refused(folders: dict[str, Path]) -> None:
+    part = Blocks(Checkpoint(folders["gpt2"]), Span(start=0, end=1))
+    part.step("a", 0, torch.zeros(1, 64, 32))
+    with pytest.raises(BadInput, match="at most 64 positions"):
+        part.step("a", 64, torch.zeros(1, 1, 32))
+    with pytest.raises(BadInput, match="at most 64 positions"):
+        part.step("b", 0, torch.zeros(1, 65, 32))

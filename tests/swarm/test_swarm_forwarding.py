@@ -13,6 +13,7 @@ for name in ("transformers", "grpc", "google.protobuf", "cryptography"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
 from in_process import LAYERS, PROMPT, Place, alone, place, tiny, written  # noqa: E402
+from traps import Trap  # noqa: E402
 
 from metainf.swarm.compute.codec import packed, unpacked  # noqa: E402
 from metainf.swarm.net.client import Session  # noqa: E402
@@ -65,55 +66,6 @@ def test_a_chain_hands_on_and_the_client_has_all_it_needs(folder: Path, expected
                 assert direct(session) == [0, 0, 0]
 
     asyncio.run(story())
-
-
-class Trap:
-    """Does something to a node while it calculates a certain step: before it calculates, after it did, or
-    after the next node was sent the answer and the client not yet."""
-
-    def __init__(self, swarm: Place, name: str, position: int, moment: str) -> None:
-        self.swarm, self.name, self.position, self.sprung = swarm, name, position, False
-        node = swarm.nodes[name]
-        answer = node._answer
-
-        async def caught(part: Any, session: str, step: Any) -> Any:
-            springs = step.position >= self.position and not self.sprung
-            if springs and moment == "before":
-                await self.spring()
-            made = await answer(part, session, step)
-            if springs and moment == "after":
-                await self.spring()
-            if springs and moment == "handed on":
-                visit = next(each for each in node.visits.values() if each.name == session)
-                deliver = visit.deliver
-
-                async def half(answer: Any) -> None:
-                    write = visit.context.write
-                    visit.context = _Mute(write)
-                    await deliver(answer)
-                    await asyncio.sleep(0.05)
-                    await self.spring()
-
-                visit.deliver = half  # type: ignore[method-assign]
-            return made
-
-        node._answer = caught  # type: ignore[method-assign]
-
-    async def spring(self) -> None:
-        self.sprung = True
-        stopping = asyncio.ensure_future(self.swarm.kill(self.name))
-        await asyncio.sleep(10)  # never goes on: the server ends this stream
-        await stopping
-
-
-class _Mute:
-    """A client's side to which nothing is written any more."""
-
-    def __init__(self, write: Any) -> None:
-        self._write = write
-
-    async def write(self, message: bytes) -> None:
-        pass
 
 
 @pytest.mark.parametrize("moment", ["before", "after", "handed on"])

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from metainf.measure.weights import MissingWeights
-from metainf.swarm.compute.blocks import Blocks, Ends, cache_word
+from metainf.swarm.compute.blocks import Blocks, Ends
 from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.compute.skeleton import cache_word
 from metainf.swarm.compute.weights import packaged
 from metainf.swarm.host.demo import one_process
 from metainf.swarm.words import Span

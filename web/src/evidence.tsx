@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { known, wasAborted } from "./ask";
 import { axis, Chart, Legend, SHAPES, tones, tooltip, type Palette } from "./chart";
 import { Choice, Heading, Table, Trouble } from "./parts";
+import { OverTime, verdict, viewOf } from "./time";
 import { meaning, number, percent } from "./told";
 import type { Ablation, Accuracy, Evaluation, Judged, Share } from "./words";
 
@@ -29,7 +30,7 @@ export function Evidence({ look }: { fields: Record<string, string>; look: strin
       {found && <Calibration accuracy={found.accuracy ?? []} look={look} />}
       {shares && <Importance shares={shares} look={look} />}
       {found && <Ablations ablations={found.ablations ?? []} look={look} />}
-      {found && <OverTime judged={found.judged} />}
+      {found && <OverTime found={found} look={look} />}
       {found && <Manifest manifest={found.manifest} />}
     </>
   );
@@ -38,8 +39,6 @@ export function Evidence({ look }: { fields: Record<string, string>; look: strin
 function leftOut(name: string): string {
   return LEFT_OUT.find(([each]) => each === name)?.[1] ?? name;
 }
-
-const viewOf = (one: Judged): string => `${one.source}: ${one.view}${one.told ? ", told" : ""}`;
 
 function Regret({ judged, look }: { judged: Judged[]; look: string }) {
   const [out, setOut] = useState("model");
@@ -75,11 +74,6 @@ function rival(one: Judged): number | null {
 
 function told(found: { name: string; regret: number } | undefined): string {
   return found ? `${found.regret.toFixed(3)} (${found.name})` : "–";
-}
-
-function verdict(one: Judged): string {
-  if (one.verdict === undefined) return "not judged";
-  return `${one.verdict} by ${one.difference} (${one.low} to ${one.high})`;
 }
 
 function Calibration({ accuracy, look }: { accuracy: Accuracy[]; look: string }) {
@@ -160,25 +154,6 @@ function Ablations({ ablations, look }: { ablations: Ablation[]; look: string })
           ]} />
           <Table caption="View by view" rows={ablations} most={8} columns={[["View", ({ view }) => view], ...names.map((name): [string, (one: Ablation) => string, "number"] => [name, ({ regret }) => regret[name]?.toFixed(3) ?? "–", "number"])]} />
         </>
-      )}
-    </section>
-  );
-}
-
-function OverTime({ judged }: { judged: Judged[] }) {
-  const rows = judged.filter((one) => one.left_out === "after a date" && !one.told).map((late) => ({
-    late, seen: judged.find((one) => one.left_out === "workload" && !one.told && one.source === late.source && one.view === late.view),
-  }));
-  return (
-    <section aria-labelledby="time">
-      <h2 id="time">Regret over time</h2>
-      <p class="absent">No series of regret over time ships with this package, so no curve is drawn.</p>
-      <p>What there is: each source with dates was cut once, and the choices after that date were judged by what was known before it. Beside it, a workload left out at any date.</p>
-      {rows.length === 0 ? <p class="absent">No source was cut at a date.</p> : (
-        <Table caption="Regret after a date" rows={rows} most={12} columns={[
-          ["View", ({ late }) => viewOf(late)], ["Cells", ({ late }) => number(late.cells), "number"], ["After a date", ({ late }) => late.regret.toFixed(3), "number"],
-          ["Unseen workload", ({ seen }) => seen?.regret.toFixed(3) ?? "–", "number"], ["Verdict after the date", ({ late }) => verdict(late)],
-        ]} />
       )}
     </section>
   );

@@ -60,7 +60,13 @@ export interface Accuracy {
   median_ape: number; mean_ape: number; covered?: number; width?: number;
 }
 export interface Ablation { view: string; regret: Record<string, number> }
+export interface Moment {
+  source: string; view: string; told: boolean; since: string; until?: string; known: number; cells: number;
+  regret: number; low: number; high: number; best_rival?: Rival; single_best_regret?: number; random_regret?: number;
+}
+export interface Revealed { known_before: string; rule: string; share: number; regret: number }
 export interface Evaluation {
   manifest: Record<string, unknown>; judged: Judged[]; accuracy?: Accuracy[]; ablations?: Ablation[];
+  over_time?: Moment[]; by_runs?: Revealed[];
 }
 export interface Share { target: string; cause: string; share: number }

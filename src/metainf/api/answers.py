@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field, NonNegativeInt
 
 from metainf.api.evidence import Ablation, Accuracy
+from metainf.api.over_time import Moment, Revealed
 from metainf.api.results import Judged
 from metainf.domain import Device, Frozen, Method, Record, Workload
 from metainf.store.jobs import Job as Job
@@ -78,12 +79,16 @@ class Share(Frozen):
 
 class Evaluation(Frozen):
     """The predictor in use (`manifest`: its records, their hash, their sources) and how the shipped one was
-    judged on what it had never seen: its choices, its numbers, and what it loses without a part."""
+    judged on what it had never seen: its choices, its numbers, what it loses without a part, its choices at
+    one date after another (`over_time`), and the choices of one machine as its runs become known
+    (`by_runs`)."""
 
     manifest: dict[str, Any]
     judged: tuple[Judged, ...]
     accuracy: tuple[Accuracy, ...] = ()
     ablations: tuple[Ablation, ...] = ()
+    over_time: tuple[Moment, ...] = ()
+    by_runs: tuple[Revealed, ...] = ()
 
 
 class KeyAsked(Frozen):

@@ -1,13 +1,52 @@
 """Running a model through several nodes."""
 
-from collections.abc import Callable
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
+from metainf.hosts.asked import Ask, Piece
+from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import checkpoint_of, packaged
+from metainf.swarm.host import looking, serving
+from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.demo import Script, Shown
 from metainf.swarm.host.demo import demo as _demo
+from metainf.swarm.host.generating import Course, Joined, Swarm, Written, written
+from metainf.swarm.host.models import folder_of
+from metainf.swarm.host.serving import Serving
+from metainf.swarm.net.directory import joined as directory_at
+from metainf.swarm.plan.coverage import ModelState, SwarmState, bar
+from metainf.swarm.trust.identity import SEED_BYTES, Identity
+from metainf.swarm.words import Demand
 
-__all__ = ["Script", "Shown", "demo"]
+__all__ = [
+    "Ask",
+    "Connected",
+    "Course",
+    "Demand",
+    "ModelState",
+    "Piece",
+    "Script",
+    "Serving",
+    "Shown",
+    "Swarm",
+    "SwarmState",
+    "Written",
+    "bar",
+    "demo",
+    "digest_of",
+    "joined",
+    "serve",
+    "states",
+    "status",
+    "written",
+]
+Found = TypeVar("Found")
 
 
 async def demo(model: Path | None, script: Script, say: Callable[[str], None]) -> Shown:
@@ -24,3 +63,115 @@ async def demo(model: Path | None, script: Script, say: Callable[[str], None]) -
     else:
         folder = model
     return await _demo(folder, script, say)
+
+
+@asynccontextmanager
+async def joined(join: str, model: str | None = None) -> AsyncIterator[Swarm]:
+    """A swarm to write texts with, several at a time: connections, directory and the model's ends are shared.
+
+    `join` is the swarm's address; `model` a checkpoint's folder, a GGUF file or a name (SmolLM2 by default),
+    of which the caller needs embedding, head and tokenizer. `swarm.asked(text)` makes a question of a text,
+    `swarm.stream` writes it piece by piece, `swarm.generate` at once. Raises BadInput, MissingExtra,
+    DirectoryLost.
+    """
+    folder = await asyncio.to_thread(folder_of, model)
+    async with Joined(await _caller(join), folder) as swarm:
+        yield swarm
+
+
+async def serve(join: str, model: str | None, told: Serving, say: Callable[[str], None]) -> None:
+    """An OpenAI-compatible endpoint in front of a swarm, until SIGTERM or SIGINT."""
+    folder = await asyncio.to_thread(folder_of, model)
+    await serving.serve(await _caller(join), folder, told, say)
+
+
+async def _caller(join: str) -> Caller:
+    identity = Identity(os.urandom(SEED_BYTES))
+    return Caller(await directory_at(join, identity, stays=False), identity)
+
+
+def digest_of(model: str | None) -> str | None:
+    """The digest of the weights in a folder; what is no folder is taken for a digest's beginning."""
+    if model is None or not Path(model).is_dir():
+        return model
+    return Checkpoint(Path(model)).digest()
+
+
+async def status(join: str, demand: Demand) -> SwarmState:
+    """What a swarm serves now, with the route expected for such a request. Raises DirectoryLost."""
+    async for state in states(join, demand):
+        return state
+    raise AssertionError("there is a state at least")
+
+
+async def states(join: str, demand: Demand, every_s: float = 1.0) -> AsyncIterator[SwarmState]:
+    """The same again and again, until the caller has seen enough."""
+    directory = await directory_at(join, stays=False)
+    try:
+        while True:
+            yield await looking.state(directory, demand)
+            await asyncio.sleep(every_s)
+    finally:
+        await directory.close()
+
+
+class Connected:
+    """`joined` for code without asyncio: `with Connected(join, model) as swarm`. Threads may share it."""
+
+    def __init__(self, join: str, model: str | None = None) -> None:
+        self._opening = joined(join, model)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="swarm", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        try:
+            self.swarm = self._run(self._opening.__aenter__())
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        try:
+            self._run(self._opening.__aexit__(*error))
+        finally:
+            self._end()
+
+    def asked(self, text: str, **terms: Any) -> Ask:
+        """A question, as `Swarm.asked` makes it."""
+        return self.swarm.asked(text, **terms)
+
+    def generate(self, ask: Ask, course: Course | None = None) -> Written:
+        """The whole text."""
+        return self._run(self.swarm.generate(ask, course))
+
+    def stream(self, ask: Ask, course: Course | None = None) -> Iterator[Piece]:
+        """Pieces as they are written; closing the iterator frees the nodes."""
+        box: queue.SimpleQueue[Piece | BaseException | None] = queue.SimpleQueue()
+
+        async def fill() -> None:
+            try:
+                async for piece in self.swarm.stream(ask, course):
+                    box.put(piece)
+                box.put(None)
+            except BaseException as error:
+                box.put(error)
+                raise
+
+        filling = asyncio.run_coroutine_threadsafe(fill(), self._loop)
+        try:
+            while (found := box.get()) is not None:
+                if isinstance(found, BaseException):
+                    raise found
+                yield found
+        finally:
+            filling.cancel()
+
+    def _run(self, coroutine: Coroutine[Any, Any, Found]) -> Found:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()

@@ -47,7 +47,7 @@ def train(
 def evaluate(
     store: Store = None,
     source: Annotated[list[str] | None, typer.Option(help="Only these sources.")] = None,
-    by: Annotated[list[str] | None, typer.Option(help="model, hardware, workload or time.")] = None,
+    by: Annotated[list[str] | None, typer.Option(help="model, hardware, workload, time or rolling.")] = None,
     chooser: Annotated[
         list[str] | None, typer.Option(help="Only these choosers, and the single best.")
     ] = None,

@@ -1,14 +1,33 @@
 """metainf swarm: a model that runs through several nodes."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from metainf.cli.options import Json
 from metainf.cli.show import print_json
+from metainf.cli.units import seconds
+
+if TYPE_CHECKING:
+    from metainf.api.swarming import Written
 
 swarm = typer.Typer(help="A model that runs through several nodes.", no_args_is_help=True)
+Join = Annotated[
+    str,
+    typer.Option(
+        "--join", "-j", help="The swarm's directory, such as nats://host:4222.", envvar="METAINF_SWARM"
+    ),
+]
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A checkpoint's folder, a GGUF file, or a hub name in the hub's cache; SmolLM2-135M by default.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -32,14 +51,7 @@ def swarm_demo(
     """Four nodes of different speed on this machine write a text; one is killed, the text goes on."""
     import asyncio
 
-    from metainf.domain import MissingExtra
-
-    try:
-        from metainf.api import swarming
-    except ImportError as error:
-        if (error.name or "").startswith("metainf"):
-            raise
-        raise MissingExtra("the swarm", "swarm") from None
+    swarming = _swarming()
 
     def say(line: str) -> None:
         typer.echo(line, err=json)
@@ -57,3 +69,181 @@ def swarm_demo(
     )
     if not shown.same:
         raise typer.Exit(1)
+
+
+@swarm.command("generate")
+def swarm_generate(
+    join: Join,
+    model: Weights = None,
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", "-p", help="What is asked; else --file or the standard input.")
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", "-f", help="A file with what is asked.")] = None,
+    system: Annotated[str | None, typer.Option(help="What the system says first, in a chat.")] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Go on with the text itself, not in a chat.")
+    ] = False,
+    tokens: Annotated[int, typer.Option("--tokens", "-n", min=1, help="Most tokens that are written.")] = 128,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="A text before which to end; several may be.")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=2, help="0 takes the likeliest token, more draws.")
+    ] = 0.0,
+    top_p: Annotated[
+        float, typer.Option(min=0, max=1, help="Draw from the likeliest with this chance together.")
+    ] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="The same seed draws the same text.")] = None,
+    route: Annotated[
+        bool, typer.Option("--route", help="Tell the first route too, not only changes.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write a text through the nodes of a swarm, and go on where one fails."""
+    import asyncio
+
+    asked = _question(prompt, file)
+    swarming = _swarming()
+    terms: dict[str, Any] = {
+        "max_tokens": tokens, "temperature": temperature, "top_p": top_p, "seed": seed,
+        "stop": tuple(stop or ()),
+    }  # fmt: skip
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        if route or told or not line.startswith("route "):
+            typer.echo(line, err=True)
+        told.append(line)
+
+    async def write() -> "Written":
+        async with swarming.joined(join, model) as found:
+            ask = found.asked(asked, system, plain, **terms)
+            course = swarming.Course(tell)
+            pieces = []
+            async for piece in found.stream(ask, course):
+                pieces.append(piece)
+                if not json:
+                    typer.echo(piece.text, nl=False)
+                    sys.stdout.flush()
+            shown: Written = swarming.written(pieces, course, found.name)
+            return shown
+
+    shown = asyncio.run(write())
+    if json:
+        print_json(shown)
+        return
+    typer.echo()
+    typer.echo(_summary(shown), err=True)
+
+
+@swarm.command("serve")
+def swarm_serve(
+    join: Join,
+    model: Weights = None,
+    host: Annotated[str, typer.Option(help="Address to listen at; beyond this machine only with a key.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8323,
+    api_key: Annotated[
+        str | None, typer.Option(envvar="METAINF_SWARM_API_KEY", help="The key that callers must show.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What callers call the model; its folder's name.")] = None,
+    sessions: Annotated[int, typer.Option(min=1, help="Texts that are written at once.")] = 8,
+    waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; more get status 429.")] = 32,
+    grace: Annotated[str, typer.Option(help="What running requests get when it is told to stop.")] = "30s",
+) -> None:
+    """Answer OpenAI's API with the texts of a swarm."""
+    import asyncio
+
+    swarming = _swarming()
+    told = swarming.Serving.of(
+        {
+            "host": host, "port": port, "api_key": api_key, "name": name, "places": sessions,
+            "in_line": waiting, "grace_s": seconds(grace),
+        }
+    )  # fmt: skip
+    asyncio.run(swarming.serve(join, model, told, lambda line: typer.echo(line, err=True)))
+
+
+@swarm.command("status")
+def swarm_status(
+    join: Join,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Only this one: how its digest begins, or its folder.")
+    ] = None,
+    prompt_tokens: Annotated[int, typer.Option(min=0, help="Of the request that a route is shown for.")] = 64,
+    new_tokens: Annotated[int, typer.Option(min=1, help="Of the request that a route is shown for.")] = 128,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again each second, until ^C.")] = False,
+    json: Json = False,
+) -> None:
+    """Show the nodes of a swarm and which blocks they hold. Exit code 1 where a model is not whole."""
+    import asyncio
+
+    from metainf.cli.swarm_state import draw, lines, only
+
+    swarming = _swarming()
+    wanted = swarming.digest_of(model)
+    demand = swarming.Demand(prompt_tokens=prompt_tokens, new_tokens=new_tokens)
+    if watch:
+        asyncio.run(draw(swarming.states(join, demand), wanted))
+        return
+    found = asyncio.run(swarming.status(join, demand))
+    if json:
+        print_json({**only(found, wanted).model_dump(mode="json"), "complete": found.complete(wanted)})
+    else:
+        for line in lines(only(found, wanted)):
+            typer.echo(line)
+    if not found.complete(wanted):
+        raise typer.Exit(1)
+
+
+def _swarming() -> Any:
+    """What the commands call. Raises MissingExtra."""
+    from metainf.domain import MissingExtra
+
+    try:
+        from metainf.api import swarming
+    except ImportError as error:
+        if (error.name or "").startswith("metainf"):
+            raise
+        raise MissingExtra("the swarm", "swarm") from None
+    return swarming
+
+
+def _question(prompt: str | None, file: Path | None) -> str:
+    """What is asked, from wherever it comes."""
+    from metainf.domain import BadInput
+
+    if prompt is not None and file is not None:
+        raise BadInput("expected --prompt or --file, found both")
+    if prompt is None and file is None and sys.stdin.isatty():
+        raise BadInput("expected --prompt, --file or a text on the standard input, found none")
+    try:
+        text = file.read_text(encoding="utf-8") if file is not None else prompt
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"cannot read {file}: {error}") from None
+    text = sys.stdin.read() if text is None else text
+    if not text.strip():
+        raise BadInput("expected a text to ask, found nothing but space")
+    return text
+
+
+def _summary(shown: "Written") -> str:
+    """How it went, in a line."""
+    told = [f"{shown.output_tokens} tokens"]
+    if shown.tokens_per_s is not None:
+        told.append(f"{shown.tokens_per_s:.1f} tokens/s")
+    if shown.ttft_s is not None:
+        told.append(f"the first after {shown.ttft_s:.2f} s")
+    if shown.recoveries:
+        told.append(
+            f"{shown.recoveries} recoveries in {shown.recovery_s:.2f} s with {shown.replayed_tokens} tokens "
+            "replayed"
+        )
+    else:
+        told.append("no recovery")
+    if shown.restarts:
+        told.append(f"{shown.restarts} times no way was left and one was waited for")
+    if shown.seed is not None:
+        told.append(f"seed {shown.seed}")
+    return ", ".join(told)

@@ -4,6 +4,7 @@ import codecs
 from collections.abc import Callable, Mapping, Sequence
 
 Decode = Callable[[list[int]], str]
+KEPT = 8
 PROBE = "Hello, wörld!  日本\n\t{x: 1}"
 
 
@@ -47,8 +48,15 @@ class TextOfTokens:
             return ""
         new, self.said = whole[len(self.said) :], whole
         if "\n" in new or len(self.tokens) > 64:
-            self.tokens, self.said = self.tokens[-8:], self.vocabulary.decode(self.tokens[-8:])
+            self._forget()
         return new
+
+    def _forget(self) -> None:
+        """Keep only the last tokens, unless they begin within a character: what comes would break it."""
+        last = self.tokens[-KEPT:]
+        said = self.vocabulary.decode(last)
+        if "\ufffd" not in said:
+            self.tokens, self.said = last, said
 
     def rest(self) -> str:
         """What is still held back."""

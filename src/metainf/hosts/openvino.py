@@ -15,9 +15,9 @@ from typing import Any
 from metainf.catalog.gguf import read_gguf
 from metainf.catalog.gguf_model import number_format
 from metainf.domain import BadInput, MissingExtra
+from metainf.hosts.asked import Ask, Piece
 from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import Vocabulary
-from metainf.hosts.openai import Ask, Piece
 from metainf.hosts.openvino_loop import Live, Loop
 from metainf.hosts.openvino_words import Words, read_words
 from metainf.hosts.prefixes import Prefixes

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metainf.domain import BadInput
+from metainf.hosts.asked import Piece
 from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import TextOfTokens
-from metainf.hosts.openai import Piece
 from metainf.hosts.prefixes import Prefixes
 
 Deliver = Callable[[Sequence[tuple["Live", Piece | Exception]]], None]

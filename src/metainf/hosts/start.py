@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from metainf.domain import MissingExtra
-from metainf.hosts.openai import Writer, serve
+from metainf.hosts.asked import Writer
+from metainf.hosts.openai import serve
 
 Behind = TypeVar("Behind")
 

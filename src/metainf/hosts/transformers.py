@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from metainf.domain import BadInput, MissingExtra
+from metainf.hosts.asked import Ask, Piece
 from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import TextOfTokens, Vocabulary
-from metainf.hosts.openai import Ask, Piece
 from metainf.hosts.start import run
 from metainf.hosts.transformers_model import (
     assistant,

@@ -1,8 +1,8 @@
 """Judge choosers and learners on settings they have never seen.
 
-Every fold leaves out whole groups (an architecture with all its aliases, a device type, a workload, or
-everything after a date). Each number comes with a bootstrap interval over cells, since the options of one
-cell are not independent.
+Every fold leaves out whole groups (an architecture with all its aliases, a device type, a workload,
+everything after a date, or what came between two dates). Each number comes with a bootstrap interval over
+cells, since the options of one cell are not independent.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from metainf.domain import BadInput
-from metainf.learn import peers
+from metainf.learn import over_time, peers
 from metainf.learn.accuracy import judged_metrics
 from metainf.learn.contest import (
     NO_CHOICE,
@@ -75,8 +75,8 @@ def plan_of(**fields: Any) -> Plan:
 
 def split_of(text: str) -> By:
     """The split of a name. Raises BadInput for any other."""
-    if text not in ("model", "hardware", "workload", "time"):
-        raise BadInput(f"expected model, hardware, workload or time to hold out, found {text!r}")
+    if text not in get_args(By):
+        raise BadInput(f"expected model, hardware, workload, time or rolling to hold out, found {text!r}")
     return text  # type: ignore[return-value]
 
 
@@ -127,7 +127,8 @@ def _unjudged(table: Table, plan: Plan) -> list[dict[str, str]]:
 
 
 def plan_tasks(table: Table, plan: Plan, words: Words | None) -> list[Task]:
-    """The parts of an evaluation, each of which can run alone."""
+    """The parts of an evaluation, each of which can run alone. A rolling split judges choices alone, and no
+    numbers."""
     tasks = []
     for source in wanted_sources(table, plan.sources):
         rows = table.take(table.keys["source"] == source)
@@ -141,7 +142,7 @@ def plan_tasks(table: Table, plan: Plan, words: Words | None) -> list[Task]:
             make = partial(Task, rows, source, by, plan.most_folds, views)
             found = entries(source, by, own, plan.choosers) + ([PEER_ENTRY] if peer else [])
             groups = list(dict.fromkeys(entry.group for entry in found))
-            named = not plan.choosers or OURS in plan.choosers
+            named = by != "rolling" and (not plan.choosers or OURS in plan.choosers)
             judged = _predictors(rows, source, by) if named else []
             for group in groups:
                 mine = tuple(entry for entry in found if entry.group == group)
@@ -172,8 +173,10 @@ def _collect(found: dict[str, Any], tasks: Sequence[Task], results: Sequence[Res
             choosers = {name: acts for part in parts for name, acts in part["choosers"].items()}
             facts = {key: parts[0][key] for key in ("cells", "folds", "options", "noise")}
             facts |= {"limited": view.limit is not None, "quality": view.quality, "choice": view.options}
-            judged = section(choosers, roles, view.limit is not None)
-            found["views"].append({**where, "view": view.name, **facts, **judged})
+            judged = {**where, "view": view.name, **facts, **section(choosers, roles, facts["limited"])}
+            dates = parts[0]["moments"]
+            more = {"moments": over_time.moments(choosers, judged, dates)} if dates else {}
+            found["views"].append(judged | more)
         elif np.isfinite(value_of(tasks[0].rows, view)).any():
             why = f"fewer than {LEAST_CELLS} cells with a choice on both sides of the split"
             found["notes"].append({**where, "view": view.name, "chooser": "every chooser", "why": why})

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from metainf.learn import over_time
 from metainf.learn.contest import OURS, SINGLE
 from metainf.learn.summary import PAPER, best_of
 
@@ -48,7 +49,8 @@ SHOWN = (
 def page(result: Mapping[str, Any], figures: Mapping[str, str] | None = None) -> str:
     """Markdown of an evaluation. `figures`: paths by title, relative to the page."""
     views = result["views"]
-    parts = [HEAD.format(folds=result["plan"]["most_folds"])]
+    folds, rolling = result["plan"]["most_folds"], tuple(result["plan"].get("by", ())) == ("rolling",)
+    parts = [(over_time.HEAD if rolling else HEAD).format(folds=folds), _over_time(views)]
     if views:
         ran = any(line["name"] == OURS for view in views for line in view["choosers"])
         parts += ["## In one table\n", overview(views), _behind(views)] if ran else ["MetaInf was not run.\n"]
@@ -62,6 +64,13 @@ def page(result: Mapping[str, Any], figures: Mapping[str, str] | None = None) ->
     return "\n".join(part for part in parts if part)
 
 
+def _over_time(views: Sequence[Line]) -> str:
+    """Regret at each date of a rolling split."""
+    rows = over_time.rows(views)
+    about = over_time.ABOUT.format(least=over_time.LEAST_CELLS)
+    return f"{over_time.TITLE}\n\n{about}\n{table(over_time.COLUMNS, rows)}" if rows else ""
+
+
 def mark_of(view: Line) -> tuple[str, ...]:
     """The regrets that a view asks for."""
     return ("regret", "regret_told") if view["limited"] else ("regret",)
@@ -69,7 +78,7 @@ def mark_of(view: Line) -> tuple[str, ...]:
 
 def title_of(view: Line) -> str:
     """Source, view and split of a section."""
-    held = "after a date" if view["by"] == "time" else f"unseen {view['by']}"
+    held = {"time": "after a date", "rolling": "from date to date"}.get(view["by"], f"unseen {view['by']}")
     return f"{view['source']}: {view['view']}, {held}"
 
 

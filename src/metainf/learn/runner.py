@@ -38,7 +38,7 @@ Progress = Callable[[str], None]
 Result = dict[str, Any]
 LEAST_CELLS = 5
 HASHED = ("learn", "embed", "catalog")
-TELLING = ("report", "figures", "summary", "evaluate")
+TELLING = ("report", "figures", "summary", "evaluate", "over_time")
 """Files that only tell of results: a change of theirs leaves finished parts valid."""
 
 
@@ -108,6 +108,7 @@ def run(task: Task) -> Result:
         result["views"][view.name] = {
             "cells": sum(sizes), "folds": len(sizes), "noise": round(noise, 4),
             "options": sum(len(found.value) for _, _, found in cases), "choosers": seen,
+            "moments": [_moment(fold, found) for fold, _, found in cases] if task.by == "rolling" else [],
         }  # fmt: skip
     for name, make in task.predictors:
         try:
@@ -115,6 +116,12 @@ def run(task: Task) -> Result:
         except MetaInfError as error:
             result["notes"].append({"view": "errors", "chooser": name, "why": str(error)})
     return result
+
+
+def _moment(fold: Fold, found: Options) -> dict[str, Any]:
+    """What is told of one date of a rolling split."""
+    known = len(fold.train)
+    return {"since": fold.since, "until": fold.until, "known": known, "cells": len(found.cells)}
 
 
 def _cases(rows: Table, view: View, held: Sequence[Fold]) -> list[tuple[Fold, Table, Options]]:

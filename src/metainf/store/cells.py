@@ -72,10 +72,11 @@ CELLS = _cells("metainf_cells", "source", "model", "method", "hardware", "worklo
 """Every place."""
 HARDWARE_CELLS = _cells("metainf_hardware_cells", "hardware", "model", "method")
 SOURCE_CELLS = _cells("metainf_source_cells", "source", "model", "method")
+WORK_CELLS = _cells("metainf_work_cells", "model", "workload", "method")
 MODEL_CELLS = _cells("metainf_model_cells", "model", "method")
 """The same with axes added up. The filter that narrows a picture most comes first in the key, so that reading
 one is a walk along some rows and never a look at all of them."""
-TALLIES = (CELLS, HARDWARE_CELLS, SOURCE_CELLS, MODEL_CELLS)
+TALLIES = (CELLS, WORK_CELLS, HARDWARE_CELLS, SOURCE_CELLS, MODEL_CELLS)
 
 
 def axes_of(table: sa.Table) -> tuple[str, ...]:
@@ -85,6 +86,16 @@ def axes_of(table: sa.Table) -> tuple[str, ...]:
 
 COUNTS = tuple(column.name for column in _counts())
 """Names of what is added up, in the order of the columns."""
+
+
+def summed(table: sa.Table, name: str) -> sa.ColumnElement[Any]:
+    """One of COUNTS over several rows of a table."""
+    if name.endswith("_best"):
+        more = METRICS[name.removesuffix("_best")] == "more"
+        return (sa.func.max if more else sa.func.min)(table.c[name])
+    return sa.func.sum(table.c[name])
+
+
 BLANK: list[Any] = [0] * (1 + len(REASONS)) + [0, None, None] * len(METRICS)
 PLACES = {name: (COUNTS.index(f"{name}_count"), better == "more") for name, better in METRICS.items()}
 

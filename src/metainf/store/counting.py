@@ -8,7 +8,20 @@ import sqlalchemy as sa
 from metainf.domain import Hardware, Method
 from metainf.domain.shown import hardware_words, method_words, workload_words
 from metainf.store.beside import prepare
-from metainf.store.cells import AXES, AXIS, COUNTED, COUNTS, METRICS, TALLIES, Seen, add_up, axes_of, seen
+from metainf.store.cells import (
+    AXES,
+    AXIS,
+    CELLS,
+    COUNTED,
+    COUNTS,
+    METRICS,
+    TALLIES,
+    Seen,
+    add_up,
+    axes_of,
+    seen,
+    summed,
+)
 from metainf.store.database import Database
 from metainf.store.rows import build_part
 from metainf.store.tables import PARTS, RECORDS
@@ -27,6 +40,7 @@ class Counting:
         self._database = database
         self._codes: dict[Key, int] = {}
         prepare(database)
+        _catch_up(database)
 
     def behind(self) -> int:
         """About how many records are not counted yet; 0 only where all are."""
@@ -79,6 +93,26 @@ class Counting:
         more = more.values(records=AXIS.c.records + sa.bindparam("more"))
         connection.execute(more, [{"at": codes[key], "more": count} for key, count in keys.items()])
         return codes
+
+
+def _catch_up(database: Database) -> None:
+    """Fill a table that an earlier version did not keep from the one of every place: whole or not at all."""
+
+    def lacking(connection: sa.Connection) -> list[sa.Table]:
+        def some(table: sa.Table) -> bool:
+            return connection.execute(sa.select(table.c.records).limit(1)).first() is not None
+
+        return [table for table in TALLIES if table is not CELLS and not some(table)] if some(CELLS) else []
+
+    with database.read() as connection:
+        due = bool(lacking(connection))
+    if not due:
+        return
+    with database.write() as connection:
+        for table in lacking(connection):
+            keys = [CELLS.c[axis] for axis in axes_of(table)]
+            sums = sa.select(*keys, *(summed(CELLS, name) for name in COUNTS)).group_by(*keys)
+            connection.execute(sa.insert(table).from_select([*axes_of(table), *COUNTS], sums))
 
 
 def _counted(connection: sa.Connection) -> int:

@@ -60,6 +60,14 @@ class Database:
             yield connection
 
     @contextmanager
+    def snapshot(self) -> Iterator[sa.Connection]:
+        """A read transaction whose queries all see the same moment (in SQLite every one does)."""
+        with self._guard("read"), self.engine.connect() as connection:
+            if not self.is_sqlite:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
+            yield connection
+
+    @contextmanager
     def write(self) -> Iterator[sa.Connection]:
         """A write transaction, one at a time over all processes, committed on leaving.
 

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -9,7 +10,7 @@ import sqlalchemy as sa
 
 from metainf.domain import BadInput
 from metainf.store.beside import prepare
-from metainf.store.cells import AXES, AXIS, CELLS, METRICS, REASONS, TALLIES, axes_of
+from metainf.store.cells import AXES, AXIS, CELLS, METRICS, REASONS, TALLIES, axes_of, summed
 from metainf.store.counting import Counting
 from metainf.store.database import Database
 from metainf.store.words import check_key
@@ -65,6 +66,8 @@ class Axis(NamedTuple):
 
 
 Axes = dict[str, dict[int, Axis]]
+Narrowed = dict[str, list[int]]
+"""The codes that axes are narrowed to; axes that are not are absent."""
 NAMED = ("model", "source", "hardware", "method")
 
 
@@ -110,33 +113,41 @@ class Tensor:
         """What stands along an axis, the fullest first."""
         if axis not in AXES:
             raise BadInput(f"expected an axis of {', '.join(AXES)}, found {axis!r:.80}")
-        return sorted(self._axes((axis,))[axis].values(), key=_fullest)
+        with self._database.read() as connection:
+            return sorted(_axes(connection, (axis,))[axis].values(), key=_fullest)
 
     def read(self, wanted: Wanted) -> Found:
         """The places that are wanted."""
-        axes = self._axes(AXES if wanted.rows == "workload" else NAMED)
-        where = _narrowed(wanted, axes)
-        if any(found == [] for found in where.values()):
-            return Found([], [], [], 0, 0)
-        with self._database.read() as connection:
-            rows = connection.execute(_query(wanted, where, list(axes["source"]))).all()
-        return _laid_out(wanted, rows, axes)
+        with self._database.snapshot() as connection:
+            axes = _axes(connection, AXES if wanted.rows == "workload" else NAMED)
+            where = _narrowed(wanted, axes)
+            if any(found == [] for found in where.values()):
+                return Found([], [], [], 0, 0)
+            table = _table(wanted.rows, where)
+            # The key of that table begins with the source: naming all of them makes a search of a scan.
+            narrowed = {"source": list(axes["source"])} | where if table is CELLS else where
+            by_row, by_method = (
+                {int(code): int(records) for code, records in connection.execute(query)}
+                for query in (_totals(wanted, table, narrowed, key) for key in (wanted.rows, "method"))
+            )
+            shown = _shown(wanted, by_row, by_method, axes)
+            rows = connection.execute(_seen_places(wanted, table, narrowed, shown)).all()
+        return _laid_out(wanted, shown, rows, axes)
 
-    def _axes(self, names: tuple[str, ...]) -> Axes:
-        found: Axes = {name: {} for name in names}
-        with self._database.read() as connection:
-            for row in connection.execute(sa.select(AXIS).where(AXIS.c.axis.in_(names))):
-                found[row.axis][row.code] = Axis(row.code, row.id, row.label, row.part_of, row.records)
-        return found
+
+def _axes(connection: sa.Connection, names: tuple[str, ...]) -> Axes:
+    found: Axes = {name: {} for name in names}
+    for row in connection.execute(sa.select(AXIS).where(AXIS.c.axis.in_(names))):
+        found[row.axis][row.code] = Axis(row.code, row.id, row.label, row.part_of, row.records)
+    return found
 
 
 def _fullest(axis: Axis) -> tuple[int, int]:
     return -axis.records, axis.code
 
 
-def _narrowed(wanted: Wanted, axes: Axes) -> dict[str, list[int]]:
-    """The codes that axes are narrowed to; axes that are not are absent."""
-    found: dict[str, list[int]] = {}
+def _narrowed(wanted: Wanted, axes: Axes) -> Narrowed:
+    found: Narrowed = {}
     if wanted.model is not None:
         found["model"] = [code for code, each in axes["model"].items() if each.id == wanted.model]
     if wanted.source is not None:
@@ -149,59 +160,86 @@ def _narrowed(wanted: Wanted, axes: Axes) -> dict[str, list[int]]:
     return found
 
 
-def _table(rows: Rows, where: dict[str, list[int]]) -> sa.Table:
+def _table(rows: Rows, where: Narrowed) -> sa.Table:
     """The smallest table that has what is asked for."""
     asked = {rows, *where}
     return next(table for table in reversed(TALLIES) if asked <= set(axes_of(table)))
 
 
-def _query(wanted: Wanted, where: dict[str, list[int]], sources: list[int]) -> sa.Select[Any]:
-    table = _table(wanted.rows, where)
-    column, metric = table.c, wanted.metric
-    best = sa.func.max if METRICS[metric] == "more" else sa.func.min
-    sums = [sa.func.sum(column[name]) for name in ("records", *FAILED, f"{metric}_count", f"{metric}_log")]
-    keys = (column[wanted.rows], column.method)
-    query = sa.select(*keys, *sums, best(column[f"{metric}_best"])).group_by(*keys)
-    # The key of that table begins with the source: naming all of them makes a search of a scan.
-    narrowed = {"source": sources} | where if table is CELLS else where
-    for name, codes in narrowed.items():
-        query = query.where(column[name].in_(codes))
+class _Shown(NamedTuple):
+    """The fullest rows and columns with their records, the column of each method, and the columns that are no
+    method."""
+
+    rows: dict[int, int]
+    columns: dict[int, int]
+    column_of: dict[int, int]
+    named: dict[int, Axis]
+    all_rows: int
+    all_columns: int
+
+
+def _shown(wanted: Wanted, by_row: dict[int, int], by_method: dict[int, int], axes: Axes) -> _Shown:
+    """What is drawn of all there is."""
+    column_of, named = {code: code for code in by_method}, {}
+    if wanted.columns == "engine":
+        names = sorted({axes["method"][code].group or "" for code in by_method})
+        codes = {name: -place for place, name in enumerate(names, 1)}
+        column_of = {code: codes[axes["method"][code].group or ""] for code in by_method}
+        named = {code: Axis(code, name, name, None, 0) for name, code in codes.items()}
+    by_column: Counter[int] = Counter()
+    for code, records in by_method.items():
+        by_column[column_of[code]] += records
+    columns, rows = (
+        dict(sorted(found.items(), key=lambda item: (-item[1], abs(item[0])))[: wanted.most])
+        for found in (by_column, by_row)
+    )
+    return _Shown(rows, columns, column_of, named, len(by_row), len(by_column))
+
+
+def _totals(wanted: Wanted, table: sa.Table, narrowed: Narrowed, key: str) -> sa.Select[Any]:
+    """Records by the codes of a key; where failures alone are wanted, of the places that have some."""
     if wanted.failed:
-        failed = sa.func.sum(sum((column[name] for name in FAILED[1:]), start=column[FAILED[0]]))
+        places = _places(wanted, table, narrowed, ["records"]).subquery().c
+        return sa.select(places[key], sa.func.sum(places.records)).group_by(places[key])
+    query = sa.select(table.c[key], sa.func.sum(table.c.records)).group_by(table.c[key])
+    return query.where(*(table.c[name].in_(codes) for name, codes in narrowed.items()))
+
+
+def _places(wanted: Wanted, table: sa.Table, narrowed: Narrowed, counts: Sequence[str]) -> sa.Select[Any]:
+    """Places with some of their counts."""
+    keys = (table.c[wanted.rows], table.c.method)
+    query = sa.select(*keys, *(summed(table, name).label(name) for name in counts)).group_by(*keys)
+    query = query.where(*(table.c[name].in_(codes) for name, codes in narrowed.items()))
+    if wanted.failed:
+        failed = sa.func.sum(sum((table.c[name] for name in FAILED[1:]), start=table.c[FAILED[0]]))
         query = query.having(failed > 0)
     return query
 
 
-def _laid_out(wanted: Wanted, rows: Any, axes: Axes) -> Found:
-    """The fullest rows and columns, and the cells where they meet."""
-    engines: dict[str, int] = {}
-    methods = axes["method"]
-    if wanted.columns == "engine":
-        for row in rows:
-            engines.setdefault(methods[row[1]].group or "", -len(engines) - 1)
+def _seen_places(wanted: Wanted, table: sa.Table, narrowed: Narrowed, shown: _Shown) -> sa.Select[Any]:
+    """The places of the shown rows and columns: all there are may be many times as many."""
+    narrowed = dict(narrowed)
+    if len(shown.rows) < shown.all_rows:
+        narrowed[wanted.rows] = list(shown.rows)
+    if len(shown.columns) < shown.all_columns:
+        narrowed["method"] = [code for code, column in shown.column_of.items() if column in shown.columns]
+    metric = [f"{wanted.metric}_{what}" for what in ("count", "log", "best")]
+    return _places(wanted, table, narrowed, ["records", *FAILED, *metric])
 
-    def column_of(code: int) -> int:
-        return code if wanted.columns == "method" else engines[methods[code].group or ""]
 
-    in_rows: Counter[int] = Counter()
-    in_columns: Counter[int] = Counter()
-    for row in rows:
-        in_rows[row[0]] += row[2]
-        in_columns[column_of(row[1])] += row[2]
-    shown_rows = {code: None for code, _ in in_rows.most_common(wanted.most)}
-    shown_columns = {code: None for code, _ in in_columns.most_common(wanted.most)}
+def _laid_out(wanted: Wanted, shown: _Shown, rows: Iterable[Any], axes: Axes) -> Found:
+    """The shown rows and columns, and the cells where they meet."""
     places: dict[tuple[int, int], list[Any]] = {}
     for row in rows:
-        place = row[0], column_of(row[1])
-        if place[0] in shown_rows and place[1] in shown_columns:
-            places.setdefault(place, []).append(row)
-    named = {code: Axis(code, name, name, None, in_columns[code]) for name, code in engines.items()}
+        places.setdefault((row[0], shown.column_of[row[1]]), []).append(row)
+    along, across = axes[wanted.rows], axes["method"] | shown.named
+    more = METRICS[wanted.metric] == "more"
     return Found(
-        rows=[axes[wanted.rows][code]._replace(records=in_rows[code]) for code in shown_rows],
-        columns=[(methods | named)[code]._replace(records=in_columns[code]) for code in shown_columns],
-        cells=[_cell(place, found, METRICS[wanted.metric] == "more") for place, found in places.items()],
-        all_rows=len(in_rows),
-        all_columns=len(in_columns),
+        rows=[along[code]._replace(records=records) for code, records in shown.rows.items()],
+        columns=[across[code]._replace(records=records) for code, records in shown.columns.items()],
+        cells=[_cell(place, found, more) for place, found in places.items()],
+        all_rows=shown.all_rows,
+        all_columns=shown.all_columns,
     )
 
 

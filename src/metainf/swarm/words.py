@@ -45,6 +45,16 @@ class Profile(Frozen):
     codec: str = Field(default="raw", min_length=1, max_length=32)
     engine: str = Field(default="torch", min_length=1, max_length=32)
 
+    @property
+    def numbers(self) -> str:
+        """How it calculates, in a word: the format of activations, and of weights where it is another one."""
+        return numbers(self.dtype, self.quantization)
+
+
+def numbers(dtype: str, quantization: str = "none") -> str:
+    """Nodes of one session must have the same: `float32`, or `float32+int8` for weights held as int8."""
+    return dtype if quantization == "none" else f"{dtype}+{quantization}"
+
 
 class Features(Frozen):
     """What a node says of itself. Speeds are of one block; memory counts whole blocks."""

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request
 from metainf import api
 from metainf.api.answers import Evaluation, Share
 from metainf.api.evidence import evidence
+from metainf.api.over_time import over_time
 from metainf.api.results import results
 from metainf.service.access import Reads
 from metainf.service.running import Service
@@ -14,17 +15,20 @@ router = APIRouter(prefix="/v1", tags=["evidence"])
 
 @router.get("/evaluation", response_model=Evaluation)
 async def evaluation(request: Request, caller: Reads) -> Evaluation:
-    """What the shipped results say: regret view by view, error and coverage of numbers, ablations."""
+    """What the shipped results say: regret view by view, error and coverage of numbers, ablations, and regret
+    over time."""
     from metainf.api.choosing import load_predictor
 
     service: Service = request.app.state.service
     trained = await service.answering.run(lambda: load_predictor(service.predictor))
-    shown = evidence()
+    shown, series = evidence(), over_time()
     return Evaluation(
         manifest=trained.manifest,
         judged=results(),
         accuracy=shown.accuracy,
         ablations=shown.ablations,
+        over_time=series.moments,
+        by_runs=series.by_runs,
     )
 
 

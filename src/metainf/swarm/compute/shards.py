@@ -1,6 +1,5 @@
 """A Hugging Face checkpoint, of which only some tensors are read."""
 
-import copy
 import hashlib
 import json
 from collections.abc import Iterable
@@ -34,7 +33,6 @@ class Checkpoint:
             raise NotSupported("attention that depends on the number of its layer cannot be cut into spans")
         self.num_blocks = int(self.told.get("num_hidden_layers") or self.told.get("n_layer") or 0)
         self.files = self._files()
-        self._kept: dict[str, Any] | None = None
 
     def _files(self) -> dict[str, Path]:
         """Where each tensor lies."""
@@ -57,25 +55,11 @@ class Checkpoint:
                     total.update(piece)
         return f"b2:{total.hexdigest()}"
 
-    def keeping(self) -> "Checkpoint":
-        """The same checkpoint, which reads each tensor once and keeps it: views of one span share memory."""
-        same = copy.copy(self)
-        same._kept = {}
-        return same
-
     def tensors(self, names: Iterable[str], prefix: str) -> dict[str, Any]:
         """The named tensors, and no others, read from the disk. Names in the file may lack the `prefix`.
 
         Raises BadInput naming those that are not there.
         """
-        names = list(names)
-        if self._kept is not None:
-            new = [name for name in names if name not in self._kept]
-            self._kept |= self._read(new, prefix)
-            return {name: self._kept[name] for name in names}
-        return self._read(names, prefix)
-
-    def _read(self, names: list[str], prefix: str) -> dict[str, Any]:
         wanted: dict[Path, list[tuple[str, str]]] = {}
         lacking = []
         for name in names:

@@ -1,9 +1,10 @@
-"""A GGUF file as a Hugging Face checkpoint, from which spans can be read. Made once, in the cache folder."""
+"""Checkpoints made here: of a GGUF file, once, in the cache folder; and of random weights, for tests."""
 
 import hashlib
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from metainf.domain import BadInput, MissingExtra
 from metainf.measure.weights import bundled, cache_folder
@@ -64,3 +65,29 @@ def _unpack(source: Path, folder: Path, dtype: str) -> None:
     if lacking:
         raise BadInput(f"{source} lacks {', '.join(lacking[:3])}")
     whole.save_pretrained(folder)
+
+
+def random_checkpoint(config: dict[str, Any], folder: Path, seed: int = 0, spread: float = 0.3) -> Path:
+    """A checkpoint of any architecture that the transformers library knows: `config` as its config.json tells
+    it, all weights normal with that standard deviation, which lets small models say many different things.
+
+    The same seed gives the same weights. Raises BadInput for an architecture the library does not know or a
+    configuration that it refuses, MissingExtra.
+    """
+    try:
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+    except ImportError:
+        raise MissingExtra("random weights for blocks", "swarm") from None
+    told = dict(config)
+    try:
+        made = AutoConfig.for_model(str(told.pop("model_type", "")), **told)
+        model = AutoModelForCausalLM.from_config(made, dtype=torch.float32)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(f"expected the configuration of a language model: {error}") from None
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=spread, generator=source)
+    model.save_pretrained(folder)
+    return folder

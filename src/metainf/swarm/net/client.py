@@ -7,67 +7,58 @@ input is sent through it, and the next step follows: with the same numbers the t
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.net.directory import DirectoryLost
 from metainf.swarm.net.pacing import Bans, Pace, worth
+from metainf.swarm.net.part import PREFILL_TOKENS, Part, Recovery, chunks, shown
 from metainf.swarm.net.stream import Activations, OtherInput, StageFailed, Stream, Terms
 from metainf.swarm.plan.routing import Client, Costs, MissingBlocks, around, best_route
 from metainf.swarm.plan.table import current, table
+from metainf.swarm.trust.audit import Evidence
 from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.signing import Heard
 from metainf.swarm.trust.tls import channel
 from metainf.swarm.words import MOST_BLOCKS, Demand, Span, Stage
 
-PREFILL_TOKENS = 256
-"""Tokens of a prompt in one message."""
 RETRY_S = 0.1
 """Between two looks for a node when none is left."""
 Look = Callable[[], Awaitable[list[Heard]]]
 Tell = Callable[[str], None]
-
-
-@dataclass
-class _Part:
-    """A stage, its stream, all that was sent into it, as [1, tokens, width] each, and where its node is."""
-
-    stream: Stream
-    heard: Heard
-    history: list[Activations] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Recovery:
-    """A failure that was survived: who, why, and the seconds from finding out to going on."""
-
-    stage: Stage
-    why: str
-    seconds: float
-    replayed_tokens: int
+Channels = dict[tuple[str, str], Any]
+"""Channels by node and address."""
 
 
 class Session:
     """One text on its way through the swarm. Use as an asynchronous context."""
 
     def __init__(
-        self, ends: Ends, look: Look, mine: Certified, terms: Terms, tell: Tell | None = None
+        self,
+        ends: Ends,
+        look: Look,
+        mine: Certified,
+        terms: Terms,
+        tell: Tell | None = None,
+        channels: Channels | None = None,
     ) -> None:
-        """`look` reads the directory; `tell` hears of routes and failures."""
+        """`look` reads the directory; `tell` hears of routes and failures. Where sessions share `channels`,
+        who gives them closes them."""
         self.ends, self.look, self.mine, self.terms = ends, look, mine, terms
         self.tell = tell or (lambda _: None)
-        self.parts: list[_Part] = []
+        self.parts: list[Part] = []
         self.bans = Bans()
         self.recoveries: list[Recovery] = []
         self.costs = Costs(through_client=not terms.direct)
         self.demand = Demand()
-        self._channels: dict[tuple[str, str], Any] = {}
+        self._channels: Channels = {} if channels is None else channels
+        self._shared = channels is not None
         self._closing: list[Any] = []
         self._heard: dict[str, Heard] = {}
+        self.reputation: Mapping[str, float] = {}
+        self.avoid: Collection[str] = ()
+        self.failures: list[StageFailed] = []
 
     async def __aenter__(self) -> "Session":
         return self
@@ -75,8 +66,13 @@ class Session:
     async def __aexit__(self, *_: object) -> None:
         for part in self.parts:
             part.stream.cancel()
-        for each in (*self._channels.values(), *self._closing):
+        mine = () if self._shared else self._channels.values()
+        for each in (*mine, *self._closing):
             await each.close()
+
+    def evidence(self) -> list[Evidence]:
+        """What each stage of the route was given and answered so far."""
+        return [part.evidence() for part in self.parts if part.made]
 
     @property
     def route(self) -> tuple[Stage, ...]:
@@ -102,13 +98,18 @@ class Session:
         for at in range(0, len(tokens), PREFILL_TOKENS):
             hidden = await self._through(self.ends.embed(list(tokens[at : at + PREFILL_TOKENS])).numpy())
         for number in range(count):
-            token = self.ends.greedy(self.ends.torch.from_numpy(hidden))
+            token = await self._chosen(self.ends.torch.from_numpy(hidden))
             if token == end:
                 return
             yield token
             if number + 1 < count:
                 hidden = await self._through(self.ends.embed([token]).numpy())
                 await self._hastened(count - number - 2)
+
+    async def _chosen(self, hidden: Any) -> int:
+        """The next token. Ends that can work beside the event loop, for several sessions, do."""
+        beside = getattr(self.ends, "greedy_beside", None)
+        return int(await (beside or self.ends.greedy_together)(hidden))
 
     async def _through(self, hidden: Activations) -> Activations:
         """One step through all stages, however often the way has to change.
@@ -126,6 +127,7 @@ class Session:
                 brought = b""
                 continue
             part.history.append(hidden)
+            part.made.append(made)
             hidden, at, brought = made, at + 1, part.stream.given
         return hidden
 
@@ -144,7 +146,7 @@ class Session:
         self.recoveries.append(Recovery(error.stage, error.why, took, tokens))
         self.tell(f"route {shown(self.route)}, {tokens} tokens replayed, {took:.2f} s")
 
-    async def _replaced(self, span: Span, history: list[Activations]) -> list[_Part]:
+    async def _replaced(self, span: Span, history: list[Activations]) -> list[Part]:
         """Open stages through a span that have seen its history.
 
         Nodes that failed are left out while others are there; when none is left they are tried again, with
@@ -152,7 +154,7 @@ class Session:
         """
         give_up = time.monotonic() + self.terms.patience_s
         while True:
-            fresh: list[_Part] = []
+            fresh: list[Part] = []
             try:
                 stages, heard = await self._way(span, self.banned)
                 fresh = await self._all_opened(stages, heard)
@@ -168,12 +170,13 @@ class Session:
                 self.bans.lift()
                 await asyncio.sleep(RETRY_S)
 
-    async def _replay(self, fresh: list[_Part], history: list[Activations]) -> None:
-        for chunk in _chunks(history):
+    async def _replay(self, fresh: list[Part], history: list[Activations]) -> None:
+        for chunk in chunks(history):
             values = chunk
             for part in fresh:
                 part.history.append(values)
                 values = await part.stream.step(values)
+                part.made.append(values)
 
     async def _linked(self, first: int, last: int) -> None:
         """Tell the stages [first, last), and the one before, whom to hand their answers to. A stage that does
@@ -194,7 +197,7 @@ class Session:
                 continue
             avoid = self.banned | {stream.stage.node}
             tokens = sum(values.shape[1] for values in part.history)
-            fresh: list[_Part] = []
+            fresh: list[Part] = []
             try:
                 stages, heard = await self._way(stream.stage.span, avoid)
                 paces = [self._pace(stage, heard[stage.node]) for stage in stages]
@@ -223,13 +226,13 @@ class Session:
         with contextlib.suppress(DirectoryLost) if self._heard else contextlib.nullcontext():
             self._heard = {each.word.node: each for each in await self.look()}
         words = current([each.word for each in self._heard.values()], self.terms.model, time.time())
-        laid = table([word for word in words if word.profile.dtype == self.terms.dtype])
-        client = Client(avoid=avoid)
+        laid = table([word for word in words if word.profile.numbers == self.terms.numbers])
+        client = Client(reputation=self.reputation, avoid={*avoid, *self.avoid})
         if span.end > max(laid.num_blocks, 1) or span == Span(start=0, end=laid.num_blocks):
             return best_route(laid, self.demand, client, self.costs).stages, self._heard
         return around(laid, span, self.demand, client, self.costs), self._heard
 
-    async def _all_opened(self, stages: Sequence[Stage], heard: dict[str, Heard]) -> list[_Part]:
+    async def _all_opened(self, stages: Sequence[Stage], heard: dict[str, Heard]) -> list[Part]:
         """Streams to all stages, opened at once; none is left open where one fails."""
         parts = [self._part(stage, heard[stage.node]) for stage in stages]
         outcomes = await asyncio.gather(*(part.stream.open() for part in parts), return_exceptions=True)
@@ -243,11 +246,11 @@ class Session:
             raise failed[0]
         return parts
 
-    def _part(self, stage: Stage, heard: Heard) -> _Part:
+    def _part(self, stage: Stage, heard: Heard) -> Part:
         key = (stage.node, heard.word.address)
         if key not in self._channels:
             self._channels[key] = channel(heard.word.address, stage.node, heard.certificate, self.mine)
-        return _Part(Stream(stage, self.terms, self._channels[key], self._pace(stage, heard)), heard)
+        return Part(Stream(stage, self.terms, self._channels[key], self._pace(stage, heard)), heard)
 
     def _pace(self, stage: Stage, heard: Heard) -> Pace:
         said, blocks = heard.word.features, len(stage.span)
@@ -259,21 +262,9 @@ class Session:
 
     def _ban(self, error: StageFailed) -> None:
         """Leave a node out for a while, unless nobody is to blame."""
+        self.failures.append(error)
         if not isinstance(error, OtherInput):
             self.bans.ban(error.stage.node, time.monotonic())
-            for key in [key for key in self._channels if key[0] == error.stage.node]:
-                self._closing.append(self._channels.pop(key))
+            gone = [key for key in self._channels if key[0] == error.stage.node and not self._shared]
+            self._closing += [self._channels.pop(key) for key in gone]
         self.tell(f"lost {error}")
-
-
-def _chunks(history: list[Activations]) -> list[Activations]:
-    """The same tokens in as few messages as may be."""
-    if not history:
-        return []
-    whole = np.concatenate(history, axis=1)
-    return [whole[:, at : at + PREFILL_TOKENS] for at in range(0, whole.shape[1], PREFILL_TOKENS)]
-
-
-def shown(stages: Sequence[Stage]) -> str:
-    """A route in a line."""
-    return " > ".join(f"{stage.node[:11]} {stage.span}" for stage in stages)

@@ -11,8 +11,10 @@ import itertools
 import os
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 from metainf.domain import BadInput, MissingExtra
 from metainf.swarm.net.dht_words import MOST_LINE, Ask, Membership, Told, membership, packed, unpacked
@@ -40,6 +42,7 @@ class HivemindDirectory:
         self.round_s = 0.0
         """Seconds that the program's last reading took."""
         self._friends: tuple[str, ...] = ()
+        self._folder = tempfile.TemporaryDirectory(prefix="metainf-dht-")
         self._program: asyncio.subprocess.Process | None = None
         self._kept: dict[str, tuple[float, bytes]] = {}
         self._latest: dict[str, float] = {}
@@ -61,7 +64,12 @@ class HivemindDirectory:
         """Become a member; `identity` signs what is removed. Raises DirectoryLost and MissingExtra."""
         _needs_hivemind()
         made = cls(told, identity or Identity(os.urandom(SEED_BYTES)))
-        program = await made._start(told)
+        if told.identity is None:
+            made.told = told.model_copy(update={"identity": str(Path(made._folder.name) / "peer.key")})
+        program = await made._start(made.told)
+        if made.join_address:
+            port = int(membership(made.join_address).peers[0].split("/")[4])
+            made.told = made.told.model_copy(update={"port": port})
         made._running = asyncio.create_task(made._run(program))
         return made
 
@@ -108,6 +116,7 @@ class HivemindDirectory:
         if self._program is not None:
             await _ended(self._program)
         self._forget("this member has left the hash table")
+        self._folder.cleanup()
         self._heard_s = -1e9
 
     async def _keep(self, key: str, record: bytes, until_s: float) -> None:
@@ -158,8 +167,8 @@ class HivemindDirectory:
         return program
 
     async def _run(self, program: asyncio.subprocess.Process) -> None:
-        """Hear the program, and start it again for ever: it comes back by way of all who were seen; one who
-        began a table begins it anew where none of them is there."""
+        """Hear the program, and start it again for ever, at its old address: one who joined goes to those who
+        were seen, one who began a table is met again by the others."""
         tries = 0
         while True:
             while (told := await self._next(program)) is not None:
@@ -169,10 +178,9 @@ class HivemindDirectory:
             self._forget("the program of the hash table ended")
             await asyncio.sleep(min(MOST_WAIT_S, FIRST_WAIT_S * 2.0**tries) * (0.5 + random.random() / 2))
             tries += 1
-            known = tuple(dict.fromkeys(self.told.peers + self._friends))
-            anew = tries % 2 == 0 and not self.told.peers
+            known = tuple(dict.fromkeys(self.told.peers + self._friends)) if self.told.peers else ()
             with contextlib.suppress(DirectoryLost):
-                program = await self._start(self.told if anew else replaced(self.told, known))
+                program = await self._start(replaced(self.told, known))
 
     async def _next(self, program: asyncio.subprocess.Process) -> Told | None:
         """What the program says next; None at its end."""

@@ -198,9 +198,11 @@ class Member:
         return told, read
 
     def seen(self, most: int = 8) -> tuple[str, ...]:
-        """Multiaddresses (TCP over IPv4) of members that were met, the latest first."""
+        """Multiaddresses (TCP over IPv4) of members, those that are there and the latest first."""
         found = []
-        for peer, addresses in reversed(self.friends.items()):
+        table = self.node.protocol.routing_table.peer_id_to_uid
+        latest = list(self.friends.items())[::-1]
+        for peer, addresses in sorted(latest, key=lambda each: each[0] not in table):
             here = [text for text in map(str, addresses) if text.startswith("/ip4/") and "/tcp/" in text]
             found += [f"{text.partition('/p2p/')[0]}/p2p/{peer}" for text in here[:1]]
         return tuple(found[:most])

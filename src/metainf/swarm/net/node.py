@@ -1,24 +1,24 @@
 """A node: its blocks behind a gRPC stream for each session and span.
 
-Calculation happens in one thread; the event loop stays free. Every message is checked before anything is made
-of it, and a refusal says why.
+Calculation happens in one thread, for many sessions in one pass; the event loop stays free. Every message is
+checked before anything is made of it, and a refusal says why.
 """
 
 import asyncio
-import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 from metainf.domain import BadInput
-from metainf.swarm.compute.blocks import Blocks, NoRoom, WrongPosition
+from metainf.swarm.compute.batching import Batcher
+from metainf.swarm.compute.blocks import Blocks, Step, WrongPosition
+from metainf.swarm.compute.caches import NoRoom
 from metainf.swarm.compute.codec import packed, unpacked
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.forwarding import METHOD, TICKET_BYTES, VERSION, Link, Links, Visit, checked, digest
 from metainf.swarm.trust.signing import Refused
 from metainf.swarm.trust.tls import OPTIONS, grpc, peer_of
-from metainf.swarm.words import Span
+from metainf.swarm.words import Span, numbers
 
 MOST_PARTS, MOST_STREAMS, MOST_NAME = 16, 256, 128
 IDLE_S = 300.0
@@ -29,13 +29,21 @@ Code = wire.Refusal
 @dataclass(frozen=True)
 class Offer:
     """What a node offers: which model, which of its blocks, how it calculates. A step takes `slowness` times
-    the work: above 1 the node waits, as a slower machine would (for demonstrations and tests)."""
+    the work: above 1 the node waits, as a slower machine would (for demonstrations and tests). `cache_bytes`
+    bounds the caches of all sessions; without it they may take half of the memory that is free."""
 
     node: str
     model: str
     span: Span
     dtype: str = "float32"
     slowness: float = 1.0
+    quantization: str = "none"
+    cache_bytes: int | None = None
+
+    @property
+    def numbers(self) -> str:
+        """How it calculates, as sessions ask for it."""
+        return numbers(self.dtype, self.quantization)
 
 
 class No(Exception):
@@ -54,9 +62,10 @@ class Node:
 
     def __init__(self, checkpoint: Checkpoint, offer: Offer) -> None:
         """Load the blocks. Raises BadInput for blocks that the model lacks, MissingExtra."""
-        self.offer, self.checkpoint = offer, checkpoint.keeping()
-        self.parts = {(offer.span.start, offer.span.end): Blocks(self.checkpoint, offer.span, offer.dtype)}
-        self.thread = ThreadPoolExecutor(1, thread_name_prefix="blocks")
+        self.offer, self.checkpoint = offer, checkpoint
+        self.blocks = Blocks(checkpoint, offer.span, offer.dtype, offer.quantization, offer.cache_bytes)
+        self.parts = {(offer.span.start, offer.span.end): self.blocks}
+        self.batcher = Batcher(offer.slowness)
         self.draining = False
         self.links: Links | None = None
         self.visits: dict[bytes, Visit] = {}
@@ -82,7 +91,7 @@ class Node:
         self.draining = True
         if self._server is not None:
             await self._server.stop(grace_s)
-        self.thread.shutdown(wait=False, cancel_futures=True)
+        self.batcher.stop()
 
     async def measure(self, tokens: int = 16, tries: int = 5) -> tuple[float, float]:
         """Milliseconds of a block for one token, and for each token of a prompt, as they are here and now."""
@@ -93,7 +102,7 @@ class Node:
         for _ in range(tries):
             prefill.append((await self._step(part, name, 0, hidden))[1])
             decode.append((await self._step(part, name, tokens, hidden[:, :1]))[1])
-        part.close(name)
+        self.batcher.close(part, name)
         return min(decode) * 1000 / blocks, min(prefill) * 1000 / blocks / tokens
 
     async def _run(self, _: Any, context: Any) -> None:
@@ -185,10 +194,7 @@ class Node:
 
     def _forget(self, part: Blocks, name: str) -> None:
         """Close a session after the step that may still be in the thread."""
-        try:
-            self.thread.submit(part.close, name)
-        except RuntimeError:  # the node has stopped
-            part.close(name)
+        self.batcher.close(part, name)
 
     def _open(self, told: Any, peer: str) -> tuple[Blocks, str]:
         if told.WhichOneof("kind") != "open":
@@ -200,10 +206,10 @@ class Node:
             raise No(Code.MALFORMED, f"expected version {VERSION} of the protocol, found {ask.version}")
         if not 0 < len(ask.session) <= MOST_NAME:
             raise No(Code.MALFORMED, f"expected a session of 1 to {MOST_NAME} characters")
-        if ask.model != self.offer.model or ask.dtype != self.offer.dtype:
+        if ask.model != self.offer.model or ask.dtype != self.offer.numbers:
             wanted = f"{ask.model[:80]} in {ask.dtype[:20]}"
             raise No(
-                Code.WRONG_MODEL, f"expected {self.offer.model} in {self.offer.dtype}, asked for {wanted}"
+                Code.WRONG_MODEL, f"expected {self.offer.model} in {self.offer.numbers}, asked for {wanted}"
             )
         if ask.ticket and (len(ask.ticket) != TICKET_BYTES or ask.ticket in self.visits):
             raise No(Code.MALFORMED, f"expected a new ticket of {TICKET_BYTES} bytes, or none")
@@ -218,7 +224,7 @@ class Node:
         if (start, end) not in self.parts:
             if len(self.parts) >= MOST_PARTS:
                 raise No(Code.NO_ROOM, f"at most {MOST_PARTS} different spans are served at once")
-            self.parts[start, end] = Blocks(self.checkpoint, Span(start=start, end=end), self.offer.dtype)
+            self.parts[start, end] = self.blocks.view(Span(start=start, end=end))
         return self.parts[start, end]
 
     async def _answer(self, part: Blocks, name: str, step: Any) -> Any:
@@ -237,18 +243,9 @@ class Node:
         return wire.Step(position=step.position, shape=shape, codec=step.codec, data=data, seconds=seconds)
 
     async def _step(self, part: Blocks, name: str, position: int, hidden: Any) -> tuple[Any, float]:
-        """One pass and its seconds."""
-
-        def work() -> tuple[Any, float]:
-            begun = time.perf_counter()
-            made = part.step(name, position, hidden)
-            took = time.perf_counter() - begun
-            if self.offer.slowness > 1:
-                time.sleep(took * (self.offer.slowness - 1))
-            return made, time.perf_counter() - begun
-
+        """A step's activations, and the seconds of the passes it was part of."""
         self.steps += 1
-        return await asyncio.get_running_loop().run_in_executor(self.thread, work)
+        return await asyncio.wrap_future(self.batcher.submit(part, Step(name, position, hidden)))
 
 
 async def _next(context: Any) -> bytes | None:

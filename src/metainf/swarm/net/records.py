@@ -18,7 +18,7 @@ LIFETIME_S, REFRESH_S = 15.0, 3.0
 NODES, GUESTS = "node.", "guest."
 MOST_RECORDS = 10_000
 MOST_RECORD_BYTES = MOST_BYTES
-KEY = re.compile(r"[a-z]{1,16}\.[a-z0-9][a-z0-9-]{2,63}")
+KEY = re.compile(r"[a-z]{1,16}\.[a-z0-9][a-z0-9-]{0,63}")
 GONE = b"metainf swarm gone 1\x00"
 """Begins a farewell, and is signed with it."""
 FAREWELL_BYTES = len(GONE) + PUBLIC_BYTES + SIGNATURE_BYTES + 8
@@ -56,16 +56,17 @@ def checked(key: str, record: bytes | None = None) -> None:
 
 
 def nodes(records: Mapping[str, bytes], now_s: float) -> list[Heard]:
-    """The announcements among the records that are to be believed; each under its own node's key."""
+    """The announcements among the records that are to be believed; each under its own node's key, and with a
+    certificate that this node vouches for."""
     found = []
     for key, record in records.items():
         if key.startswith(NODES):
             try:
                 heard = unseal(record, now_s)
+                if key == f"{NODES}{heard.word.node}" and owner_of(heard.certificate) == heard.word.node:
+                    found.append(heard)
             except Refused:
                 continue
-            if key == f"{NODES}{heard.word.node}":
-                found.append(heard)
     return found
 
 

@@ -16,7 +16,7 @@ from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.forwarding import METHOD, TICKET_BYTES, VERSION, digest
 from metainf.swarm.net.pacing import Pace
 from metainf.swarm.trust.tls import grpc
-from metainf.swarm.words import Stage
+from metainf.swarm.words import Stage, numbers
 
 Activations = NDArray[np.float32]
 STALLED_S = 0.02
@@ -55,6 +55,12 @@ class Terms:
     floor_s: float = 0.5
     patience_s: float = 3.0
     direct: bool = True
+    quantization: str = "none"
+
+    @property
+    def numbers(self) -> str:
+        """How every node must calculate."""
+        return numbers(self.dtype, self.quantization)
 
 
 class Stream:
@@ -80,7 +86,7 @@ class Stream:
             model=terms.model,
             start=span.start,
             end=span.end,
-            dtype=terms.dtype,
+            dtype=terms.numbers,
             ticket=self.ticket,
         )
         begun, limit_s = time.monotonic(), terms.open_s * self.pace.patience

@@ -106,7 +106,7 @@ def pem_of(certificate: bytes) -> bytes:
 
     try:
         return x509.load_der_x509_certificate(certificate).public_bytes(serialization.Encoding.PEM)
-    except ValueError as error:
+    except Exception as error:  # as above: an unknown version is no ValueError
         raise Refused(f"not a certificate: {error}") from None
 
 

@@ -33,11 +33,22 @@ def serving(certified: Certified, trusted: Callable[[], bytes]) -> Any:
     """Credentials of a node; `trusted` gives, at each handshake, the PEM certificates that may connect."""
     library = grpc()
     pair = [(certified.key_pem, certified.pem)]
+    told = trusted() or certified.pem
+
+    def fresh(pems: bytes) -> Any:
+        return library.ssl_server_certificate_configuration(pair, pems)
 
     def now() -> Any:
-        return library.ssl_server_certificate_configuration(pair, trusted() or certified.pem)
+        """None where nothing has changed. The library replaces its configuration without a lock: done at each
+        handshake, a hundred connections at once end the process."""
+        nonlocal told
+        pems = trusted() or certified.pem
+        if pems == told:
+            return None
+        told = pems
+        return fresh(pems)
 
-    return library.dynamic_ssl_server_credentials(now(), now, require_client_authentication=True)
+    return library.dynamic_ssl_server_credentials(fresh(told), now, require_client_authentication=True)
 
 
 def channel(address: str, node: str, certificate: bytes, mine: Certified) -> Any:

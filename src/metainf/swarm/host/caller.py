@@ -1,0 +1,240 @@
+"""A caller's place in a swarm: the directory as last read, and the nodes that let one in.
+
+A node learns of a new guest when it reads the directory the next time, so a caller knocks until it is let in,
+and only nodes that did are shown to sessions. What is read and opened is shared by all sessions.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from metainf.domain import NoFeasible
+from metainf.swarm.host.running import Book, guest
+from metainf.swarm.net.client import Channels
+from metainf.swarm.net.directory import GUESTS, Directory, DirectoryLost
+from metainf.swarm.net.stream import StageFailed, Stream, Terms
+from metainf.swarm.plan.routing import MissingBlocks
+from metainf.swarm.plan.table import current, missing
+from metainf.swarm.trust.certificates import certify
+from metainf.swarm.trust.identity import SEED_BYTES, Identity
+from metainf.swarm.trust.signing import Heard
+from metainf.swarm.trust.tls import channel
+from metainf.swarm.words import Announcement, Span, Stage
+
+READ_EVERY_S, LOST_AFTER_S = 1.0, 10.0
+KNOCK_EVERY_S, LONGEST_KNOCK_S, OPEN_S = 0.2, 3.0, 5.0
+LET_IN_S = 20.0
+"""Longer than a record lives: a node that died is no longer waited for."""
+RETIRED_S = 300.0
+"""How long a channel to a node that left stays open for the sessions that use it."""
+
+
+class NotServed(NoFeasible):
+    """No node serves the very weights that are asked for; the message lists those that are served."""
+
+
+class NotLetIn(NoFeasible):
+    """Nodes hold all blocks, but too few of them accept this caller."""
+
+
+@dataclass
+class _Door:
+    """A node, as far as one got with it."""
+
+    mark: tuple[str, str, int]
+    heard: Heard
+    channel: Any = None
+    open: bool = False
+    why: str = "it was not asked yet"
+    rtt_ms: float | None = None
+    knocking: "asyncio.Task[None] | None" = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.heard.word.node, self.mark[0]
+
+
+@dataclass
+class Caller:
+    """Use as an asynchronous context. Sessions get `look`, `mine` and `channels`."""
+
+    directory: Directory
+    identity: Identity = field(default_factory=lambda: Identity(os.urandom(SEED_BYTES)))
+    channels: Channels = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.mine = certify(self.identity, time.time())
+        self.book = Book(self.directory)
+        self.heard: list[Heard] = []
+        self._doors: dict[str, _Door] = {}
+        self._models: set[str] = set()
+        self._stop, self._read_s = asyncio.Event(), 0.0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._old: list[tuple[float, Any]] = []
+
+    async def __aenter__(self) -> "Caller":
+        """Read the directory and leave one's certificate. Raises DirectoryLost."""
+        try:
+            await self.directory.put(f"{GUESTS}{self.identity.node}", self.mine.der)
+            await self._read()
+        except BaseException:
+            await self.directory.close()
+            raise
+        present = guest(self.book, self.mine, self.identity, self._stop)
+        self._tasks = [asyncio.create_task(present), asyncio.create_task(self._keep_reading())]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._stop.set()
+        knocking = [door.knocking for door in self._doors.values() if door.knocking is not None]
+        for task in knocking:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *knocking, return_exceptions=True)
+        for each in [*self.channels.values(), *(old for _, old in self._old)]:
+            await each.close()
+        await self.directory.close()
+
+    async def look(self) -> list[Heard]:
+        """The nodes that let one in, as of the last reading of the directory."""
+        return [door.heard for door in self._doors.values() if door.open]
+
+    @property
+    def rtt_ms(self) -> dict[str, float]:
+        """Round trips by node: how long the last knock took."""
+        return {node: door.rtt_ms for node, door in self._doors.items() if door.rtt_ms is not None}
+
+    def lost(self, node: str) -> None:
+        """A session gave the node up: it must let one in anew before another session asks it."""
+        door = self._doors.get(node)
+        if door is not None and door.open:
+            door.open, door.why = False, "a session gave it up"
+            self._retire(door)
+            self._knock(door, KNOCK_EVERY_S)
+
+    def expect(self, model: str) -> None:
+        """Begin to knock at the nodes of a model, which will be asked for soon."""
+        self._models.add(model)
+        self._mind()
+
+    async def let_in(self, model: str, patience_s: float = 0.0, within_s: float = LET_IN_S) -> None:
+        """Wait until nodes that let one in hold all blocks of the model: `patience_s` for nodes that hold
+        them, `within_s` for those to open.
+
+        Raises NotServed where nobody serves these weights, MissingBlocks, NotLetIn, DirectoryLost."""
+        self.expect(model)
+        begun = time.monotonic()
+        while True:
+            words = current([each.word for each in self.heard], model, time.time())
+            if words and not _gaps([word for word in words if self._doors[word.node].open], words):
+                return
+            held = bool(words) and not _gaps(words, words)
+            waited = time.monotonic() - begun
+            if not held and self._read_s < begun:
+                await self._read()
+                continue
+            if waited > within_s or (not held and waited > patience_s):
+                raise self._why_not(model, words)
+            if time.monotonic() - self._read_s > LOST_AFTER_S:
+                raise DirectoryLost("the directory does not answer any more")
+            await asyncio.sleep(0.05)
+
+    def _why_not(self, model: str, words: list[Announcement]) -> NoFeasible:
+        if not words:
+            return NotServed(f"expected nodes of {model}, found none: {served(self.heard)}")
+        if gaps := _gaps(words, words):
+            return MissingBlocks(gaps, words[0].num_blocks)
+        closed = [door for word in words if not (door := self._doors[word.node]).open]
+        told = "; ".join(f"{door.heard.word.node[:11]}: {door.why[:120]}" for door in closed[:4])
+        return NotLetIn(f"expected nodes to let this caller in, found {len(closed)} that do not ({told})")
+
+    async def _keep_reading(self) -> None:
+        while not self._stop.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), READ_EVERY_S)
+            with contextlib.suppress(DirectoryLost):
+                await self._read()
+            while self._old and self._old[0][0] < time.monotonic():
+                await self._old.pop(0)[1].close()
+
+    async def _read(self) -> None:
+        self.heard = await self.book.look()
+        self._read_s = time.monotonic()
+        self._mind()
+
+    def _mind(self) -> None:
+        """Know new nodes, forget those that left."""
+        words = {each.word.node: each for each in self.heard if each.word.model in self._models}
+        for node in [node for node in self._doors if node not in words]:
+            self._forget(node)
+        for node, heard in words.items():
+            mark = (heard.word.address, heard.word.certificate, heard.word.generation)
+            door = self._doors.get(node)
+            if door is not None and door.mark != mark:
+                self._forget(node)
+                door = None
+            if door is None:
+                door = self._doors[node] = _Door(mark, heard)
+                self._knock(door)
+            door.heard = heard
+
+    def _forget(self, node: str) -> None:
+        """Sessions may still use the channel: it is closed later."""
+        door = self._doors.pop(node)
+        if door.knocking is not None:
+            door.knocking.cancel()
+        self._retire(door)
+
+    def _retire(self, door: _Door) -> None:
+        """The next knock makes a new connection."""
+        if (kept := self.channels.pop(door.place, None)) is not None:
+            self._old.append((time.monotonic() + RETIRED_S, kept))
+
+    def _knock(self, door: _Door, after_s: float = 0.0) -> None:
+        if door.knocking is None or door.knocking.done():
+            door.knocking = asyncio.create_task(self._until_open(door, after_s))
+
+    async def _until_open(self, door: _Door, wait_s: float) -> None:
+        """Ask for a stream until it is granted. A refused handshake makes gRPC wait: each try has its own
+        channel."""
+        while not door.open:
+            await asyncio.sleep(wait_s)
+            word = door.heard.word
+            way = channel(word.address, word.node, door.heard.certificate, self.mine)
+            stream = Stream(_stage(word), _terms(self.identity.node, word), way)
+            begun = time.perf_counter()
+            try:
+                await stream.open()
+                door.open, door.rtt_ms = True, (time.perf_counter() - begun) * 1000
+                self.channels[door.place] = way
+            except StageFailed as error:
+                door.why = error.why
+            finally:
+                stream.cancel()
+                if not door.open:
+                    await way.close()
+            wait_s = min(LONGEST_KNOCK_S, max(KNOCK_EVERY_S, wait_s * 1.3))
+
+
+def _stage(word: Announcement) -> Stage:
+    return Stage(node=word.node, span=word.span)
+
+
+def _terms(me: str, word: Announcement) -> Terms:
+    return Terms(f"knock {me}", word.model, dtype=word.profile.dtype, open_s=OPEN_S)
+
+
+def _gaps(words: list[Announcement], every: list[Announcement]) -> tuple[Span, ...]:
+    return missing([(word.span.start, word.span.end) for word in words], every[0].num_blocks)
+
+
+def served(heard: list[Heard]) -> str:
+    """The models of a swarm, in a sentence."""
+    models = {each.word.model: each.word.num_blocks for each in heard}
+    nodes = {model: sum(each.word.model == model for each in heard) for model in models}
+    if not models:
+        return "the swarm has no nodes: start one"
+    told = [f"{model} ({blocks} blocks, {nodes[model]} nodes)" for model, blocks in sorted(models.items())]
+    return f"this swarm serves {', '.join(told)}"

@@ -1,0 +1,192 @@
+"""A swarm behind OpenAI's API: the door of MetaInf's hosts, with a key, a line, and a swarm behind it."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from metainf.domain import BadInput, MetaInfError, NoFeasible
+from metainf.domain.base import Frozen
+from metainf.hosts.asked import Ask, Json, Piece, Refusal
+from metainf.hosts.counters import Counters
+from metainf.hosts.guards import LOOPBACK, guard
+from metainf.hosts.openai import Door, listen, refused
+from metainf.hosts.places import Places
+from metainf.hosts.start import take
+from metainf.swarm.host.caller import Caller
+from metainf.swarm.host.generating import Course, Joined, Swarm
+from metainf.swarm.net.directory import DirectoryLost
+
+if TYPE_CHECKING:
+    from aiohttp.web import Application, Request, StreamResponse
+
+LOG = logging.getLogger("metainf.swarm")
+CHAT_TOKENS = 512
+"""What a chat gets that names no length; completions get OpenAI's 16."""
+NO_ROUTE_WAIT_S = 5.0
+OWN_ERROR = "an error of the server; its log tells more"
+UNKNOWN = (
+    *("tools", "tool_choice", "functions", "logit_bias", "logprobs", "top_logprobs", "best_of", "echo"),
+    *("suffix", "presence_penalty", "frequency_penalty", "response_format", "audio", "modalities", "top_k"),
+    *("min_p", "repetition_penalty", "min_tokens", "stop_token_ids"),
+)
+"""What would change the answer and is not done here: asked for, it is refused rather than passed over."""
+HARMLESS: Mapping[str, Any] = {
+    "best_of": 1,
+    "tool_choice": "none",
+    "modalities": ["text"],
+    "response_format": {"type": "text"},
+    "repetition_penalty": 1,
+}
+
+
+class Serving(Frozen):
+    """Where to listen and how much to take on. `places` texts are written at once, `in_line` wait."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8323
+    api_key: str | None = Field(default=None, min_length=1, repr=False)
+    name: str | None = None
+    places: PositiveInt = 8
+    in_line: NonNegativeInt = 32
+    grace_s: PositiveFloat = 30.0
+    most_body_bytes: PositiveInt = 4 * 2**20
+
+    @property
+    def public(self) -> bool:
+        """Whether other machines reach it."""
+        return self.host not in LOOPBACK
+
+
+class SwarmWriter:
+    """A swarm as the writer behind a door. Failures come out as refusals in OpenAI's words."""
+
+    def __init__(self, swarm: Swarm, places: Places) -> None:
+        self.swarm, self.places, self.model = swarm, places, swarm.name
+        self.counters = Counters("metainf_swarm")
+        self.counters.facts = {"model": swarm.name, "digest": swarm.model}
+
+    def begin(self, events: asyncio.AbstractEventLoop) -> None:
+        """Nothing: texts are written in the event loop."""
+
+    async def submit(self, ask: Ask) -> AsyncIterator[Piece]:
+        """Pieces of one text, once its turn has come. Nodes and place are free before the last goes out."""
+        self.swarm.prompt(ask)
+        course, sums, piece = Course(), self.counters.sums, None
+        async with self.places.place():
+            try:
+                async with aclosing(self.swarm.stream(ask, course)) as pieces:
+                    async for piece in pieces:
+                        if piece.finished is None:
+                            yield piece
+                sums["requests_answered"] += 1
+            except (NoFeasible, DirectoryLost) as error:
+                sums["requests_without_route"] += 1
+                raise Refusal(503, "api_error", "no_route", str(error), NO_ROUTE_WAIT_S) from None
+            except MetaInfError:
+                raise
+            except Exception:
+                LOG.exception("an error of MetaInf's own")
+                raise Refusal(500, "api_error", "internal", OWN_ERROR) from None
+            finally:
+                sums["prompt_tokens"] += piece.input_tokens if piece else 0
+                sums["generation_tokens"] += piece.output_tokens if piece else 0
+                sums["recoveries"] += len(course.recoveries)
+        if piece is not None:
+            yield piece
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """The prompt of a conversation."""
+        return self.swarm.tokens.render(messages)
+
+    def metrics(self) -> str:
+        """Counters in Prometheus text."""
+        levels = {
+            "requests_running": self.places.taken,
+            "requests_waiting": self.places.in_line,
+            "nodes_open": len(self.swarm.caller.channels),
+        }
+        return self.counters.text(levels)
+
+    def close(self) -> None:
+        """Take no more; texts that are being written go on."""
+        self.places.close()
+
+
+class SwarmDoor(Door):
+    """OpenAI's paths before one swarm."""
+
+    def __init__(self, writer: SwarmWriter, most_body: int) -> None:
+        super().__init__(writer)
+        self.swarm, self.most_body = writer.swarm, most_body
+
+    def application(self, middlewares: Sequence[Any] = ()) -> "Application":
+        app = super().application(middlewares)
+        app.router.add_get("/ready", self.ready)
+        return app
+
+    def read(self, body: Json) -> Ask:
+        asked = body.get("model", self.writer.model)
+        if asked != self.writer.model:
+            told = f"the model {str(asked)[:80]!r} does not exist here: ask for {self.writer.model}"
+            raise Refusal(404, "invalid_request_error", "model_not_found", told)
+        for name in UNKNOWN:
+            if body.get(name) and body[name] != HARMLESS.get(name):
+                raise BadInput(f"expected no {name}: a swarm does not do that; leave it away")
+        lengths = (body.get("max_tokens"), body.get("max_completion_tokens"))
+        if "messages" in body and lengths == (None, None):
+            body = {**body, "max_tokens": CHAT_TOKENS}
+        return super().read(body)
+
+    async def ready(self, request: "Request") -> "StreamResponse":
+        """200 where nodes that let us in hold all blocks, else 503 and why."""
+        try:
+            await self.swarm.caller.let_in(self.swarm.model, within_s=1.0)
+        except MetaInfError as error:
+            return refused(Refusal(503, "api_error", "not_ready", str(error), NO_ROUTE_WAIT_S))
+        return await self.health(request)
+
+
+def application(swarm: Swarm, told: Serving) -> tuple["Application", SwarmWriter]:
+    """The application before a swarm, and the writer to close when it ends."""
+    writer = SwarmWriter(swarm, Places(told.places, told.in_line))
+    door = SwarmDoor(writer, told.most_body_bytes)
+    return door.application([guard(told.api_key, told.public)]), writer
+
+
+def _bound(told: Serving) -> socket.socket:
+    if told.public and told.api_key is None:
+        raise BadInput(
+            f"expected an API key before listening at {told.host}, found none: give --api-key, or listen "
+            "at 127.0.0.1"
+        )
+    try:
+        taken = take(told.host, told.port)
+    except OSError as error:
+        raise BadInput(f"cannot listen at {told.host}:{told.port}: {error.strerror or error}") from None
+    return taken
+
+
+async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str], None]) -> None:
+    """Answer until SIGTERM or SIGINT; texts that are being written then have `grace_s` to end.
+
+    Raises BadInput where it may not or cannot listen, MissingExtra, DirectoryLost."""
+    try:
+        taken = _bound(told)
+    except BaseException:
+        await caller.directory.close()
+        raise
+    with taken:
+        async with Joined(caller, folder, told.name) as swarm:
+            app, writer = application(swarm, told)
+            try:
+                await swarm.caller.let_in(swarm.model)
+            except NoFeasible as error:
+                say(f"no way through the swarm yet: {error}")
+            say(f"{swarm.name} ({swarm.model}) through {len(await swarm.caller.look())} nodes")
+            await listen(app, taken, writer.close, told.grace_s)

@@ -1,0 +1,144 @@
+"""What a swarm serves: its nodes, how many hold each block, what is missing, the expected route."""
+
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+
+from pydantic import NonNegativeFloat, NonNegativeInt
+
+from metainf.domain import NoFeasible
+from metainf.domain.base import Frozen
+from metainf.swarm.plan.routing import Client, best_route
+from metainf.swarm.plan.table import SKEW_S, current, missing, table
+from metainf.swarm.words import Announcement, Demand, Features, Profile, Route, Span, State
+
+BAR_WIDTH = 60
+NONE, MANY = "·", "+"
+
+
+class NodeState(Frozen):
+    """A node as it last announced itself. `age_s` since then, `rtt_ms` as measured by who asks; one that is
+    not `reached` counts for nothing."""
+
+    node: str
+    address: str
+    span: Span
+    state: State
+    features: Features
+    age_s: NonNegativeFloat
+    rtt_ms: NonNegativeFloat | None = None
+    reached: bool = True
+
+
+class ModelState(Frozen):
+    """The nodes that serve the same weights and calculate alike: only they can work together.
+
+    `copies[b]` counts the nodes that hold block b, are online and are reached. `why_no_route` tells why there
+    is no `route`.
+    """
+
+    model: str
+    num_blocks: int
+    profile: Profile
+    nodes: tuple[NodeState, ...]
+    copies: tuple[NonNegativeInt, ...]
+    holes: tuple[Span, ...]
+    route: Route | None = None
+    why_no_route: str | None = None
+
+    @property
+    def complete(self) -> bool:
+        """Whether a text can be written."""
+        return not self.holes and self.route is not None
+
+
+class SwarmState(Frozen):
+    """A directory at one moment. `refused` records were not to be believed."""
+
+    at_s: float
+    demand: Demand
+    models: tuple[ModelState, ...]
+    guests: NonNegativeInt = 0
+    refused: NonNegativeInt = 0
+
+    def complete(self, model: str | None = None) -> bool:
+        """Whether each model that is served, or the one whose digest begins so, is complete in one way of
+        calculating at least. False where nothing is served."""
+        found: dict[str, bool] = {}
+        for each in self.models:
+            if model is None or each.model.startswith(model):
+                found[each.model] = found.get(each.model, False) or each.complete
+        return bool(found) and all(found.values())
+
+
+def swarm_state(
+    words: Sequence[Announcement],
+    demand: Demand,
+    now_s: float,
+    rtt_ms: Mapping[str, float] | None = None,
+    avoid: Collection[str] = (),
+) -> SwarmState:
+    """The state of all models, those with the most nodes first."""
+    alive = [word for word in _latest(words) if word.valid_until_s + SKEW_S > now_s]
+    groups: dict[tuple[str, str], list[Announcement]] = {}
+    for word in alive:
+        groups.setdefault((word.model, word.profile.canonical()), []).append(word)
+    client = Client(rtt_ms=rtt_ms or {}, avoid=avoid)
+    models = [_model(group, demand, client, now_s) for group in groups.values()]
+    models.sort(key=lambda each: (-len(each.nodes), each.model))
+    return SwarmState(at_s=now_s, demand=demand, models=tuple(models))
+
+
+def _latest(words: Sequence[Announcement]) -> list[Announcement]:
+    last: dict[str, Announcement] = {}
+    for word in words:
+        known = last.get(word.node)
+        if known is None or (word.generation, word.seq) > (known.generation, known.seq):
+            last[word.node] = word
+    return list(last.values())
+
+
+def _model(group: list[Announcement], demand: Demand, client: Client, now_s: float) -> ModelState:
+    first = group[0]
+    online = [word for word in current(group, first.model, now_s) if word.node not in client.avoid]
+    copies = [sum(word.span.start <= at < word.span.end for word in online) for at in range(first.num_blocks)]
+    route, why = None, None
+    try:
+        route = best_route(table(online), demand, client) if online else None
+    except NoFeasible as error:
+        why = str(error)
+    return ModelState(
+        model=first.model,
+        num_blocks=first.num_blocks,
+        profile=first.profile,
+        nodes=tuple(sorted((_node(word, client, now_s) for word in group), key=_place)),
+        copies=tuple(copies),
+        holes=missing([(word.span.start, word.span.end) for word in online], first.num_blocks),
+        route=route,
+        why_no_route=why if online else "no node is online and reached",
+    )
+
+
+def _node(word: Announcement, client: Client, now_s: float) -> NodeState:
+    return NodeState(
+        node=word.node,
+        address=word.address,
+        span=word.span,
+        state=word.state,
+        features=word.features,
+        age_s=max(0.0, now_s - word.issued_s),
+        rtt_ms=client.rtt_ms.get(word.node),
+        reached=word.node not in client.avoid,
+    )
+
+
+def _place(node: NodeState) -> tuple[int, int, str]:
+    return node.span.start, node.span.end, node.node
+
+
+def bar(copies: Sequence[int], width: int = BAR_WIDTH) -> str:
+    """Copies of each block as a line of digits: a dot for none, a plus for ten and more. Where there are more
+    blocks than columns, each column shows the scarcest of its blocks."""
+    columns = min(width, len(copies))
+    edges = [at * len(copies) // columns for at in range(columns + 1)]
+    least = [min(copies[here:there]) for here, there in itertools.pairwise(edges)]
+    return "".join(NONE if count == 0 else str(count) if count < 10 else MANY for count in least)
