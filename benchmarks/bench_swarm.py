@@ -8,6 +8,7 @@ Times are processor time of this process; the clock beside them shows how busy t
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,12 +71,8 @@ def times(rng: np.random.Generator) -> list[str]:
     for widest in (24, BLOCKS):
         said = crowd(NODES, BLOCKS, rng, widest)
         laid = table(said)
-        laying, finding = (
-            timed(lambda said=said: table(said)),
-            timed(  # type: ignore[misc]
-                lambda laid=laid: best_route(laid, demand, Client())  # type: ignore[misc]
-            ),
-        )
+        laying = timed(partial(table, said))
+        finding = timed(partial(best_route, laid, demand, Client()))
         rows.append(
             f"| the table, once for each state of the directory; up to {widest} blocks held | {laying} |"
         )
