@@ -171,7 +171,7 @@ class Driver:
 
         async def one(job: Job) -> None:
             await asyncio.sleep(max(0.0, begun + job.at_s - time.perf_counter()))
-            asked = Ask(BLOCK_TOKENS + 30, 26.0, *limits.tolist(), blocks=(job.document,))
+            asked = Ask(BLOCK_TOKENS + 30, 26.0, float(limits[0]), float(limits[1]), blocks=(job.document,))
             now_s = time.perf_counter() - begun
             cached = prefixes.tokens(asked.blocks)
             node = policy.node(swarm, asked, cached, now_s)
