@@ -76,12 +76,13 @@ class Process:
         """The next line that begins so; the others are kept."""
         assert self.process.stdout and self.process.stderr
         while True:
-            line = (await asyncio.wait_for(self.process.stdout.readline(), within_s)).decode().rstrip()
+            read = await asyncio.wait_for(self.process.stdout.readline(), within_s)
+            line = read.decode().rstrip()
             self.lines.append(line)
             if line.startswith(start):
                 return line
-            if line.startswith("error") or not line:
-                said = line or (await self.process.stderr.read()).decode()[-1500:]
+            if line.startswith("error") or not read:
+                said = line or (await asyncio.wait_for(self.process.stderr.read(), 10)).decode()[-1500:]
                 raise AssertionError(f"expected {start!r}, found {said} after {self.lines[-5:]}")
 
     def tell(self, line: str) -> None:
