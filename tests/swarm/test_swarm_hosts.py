@@ -68,13 +68,13 @@ class Process:
                 *host.command(*command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
             )
         )
 
     async def until(self, start: str, within_s: float = 90.0) -> str:
         """The next line that begins so; the others are kept."""
-        assert self.process.stdout and self.process.stderr
+        assert self.process.stdout
         while True:
             read = await asyncio.wait_for(self.process.stdout.readline(), within_s)
             line = read.decode().rstrip()
@@ -82,8 +82,7 @@ class Process:
             if line.startswith(start):
                 return line
             if line.startswith("error") or not read:
-                said = line or (await asyncio.wait_for(self.process.stderr.read(), 10)).decode()[-1500:]
-                raise AssertionError(f"expected {start!r}, found {said} after {self.lines[-5:]}")
+                raise AssertionError(f"expected {start!r}, found {line or 'the end'} after {self.lines[-9:]}")
 
     def tell(self, line: str) -> None:
         assert self.process.stdin
