@@ -27,7 +27,15 @@ from metainf.service.access import Slower
 from metainf.service.observing import Gauges, Observed, trace
 from metainf.service.page import add_page
 from metainf.service.routes import (
-    catalogue, choosing, evidence, importing, keys, operations, records, swarm, tensor,
+    catalogue,
+    choosing,
+    evidence,
+    importing,
+    keys,
+    operations,
+    records,
+    swarm,
+    tensor,
 )  # fmt: skip
 from metainf.service.running import Service
 from metainf.service.settings import LOOPBACK, VARIABLE, Settings

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from pydantic import ConfigDict
 
 from metainf.api.problems import refusal
 from metainf.service.access import Reads
@@ -16,7 +17,7 @@ router = APIRouter(prefix="/v1", tags=["swarm"])
 class SwarmQuery(OverviewAsked):
     """The request for which routes are shown: tokens of its prompt and tokens that it wants."""
 
-    model_config = {"strict": False}
+    model_config = ConfigDict(strict=False)
 
 
 @router.get("/swarm", response_model=Overview, response_model_exclude_none=True)

@@ -33,9 +33,8 @@ class Watched:
         if self.join.startswith(("nats://", "tls://")):
             Servers.parse(self.join)
         elif not self.join.startswith(("dht://", "/")):
-            raise BadInput(
-                f"expected nats://, tls:// or dht:// and an address, or /ip4/…, found {shown(self.join)[:80]!r}"
-            )
+            found = shown(self.join)[:80]
+            raise BadInput(f"expected nats://, tls:// or dht:// and an address, or /ip4/…, found {found!r}")
         if self.reputation is not None and not self.reputation.is_file():
             raise BadInput(f"expected a file of reputations at {self.reputation}, found none")
         if self.queue is not None and not self.queue.startswith(("nats://", "tls://")):
@@ -53,7 +52,7 @@ class Watch:
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def overview(self, demand: Demand) -> Overview:
-        """What there is. Raises DirectoryLost, BadInput and MissingExtra; a lost queue is told in its place."""
+        """What there is. Raises DirectoryLost, BadInput and MissingExtra; a lost queue says so itself."""
         seen, queue = await self._looked()
         return await asyncio.to_thread(self._overview, seen, queue, demand)
 

@@ -17,7 +17,7 @@ NONE, MANY = "·", "+"
 
 class NodeState(Frozen):
     """A node as it last announced itself. `age_s` since then, `rtt_ms` as measured by who asks; one that is
-    not `reached` counts for nothing. `target` is where it is about to move, `pings` what it measured itself."""
+    not `reached` counts for nothing. `target` is where it is about to move, `pings` what it measured."""
 
     node: str
     address: str

@@ -22,7 +22,7 @@ class Belief(Frozen):
 
 
 class Waiting(Frozen):
-    """Jobs of a consumer group in one class (0 is served first), those in work included, of so many tenants."""
+    """Jobs of a group in one class (0 is served first), those in work included, of so many tenants."""
 
     group: str
     priority: NonNegativeInt
