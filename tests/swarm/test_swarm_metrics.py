@@ -41,12 +41,12 @@ def scraped(port: int) -> dict[str, float]:
     """All samples by name and labels, after Prometheus' own parser."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
-    return {
-        "".join([sample.name, *(f" {value}" for key, value in sample.labels.items() if key in ("state", "reason"))]):
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }  # fmt: skip
+    told: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            kinds = [value for key, value in sample.labels.items() if key in ("state", "reason")]
+            told[" ".join([sample.name, *kinds])] = sample.value
+    return told
 
 
 def test_a_node_counts_what_it_does(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_node_counts_what_it_does(tmp_path: Path) -> None:
     assert (after["metainf_node_span_start_block"], after["metainf_node_span_end_block"]) == (0, 4)
     assert after["metainf_node_state online"] == 1 and after["metainf_node_state draining"] == 0
     assert after["metainf_node_step_pass_seconds_total"] > 0
-    assert 0 < after["metainf_node_cache_tokens_left"] and 0 < after["metainf_node_cache_limit_bytes"]
+    assert after["metainf_node_cache_tokens_left"] > 0 and after["metainf_node_cache_limit_bytes"] > 0
     assert begun <= after["metainf_node_announced_timestamp_seconds"] <= time.time()
     assert after["metainf_node_directory_lost"] == after["metainf_node_failures_total"] == 0
     with pytest.raises(OSError):

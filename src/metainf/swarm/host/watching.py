@@ -37,8 +37,8 @@ class Watched:
             raise BadInput(f"expected nats://, tls:// or dht:// and an address, or /ip4/…, found {found!r}")
         if self.reputation is not None and not self.reputation.is_file():
             raise BadInput(f"expected a file of reputations at {self.reputation}, found none")
-        if self.queue is not None and not self.queue.startswith(("nats://", "tls://")):
-            raise BadInput(f"expected nats:// or tls:// and an address, found {shown(self.queue)[:80]!r}")
+        if self.queue is not None:
+            Servers.parse(self.queue)
 
 
 @dataclass
