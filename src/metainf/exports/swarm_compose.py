@@ -22,8 +22,8 @@ HEAD = """\
 # A swarm: NATS, nodes, its door (OpenAI's API) and the dashboard.
 # Before: ./tls with ca.crt, tls.crt and tls.key (for the names nats-0, nats-1, ...), ./models with weights,
 # and a file .env with NODE_PASSWORD, READER_PASSWORD, QUEUE_PASSWORD and METAINF_SWARM_API_KEY (letters and
-# digits). Containers run as root without rights; files of ./tls must be readable by them.
-# docker compose run --rm dashboard metainf keys add me --scope read --store /state/records.sqlite
+# digits). Containers run without rights, so they read only what everybody may: ./tls/ca.crt, ./models.
+# docker compose run --rm dashboard keys add me --scope read --store /state/records.sqlite
 # docker compose up
 """
 
@@ -72,7 +72,7 @@ def _ours(made: SwarmDeployment, words: list[str], kept: list[str], after: dict[
         "image": made.image,
         "entrypoint": [words[0]],
         "command": words[1:],
-        "volumes": [f"./tls:{TLS}:ro", f"./models:{MODELS}:ro", *kept],
+        "volumes": [f"./tls/ca.crt:{TLS}/ca.crt:ro", f"./models:{MODELS}:ro", *kept],
         "depends_on": after,
         "read_only": True,
         "tmpfs": ["/tmp"],

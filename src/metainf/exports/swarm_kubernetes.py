@@ -95,7 +95,10 @@ class _Written:
 
     def pod(self, container: dict[str, Any], volumes: list[dict[str, Any]]) -> dict[str, Any]:
         """Without root, without rights, with a file system that cannot be written."""
-        tls = {"name": "tls", "secret": {"secretName": f"{self.made.name}-tls", "defaultMode": 0o440}}
+        secret: dict[str, Any] = {"secretName": f"{self.made.name}-tls", "defaultMode": 0o440}
+        if container["name"] != "nats":  # the others need no key of the servers
+            secret |= {"items": [{"key": "ca.crt", "path": "ca.crt"}]}
+        tls = {"name": "tls", "secret": secret}
         safe = {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
