@@ -157,7 +157,11 @@ class Swarm:
 
     async def _traced(self, prompt: list[int], ask: Ask, course: Course) -> AsyncGenerator[int, None]:
         """The tokens, as one span of the request's trace."""
-        about = {"model": self.name, "input_tokens": len(prompt), "max_tokens": ask.max_tokens}
+        about: dict[str, str | int | float] = {
+            "model": self.name,
+            "input_tokens": len(prompt),
+            "max_tokens": ask.max_tokens,
+        }
         mark, made, why = begun("swarm.text", CURRENT.get(), about), 0, None
         course.mark = mark
         try:

@@ -102,10 +102,6 @@ class Watch:
         believed, found = kept.believed(nodes), []
         for node in nodes:
             standing = kept.standing(node)
-            counts = {} if standing is None else {
-                "served": standing.served, "failed": standing.failed, "passed": standing.passed,
-                "strikes": len(standing.strikes),
-            }  # fmt: skip
             found.append(
                 Belief(
                     node=node,
@@ -113,7 +109,10 @@ class Watch:
                     known=standing is not None,
                     quarantined=node in believed.quarantined,
                     on_trial=node in believed.on_trial,
-                    **counts,
+                    served=standing.served if standing else 0.0,
+                    failed=standing.failed if standing else 0.0,
+                    passed=standing.passed if standing else 0.0,
+                    strikes=len(standing.strikes) if standing else 0,
                 )
             )
         return tuple(found)
