@@ -156,8 +156,8 @@ def test_regret_over_time_is_drawn_and_told(empty: "Served", open_page: Open) ->
 
 def test_no_swarm_is_said(empty: "Served", open_page: Open) -> None:
     page = open_page(empty.url).go("#/swarm")
-    page.get_by_role("heading", name="No swarm on this machine yet").wait_for()
-    page.get_by_text("no call that tells of a swarm").wait_for()
+    page.get_by_role("heading", name="No swarm is watched here").wait_for()
+    page.get_by_text("start metainf serve with --swarm").wait_for()
 
 
 @pytest.mark.parametrize("look", ["light", "dark"])

@@ -70,3 +70,28 @@ export interface Evaluation {
   over_time?: Moment[]; by_runs?: Revealed[];
 }
 export interface Share { target: string; cause: string; share: number }
+
+export interface SpanOf { start: number; end: number }
+export interface SwarmNode {
+  node: string; address: string; span: SpanOf; state: string; target?: SpanOf; age_s: number; rtt_ms?: number; reached: boolean;
+  features: {
+    decode_ms_per_block: number; prefill_ms_per_token_block: number; queue_ms: number; cache_tokens_left: number;
+    memory_blocks?: number; hardware?: string; region?: string; usd_per_hour?: number; labels?: string[];
+  };
+  pings?: { node: string; rtt_ms: number }[];
+}
+export interface SwarmModel {
+  model: string; num_blocks: number; nodes: SwarmNode[]; copies: number[]; holes: SpanOf[];
+  profile: { dtype: string; quantization: string; codec: string; engine: string };
+  route?: { stages: { node: string; span: SpanOf }[]; expected_ms: number }; why_no_route?: string;
+}
+export interface Belief {
+  node: string; reputation: number; known: boolean; quarantined: boolean; on_trial: boolean;
+  served: number; failed: number; passed: number; strikes: number;
+}
+export interface Overview {
+  directory: string; complete: boolean;
+  state: { at_s: number; demand: { prompt_tokens: number; new_tokens: number }; models: SwarmModel[]; guests: number; refused: number };
+  believed?: Belief[];
+  queue?: { waiting: { group: string; priority: number; jobs: number; tenants: number }[]; dead: number; strange: number; lost?: string };
+}

@@ -1,9 +1,13 @@
 """A selection as a file of the tool that will run it."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from metainf.domain import BadInput, Selection, UnknownName
 from metainf.exports import EXPORTS, deployment, export
 
 FORMATS = ("command", *EXPORTS)
+SWARM_FORMATS = ("compose", "kubernetes")
 
 
 def exported(found: Selection, format: str, place: int = 1, image: str | None = None) -> str:
@@ -24,3 +28,18 @@ def exported(found: Selection, format: str, place: int = 1, image: str | None = 
     if format == "command":
         return launch.command + "\n"
     return export(format)(deployment(found.model, chosen, launch, image))
+
+
+def swarm_manifest(format: str, told: Mapping[str, Any]) -> str:
+    """A whole swarm as a file; `told` as `metainf.exports.swarm.SwarmDeployment`.
+
+    Raises UnknownName for another format, BadInput for what cannot be deployed, MissingExtra without PyYAML.
+    """
+    from metainf.exports.swarm import SwarmDeployment
+    from metainf.exports.swarm_compose import compose
+    from metainf.exports.swarm_kubernetes import kubernetes
+
+    if format not in SWARM_FORMATS:
+        raise UnknownName("manifest", format, SWARM_FORMATS)
+    made = SwarmDeployment.of(dict(told))
+    return compose(made) if format == "compose" else kubernetes(made)

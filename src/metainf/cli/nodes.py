@@ -49,6 +49,10 @@ def node(
     grace: Annotated[
         float, typer.Option(min=0.0, help="Seconds that sessions may take to finish when it leaves or moves.")
     ] = 30.0,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port where Prometheus is answered; none by default.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Address of that port.")] = "127.0.0.1",
     measure_again: Annotated[
         bool, typer.Option("--measure-again", help="Measure the speed although it is known.")
     ] = False,
@@ -84,6 +88,8 @@ def node(
             "threads": threads or nodes.processors(),
             "grace_s": grace,
             "measure_again": measure_again,
+            "metrics_port": metrics_port,
+            "metrics_host": metrics_host,
             "slowness": slowness,
         }
     )

@@ -40,6 +40,15 @@ def serve(
     hub: Annotated[
         bool, typer.Option("--hub", help="Look unknown models up on the Hugging Face hub.")
     ] = False,
+    swarm: Annotated[
+        str | None, typer.Option(help="A swarm to watch: its directory, such as nats://host:4222.")
+    ] = None,
+    reputation: Annotated[
+        Path | None, typer.Option(help="A file of reputations of that swarm's nodes, to be shown.")
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="The broker whose queues are shown, such as nats://host:4222.")
+    ] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
 ) -> None:
@@ -63,6 +72,9 @@ def serve(
         rate=None if rate == "none" else rate,
         origins=tuple(origin or ()),
         most_upload=max_upload * MIB,
+        swarm=swarm,
+        reputation=None if reputation is None else str(reputation.absolute()),
+        queue=queue,
     )
     listen(settings, Listening(host, port, workers, tls_certificate, tls_key), typer.echo)
 

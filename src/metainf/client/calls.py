@@ -30,6 +30,7 @@ from metainf.api.asking import Asked, PredictAsked, SizeAsked
 from metainf.api.tensors import Axes, Places
 from metainf.domain import Excluded, Model, Prediction, Record, Selection
 from metainf.selection import Sized
+from metainf.swarm.plan.overview import Overview
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -221,6 +222,12 @@ def evaluation() -> Call[Evaluation]:
 def importance() -> Call[tuple[Share, ...]]:
     """What the predictor leans on."""
     return Call("GET", "/v1/importance", as_(tuple[Share, ...]))
+
+
+def swarm(prompt_tokens: int = 64, new_tokens: int = 128) -> Call[Overview]:
+    """The swarm that the service watches, with the routes expected for such a request."""
+    params: dict[str, str | int] = {"prompt_tokens": prompt_tokens, "new_tokens": new_tokens}
+    return Call("GET", "/v1/swarm", as_(Overview), params)
 
 
 def all_keys() -> Call[tuple[Key, ...]]:

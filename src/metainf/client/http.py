@@ -50,6 +50,7 @@ class Verbs:
     formats = Verb(calls.formats)
     evaluation = Verb(calls.evaluation)
     importance = Verb(calls.importance)
+    swarm = Verb(calls.swarm)
     all_keys = Verb(calls.all_keys)
     add_key = Verb(calls.add_key)
     revoke_key = Verb(calls.revoke_key)

@@ -26,7 +26,17 @@ from metainf.domain import MetaInfError, Record
 from metainf.service.access import Slower
 from metainf.service.observing import Gauges, Observed, trace
 from metainf.service.page import add_page
-from metainf.service.routes import catalogue, choosing, evidence, importing, keys, operations, records, tensor
+from metainf.service.routes import (
+    catalogue,
+    choosing,
+    evidence,
+    importing,
+    keys,
+    operations,
+    records,
+    swarm,
+    tensor,
+)  # fmt: skip
 from metainf.service.running import Service
 from metainf.service.settings import LOOPBACK, VARIABLE, Settings
 
@@ -38,7 +48,7 @@ SWITCH_S = 0.0002
 ABOUT = """\
 Which inference acceleration to turn on, on which machine, and what it will cost. Numbers are medians with
 the bounds of 90 % intervals; seconds, GiB and US dollars. Errors are problem documents (RFC 9457)."""
-PARTS = (choosing, records, tensor, importing, catalogue, evidence, keys, operations)
+PARTS = (choosing, records, tensor, importing, catalogue, evidence, swarm, keys, operations)
 BODIES = (Asked, SizeAsked, PredictAsked, KeyAsked, Record, Problem)
 """Words that no route names in its signature, for they are read from the body by themselves."""
 

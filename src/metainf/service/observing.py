@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
 from metainf.domain import MissingExtra
+from metainf.hosts.tracing import provider
 from metainf.service.page import POLICY
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("metainf.service")
 MULTIPROCESS = "PROMETHEUS_MULTIPROC_DIR"
-TRACES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-"""OpenTelemetry's own variables; where one is set, traces are sent there."""
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 UNSET = object()
 SAFE = (
@@ -146,18 +145,13 @@ def _request_id(scope: "Scope") -> bytes:
 
 def trace(app: "FastAPI", wanted: bool | None = None) -> bool:
     """Send traces where OpenTelemetry's variables say. MissingExtra where its parts are not installed."""
-    if not (any(os.environ.get(name) for name in TRACES) if wanted is None else wanted):
+    made = provider("metainf", wanted)
+    if made is None:
         return False
     try:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-        from opentelemetry.sdk.resources import Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:
         raise MissingExtra("sending traces", "traces") from None
-    provider = TracerProvider(resource=Resource.create({"service.name": "metainf"}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    FastAPIInstrumentor.instrument_app(app, tracer_provider=provider, excluded_urls="health,ready,metrics")
-    app.state.tracing = provider
+    FastAPIInstrumentor.instrument_app(app, tracer_provider=made, excluded_urls="health,ready,metrics")
+    app.state.tracing = made
     return True

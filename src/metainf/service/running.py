@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 from metainf import api
 from metainf.api import imports, tensors
 from metainf.api.choosing import load_predictor
-from metainf.domain import MetaInfError
+from metainf.domain import BadInput, MetaInfError, MissingExtra
 from metainf.service.access import Doors, Pace
 from metainf.service.lanes import Answers, Lane
 from metainf.service.observing import Gauges
 from metainf.service.settings import Settings
 
 if TYPE_CHECKING:
+    from metainf.api.watching import Watch
     from metainf.store.jobs import Job
 
 LOG = logging.getLogger("metainf.service")
@@ -60,6 +61,7 @@ class Service:
         )
         self.predictor = None if settings.predictor is None else Path(settings.predictor)
         self.spool = _spool(settings)
+        self.swarm = watched(settings)
         self.wake = asyncio.Event()
         self.stopping = False
         self._loops: list[asyncio.Task[None]] = []
@@ -82,6 +84,8 @@ class Service:
         if self._loops:
             self.wake.set()
             await asyncio.wait(self._loops, timeout=10)
+        if self.swarm is not None:
+            await self.swarm.close()
         for lane in self.lanes:
             lane.close()
         for store in (self.read_from, self.write_to, self.import_into, self.count_in):
@@ -154,6 +158,21 @@ class Service:
             old = job is None and time.time() - folder.stat().st_mtime > OLD_S
             if old or (job is not None and job.over):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def watched(settings: Settings) -> "Watch | None":
+    """The swarm to watch, if any; nothing is connected yet. Raises BadInput and MissingExtra."""
+    if settings.swarm is None:
+        if settings.reputation is not None or settings.queue is not None:
+            raise BadInput("expected --swarm beside --reputation or --queue, found none")
+        return None
+    try:
+        from metainf.api.watching import watch
+    except ImportError as error:
+        if (error.name or "").startswith("metainf"):
+            raise
+        raise MissingExtra("watching a swarm", "swarm") from None
+    return watch(settings.swarm, settings.reputation, settings.queue)
 
 
 def _spool(settings: Settings) -> Path:

@@ -15,6 +15,7 @@ class Settings(Frozen):
     `public`: whether it is reached from other machines; then nothing is answered without a key.
     `store` is a file or URL; `spool` the folder of uploads; `rate` so many requests of one key or address
     ("200/second"), absent for no limit; `origins` what browsers may call it (CORS). Sizes in bytes.
+    `swarm` is a directory's address to watch, `reputation` a file of reputations, `queue` a broker's address.
     """
 
     store: str | None = None
@@ -29,3 +30,6 @@ class Settings(Frozen):
     most_upload: PositiveInt = Field(default=512 * MIB)
     most_waiting: PositiveInt = 64
     body_timeout_s: float = Field(default=60.0, gt=0)
+    swarm: str | None = None
+    reputation: str | None = None
+    queue: str | None = None

@@ -17,6 +17,7 @@ from metainf.domain import BadInput
 from metainf.service.access import rate_of
 from metainf.service.observing import MULTIPROCESS, log_in_json
 from metainf.service.protocol import Bounded
+from metainf.service.running import watched
 from metainf.service.settings import LOOPBACK, VARIABLE, Settings
 
 MOST_CONNECTIONS = 2000
@@ -45,6 +46,7 @@ def listen(settings: Settings, where: Listening, tell: Callable[[str], None]) ->
     """Serve until told to stop. Raises BadInput before it listens where it may not or cannot."""
     if settings.rate is not None:
         rate_of(settings.rate)
+    watched(settings)
     settings = settings.model_copy(update={"public": where.public})
     name, locked, sqlite = guarded(settings.store, where)
     load_predictor(None if settings.predictor is None else Path(settings.predictor))

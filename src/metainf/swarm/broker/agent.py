@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from metainf.domain import BadInput, MetaInfError
+from metainf.swarm.broker.lengths import places
 from metainf.swarm.broker.streams import (
     ACK_S,
     ANSWER,
@@ -145,13 +146,11 @@ class Agent:
 
 
 async def waiting(stream: Any, group: str) -> dict[tuple[int, str], int]:
-    """Jobs of a group by class and tenant, those in work included. Raises BrokerLost."""
+    """Jobs of a group by class and tenant, those in work included; what others wrote under names of another
+    form is passed over. Raises BrokerLost."""
     try:
         told = await stream.stream_info(REQUESTS, subjects_filter=f"req.{group}.>")
     except Exception as error:
         raise BrokerLost(f"the queue does not answer: {error!r}") from None
-    found = {}
-    for name, count in (told.state.subjects or {}).items():
-        _, _, priority, tenant = name.split(".")
-        found[int(priority), tenant] = int(count)
-    return found
+    known = places(told.state.subjects or {})
+    return {(priority, tenant): count for (_, priority, tenant), count in known.items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 from metainf.domain import MetaInfError, MissingExtra
 from metainf.swarm.broker.words import Job
+from metainf.swarm.net.bucket import Servers, shown
 
 REQUESTS, REPLIES, DEAD = "METAINF_REQUESTS", "METAINF_REPLIES", "METAINF_DEAD"
 ASK, ANSWER, LOST, BELL, MEMBERS = "req", "rep", "dead", "bell", "metainf-consumers"
@@ -40,7 +41,8 @@ def answer_subject(job: Job) -> str:
 
 
 async def connected(servers: str | Sequence[str], name: str) -> Any:
-    """A connection that comes back by itself for ever. Raises BrokerLost, MissingExtra."""
+    """A connection that comes back by itself for ever. Addresses as those of a directory in NATS, options for
+    TLS among them (`metainf.swarm.net.bucket.Servers`). Raises BadInput, BrokerLost, MissingExtra."""
     try:
         import nats
         from nats.errors import Error
@@ -50,18 +52,21 @@ async def connected(servers: str | Sequence[str], name: str) -> Any:
     async def quiet(_: Exception) -> None:
         """Lost connections are found out where something is asked."""
 
+    told = Servers.parse(servers if isinstance(servers, str) else ",".join(servers))
     try:
         connecting = nats.connect(
-            servers.split(",") if isinstance(servers, str) else list(servers),
+            list(told.urls),
             name=name,
             error_cb=quiet,
             connect_timeout=2,
             reconnect_time_wait=RETRY_S,
             max_reconnect_attempts=-1,
+            **told.options(),
         )
         return await asyncio.wait_for(connecting, CONNECT_S)
     except (TimeoutError, Error, OSError) as error:
-        raise BrokerLost(f"expected a NATS server with JetStream at {servers}: {error}") from None
+        where = ", ".join(map(shown, told.urls))
+        raise BrokerLost(f"expected a NATS server with JetStream at {where}: {error}") from None
 
 
 async def prepared(connection: Any, replicas: int = 1, most_waiting: int = MOST_WAITING) -> Any:

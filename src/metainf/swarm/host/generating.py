@@ -14,6 +14,7 @@ from metainf.domain import BadInput, NoFeasible
 from metainf.domain.base import Frozen
 from metainf.hosts.asked import Ask, Piece
 from metainf.hosts.stops import Stops
+from metainf.hosts.tracing import CURRENT, Mark, begun
 from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.caller import Caller
@@ -42,8 +43,10 @@ class Course:
     routes: list[str] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     restarts: int = 0
+    mark: Mark = field(default_factory=lambda: Mark(""))
 
     def heard(self, line: str) -> None:
+        self.mark.tell(line)
         if line.startswith("route "):
             self.routes.append(line.removeprefix("route "))
         if self.tell is not None:
@@ -126,7 +129,7 @@ class Swarm:
         text, stops = self.tokens.text(), Stops(ask.stop)
         ends = frozenset[int]() if ask.ignore_eos else self.tokens.ends
         count, said, finished = 0, "", None
-        async with aclosing(self._tokens(prompt, ask, course)) as tokens:
+        async with aclosing(self._traced(prompt, ask, course)) as tokens:
             async for token in tokens:
                 count += 1
                 course.token()
@@ -151,6 +154,26 @@ class Swarm:
         course = course or Course()
         pieces = [piece async for piece in self.stream(ask, course)]
         return written(pieces, course, self.name)
+
+    async def _traced(self, prompt: list[int], ask: Ask, course: Course) -> AsyncGenerator[int, None]:
+        """The tokens, as one span of the request's trace."""
+        about: dict[str, str | int | float] = {
+            "model": self.name,
+            "input_tokens": len(prompt),
+            "max_tokens": ask.max_tokens,
+        }
+        mark, made, why = begun("swarm.text", CURRENT.get(), about), 0, None
+        course.mark = mark
+        try:
+            async with aclosing(self._tokens(prompt, ask, course)) as tokens:
+                async for token in tokens:
+                    made += 1
+                    yield token
+        except Exception as error:
+            why = str(error)
+            raise
+        finally:
+            mark.end(why, output_tokens=made, recoveries=len(course.recoveries))
 
     async def _tokens(self, prompt: list[int], ask: Ask, course: Course) -> AsyncGenerator[int, None]:
         """Tokens without an end of their own. Where no way is left, one is waited for, and the text goes on
@@ -181,7 +204,7 @@ class Swarm:
                 course.heard("waiting for nodes")
 
     def _session(self, choosing: Choosing, course: Course) -> "_Counted":
-        terms = Terms(os.urandom(8).hex(), self.model, step_s=STEP_S)
+        terms = Terms(os.urandom(8).hex(), self.model, step_s=STEP_S, trace=course.mark.trace)
         caller = self.caller
         session = Session(choosing, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
         return _Counted(self, session, course)

@@ -4,8 +4,10 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from metainf.domain import BadInput
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.measuring import Speed
+from metainf.swarm.host.metrics import Tally
 from metainf.swarm.net.node import Node, Offer
 
 WEIGHT = 0.1
@@ -21,6 +23,7 @@ class Load:
     pass_ms: float = 0.0
     waiting: int = 0
     waits_ms: list[float] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
 
     @classmethod
     def at_rest(cls, speed: Speed, slowness: float = 1.0) -> "Load":
@@ -30,6 +33,7 @@ class Load:
     def done(self, waited_ms: float, pass_ms: float, blocks: int, tokens: int) -> None:
         """A step is over that waited and then took so long, for so many blocks and tokens."""
         self.waits_ms.append(max(0.0, waited_ms))
+        self.tally.step(tokens, waited_ms / 1000, pass_ms / 1000)
         self.pass_ms = _moved(self.pass_ms or pass_ms, pass_ms)
         if pass_ms <= 0:
             return
@@ -62,12 +66,18 @@ class Busy(Node):
         self.load.waiting += 1
         try:
             made = await super()._step(part, name, position, hidden)
+        except Exception as error:
+            self.load.tally.failures += not isinstance(error, BadInput)  # that is the caller's
+            raise
         finally:
             self.load.waiting -= 1
         pass_ms = made[1] * 1000
         whole_ms = (time.perf_counter() - begun) * 1000
         self.load.done(whole_ms - pass_ms, pass_ms, len(part.span), int(hidden.shape[1]))
         return made
+
+    def _told(self, outcome: str) -> None:
+        self.load.tally.sessions[outcome] += 1
 
     @property
     def cache_tokens_left(self) -> int:

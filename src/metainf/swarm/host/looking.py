@@ -3,30 +3,61 @@
 import asyncio
 import contextlib
 import time
+from dataclasses import dataclass
 
 from metainf.swarm.net.directory import GUESTS, NODES, Directory, nodes
 from metainf.swarm.plan.coverage import SwarmState, swarm_state
 from metainf.swarm.words import Announcement, Demand
 
 CONNECT_S = 2.0
+MOST_AT_ONCE = 256
+"""Connections that are timed at the same time."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the directory held at one moment, and the milliseconds to each node (None for one that was not
+    reached)."""
+
+    at_s: float
+    words: tuple[Announcement, ...]
+    rtt_ms: dict[str, float | None]
+    guests: int
+    refused: int
+
+    def state(self, demand: Demand) -> SwarmState:
+        """The state, with the route expected for such a request. A node to which no connection could be made
+        is in no route."""
+        reached = {node: took for node, took in self.rtt_ms.items() if took is not None}
+        gone = [node for node, took in self.rtt_ms.items() if took is None]
+        found = swarm_state(self.words, demand, self.at_s, reached, avoid=gone)
+        return found.model_copy(update={"guests": self.guests, "refused": self.refused})
+
+
+async def look(directory: Directory) -> Look:
+    """Read and measure, CONNECT_S at most for each node. Raises DirectoryLost."""
+    records = await directory.records()
+    now_s = time.time()
+    words = tuple(each.word for each in nodes(records, now_s))
+    times = dict(zip([word.node for word in words], await _all(words), strict=True))
+    told = sum(key.startswith(NODES) for key in records)
+    guests = sum(key.startswith(GUESTS) for key in records)
+    return Look(now_s, words, times, guests, told - len(words))
 
 
 async def state(directory: Directory, demand: Demand) -> SwarmState:
-    """Read and measure. A node to which no connection can be made within CONNECT_S is in no route. Raises
-    DirectoryLost."""
-    records = await directory.records()
-    now_s = time.time()
-    words = [each.word for each in nodes(records, now_s)]
-    times = dict(zip([word.node for word in words], await _all(words), strict=True))
-    rtt_ms = {node: took for node, took in times.items() if took is not None}
-    found = swarm_state(words, demand, now_s, rtt_ms, avoid=[n for n, took in times.items() if took is None])
-    told = sum(key.startswith(NODES) for key in records)
-    guests = sum(key.startswith(GUESTS) for key in records)
-    return found.model_copy(update={"guests": guests, "refused": told - len(words)})
+    """Read, measure and tell. Raises DirectoryLost."""
+    return (await look(directory)).state(demand)
 
 
-async def _all(words: list[Announcement]) -> list[float | None]:
-    return list(await asyncio.gather(*(_round_trip(word.address) for word in words)))
+async def _all(words: tuple[Announcement, ...]) -> list[float | None]:
+    places = asyncio.Semaphore(MOST_AT_ONCE)
+
+    async def one(word: Announcement) -> float | None:
+        async with places:
+            return await _round_trip(word.address)
+
+    return list(await asyncio.gather(*map(one, words)))
 
 
 async def _round_trip(address: str) -> float | None:

@@ -147,8 +147,10 @@ class Member:
                 return
             sealed = seal(self.who.identity, self.word(), self.who.certified.der)
             await self.book.directory.put(self.key, sealed)
+            self.load.tally.announced_s = time.time()
         except DirectoryLost as error:
             if not self.lost:
+                self.load.tally.losses += 1
                 self.say("lost", f"{error}: serving goes on, the directory is tried again")
             self.lost = True
             return

@@ -174,6 +174,7 @@ async def _moved(member: Member, span: Span) -> None:
         await _serve(member, await _loaded(member, before))
         raise
     member.span, member.since_s = span, time.monotonic()
+    member.load.tally.moves += 1
     await _serve(member, fresh)
     if old in member.nodes:
         await _ended(member, old)

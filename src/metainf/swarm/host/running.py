@@ -10,14 +10,17 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from metainf.domain import BadInput, MetaInfError
+from metainf.hosts.tracing import flush, send
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.book import Book, guest, keep_reading
 from metainf.swarm.host.load import Load
 from metainf.swarm.host.measuring import Circumstances, here, measured
 from metainf.swarm.host.member import Member, Say, Who
+from metainf.swarm.host.metrics import listening
 from metainf.swarm.host.moving import enter, judging, leave
 from metainf.swarm.host.sizing import budget, need
 from metainf.swarm.host.told import Said, Told
@@ -43,6 +46,7 @@ async def serve(told: Told, say: Say, stop: asyncio.Event) -> None:
     member = await _prepared(told, say)
     member.stop = stop
     tasks: list[asyncio.Task[None]] = []
+    unobserved = observed(member)
     try:
         await enter(member)
         if isinstance(member.book.directory, HivemindDirectory):
@@ -57,9 +61,17 @@ async def serve(told: Told, say: Say, stop: asyncio.Event) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         await leave(member)
         await member.book.directory.close()
+        unobserved()
     if member.overtaken:
         raise Overtaken(f"{member.who.node} runs elsewhere now: give every node an identity of its own")
     member.say("left", "left")
+
+
+def observed(member: Member) -> Callable[[], None]:
+    """Answer Prometheus where that was asked for; gives what ends it. Raises BadInput, MissingExtra."""
+    if member.told.metrics_port is None:
+        return lambda: None
+    return listening(member, member.told.metrics_host, member.told.metrics_port)
 
 
 async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
@@ -123,6 +135,7 @@ def run(told: Told, say: Say) -> None:
 
 
 async def _main(told: Told, say: Say) -> None:
+    send("metainf-node")
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def end(number: int) -> None:
@@ -133,7 +146,10 @@ async def _main(told: Told, say: Say) -> None:
     for each in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(each, end, int(each))
-    await serve(told, say, stop)
+    try:
+        await serve(told, say, stop)
+    finally:
+        flush()
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,10 +14,11 @@ from metainf.domain import BadInput, MetaInfError, NoFeasible
 from metainf.domain.base import Frozen
 from metainf.hosts.asked import Ask, Json, Piece, Refusal
 from metainf.hosts.counters import Counters
-from metainf.hosts.guards import LOOPBACK, guard
+from metainf.hosts.guards import LOOPBACK, Handler, guard
 from metainf.hosts.openai import Door, listen, refused
 from metainf.hosts.places import Places
 from metainf.hosts.start import take
+from metainf.hosts.tracing import CURRENT, HEADER, begun, believed, flush, send
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Course, Joined, Swarm
 from metainf.swarm.net.directory import DirectoryLost
@@ -156,7 +157,28 @@ def application(swarm: Swarm, told: Serving) -> tuple["Application", SwarmWriter
     """The application before a swarm, and the writer to close when it ends."""
     writer = SwarmWriter(swarm, Places(told.places, told.in_line))
     door = SwarmDoor(writer, told.most_body_bytes)
-    return door.application([guard(told.api_key, told.public)]), writer
+    return door.application([_traced(), guard(told.api_key, told.public)]), writer
+
+
+def _traced() -> Any:
+    """A middleware of aiohttp: each question is a span, under the caller's trace where it names one."""
+    from aiohttp import web
+
+    @web.middleware
+    async def traced(request: "Request", handler: Handler) -> "StreamResponse":
+        if request.method != "POST":
+            return await handler(request)
+        mark = begun("swarm.request", believed(request.headers.get(HEADER)), {"path": request.path[:100]})
+        before, status = CURRENT.set(mark.trace), 500
+        try:
+            answer = await handler(request)
+            status = answer.status
+            return answer
+        finally:
+            CURRENT.reset(before)
+            mark.end(None if status < 500 else f"status {status}", status=status)
+
+    return traced
 
 
 def _bound(told: Serving) -> socket.socket:
@@ -172,6 +194,15 @@ def _bound(told: Serving) -> socket.socket:
     return taken
 
 
+@contextmanager
+def closing_traces() -> Iterator[None]:
+    """What is left of the traces is sent at the end."""
+    try:
+        yield
+    finally:
+        flush()
+
+
 async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str], None]) -> None:
     """Answer until SIGTERM or SIGINT; texts that are being written then have `grace_s` to end.
 
@@ -181,7 +212,8 @@ async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str]
     except BaseException:
         await caller.directory.close()
         raise
-    with taken:
+    send("metainf-swarm")
+    with taken, closing_traces():
         async with Joined(caller, folder, told.name) as swarm:
             app, writer = application(swarm, told)
             try:

@@ -19,7 +19,8 @@ class Told(Frozen):
 
     It holds as many blocks as fit into `memory_gib` (most of the free memory by default), at most
     `memory_blocks`. About every `judge_s` seconds it judges whether to move, `stay_s` after it came at the
-    earliest. `cache` is the folder where measured speeds are kept.
+    earliest. `cache` is the folder where measured speeds are kept. Prometheus is answered at
+    `metrics_host:metrics_port`, if at all.
     """
 
     checkpoint: str
@@ -41,6 +42,8 @@ class Told(Frozen):
     judge_s: PositiveFloat = JUDGE_S
     measure_again: bool = False
     cache: str | None = None
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Annotated[int, Field(gt=0, le=65535)] | None = None
 
 
 class Said(Frozen):

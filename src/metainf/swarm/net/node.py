@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metainf.domain import BadInput
+from metainf.hosts.tracing import HEADER, Trace, begun, believed
 from metainf.swarm.compute.batching import Batcher
 from metainf.swarm.compute.blocks import Blocks, Step, WrongPosition
 from metainf.swarm.compute.caches import NoRoom
@@ -117,6 +118,7 @@ class Node:
                 else:
                     await self._visited(told, peer, context, timer)
         except No as refusal:
+            self._told(f"refused {Code.Code.Name(refusal.code)}")
             await context.write(refusal.message.SerializeToString())
         except Refused as refusal:
             await context.abort(grpc().StatusCode.UNAUTHENTICATED, str(refusal)[:300])
@@ -129,6 +131,8 @@ class Node:
         """A client's session, until it leaves."""
         part, name = self._open(told, peer)
         visit = Visit(part, name, context, told.open.ticket, timer=timer)
+        about = {"node": self.offer.node, "first_block": told.open.start, "last_block": told.open.end - 1}
+        mark = begun("swarm.stage", _trace_of(context), about)
         if visit.ticket:
             self.visits[visit.ticket] = visit
         try:
@@ -143,7 +147,11 @@ class Node:
                     await self._take(visit, said.step)
                 else:
                     raise No(Code.MALFORMED, "expected a step")
+        except No as refusal:
+            mark.end(str(refusal))
+            raise
         finally:
+            mark.end(tokens=visit.position)
             visit.leave()
             self.visits.pop(visit.ticket, None)
             self._forget(part, name)
@@ -192,6 +200,9 @@ class Node:
                 answer.direct, answer.digest = True, digest(step.data)
             await visit.deliver(answer)
 
+    def _told(self, outcome: str) -> None:
+        """A session was `opened`, or `refused` for a reason: whoever keeps account overrides this."""
+
     def _forget(self, part: Blocks, name: str) -> None:
         """Close a session after the step that may still be in the thread."""
         self.batcher.close(part, name)
@@ -214,6 +225,7 @@ class Node:
         if ask.ticket and (len(ask.ticket) != TICKET_BYTES or ask.ticket in self.visits):
             raise No(Code.MALFORMED, f"expected a new ticket of {TICKET_BYTES} bytes, or none")
         self.opened += 1
+        self._told("opened")
         return self._part(ask.start, ask.end), f"{peer} {ask.session} {self.opened}"
 
     def _part(self, start: int, end: int) -> Blocks:
@@ -255,6 +267,11 @@ async def _next(context: Any) -> bytes | None:
     """The next message; None at the end of the stream."""
     message = await context.read()
     return message if isinstance(message, bytes) else None
+
+
+def _trace_of(context: Any) -> Trace:
+    """The trace that the other side handed over, if any."""
+    return believed(dict(context.invocation_metadata() or ()).get(HEADER))
 
 
 def _awake(timer: asyncio.Timeout) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.domain import BadInput, MetaInfError
+from metainf.hosts.tracing import HEADER, Trace
 from metainf.swarm.compute.codec import packed, unpacked
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.forwarding import METHOD, TICKET_BYTES, VERSION, digest
@@ -42,7 +43,7 @@ class Terms:
     Seconds: `open_s` to open a stream; `step_s` for a step and `token_s` in addition for each further token
     of it, until the node's own pace is known, and never more; then four times what is usual, but not below
     `floor_s`. `patience_s`: how long to go on trying when no node is left. `direct`: nodes hand activations
-    straight to the next one.
+    straight to the next one. `trace` is that of the request, handed to every node.
     """
 
     session: str
@@ -56,6 +57,7 @@ class Terms:
     patience_s: float = 3.0
     direct: bool = True
     quantization: str = "none"
+    trace: Trace = ""
 
     @property
     def numbers(self) -> str:
@@ -69,7 +71,8 @@ class Stream:
     def __init__(self, stage: Stage, terms: Terms, channel: Any, pace: Pace | None = None) -> None:
         self.stage, self.terms, self.pace = stage, terms, pace or Pace()
         self.ticket = os.urandom(TICKET_BYTES)
-        self._call = channel.stream_stream(METHOD)()
+        told = ((HEADER, terms.trace),) if terms.trace else None
+        self._call = channel.stream_stream(METHOD)(metadata=told)
         self._reading: asyncio.Future[Any] | None = None
         self.position = 0
         self.node_s = self.wire_s = 0.0

@@ -9,7 +9,7 @@ from metainf.domain import NoFeasible
 from metainf.domain.base import Frozen
 from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.table import SKEW_S, current, missing, table
-from metainf.swarm.words import Announcement, Demand, Features, Profile, Route, Span, State
+from metainf.swarm.words import Announcement, Demand, Features, Ping, Profile, Route, Span, State
 
 BAR_WIDTH = 60
 NONE, MANY = "·", "+"
@@ -17,13 +17,15 @@ NONE, MANY = "·", "+"
 
 class NodeState(Frozen):
     """A node as it last announced itself. `age_s` since then, `rtt_ms` as measured by who asks; one that is
-    not `reached` counts for nothing."""
+    not `reached` counts for nothing. `target` is where it is about to move, `pings` what it measured."""
 
     node: str
     address: str
     span: Span
     state: State
+    target: Span | None = None
     features: Features
+    pings: tuple[Ping, ...] = ()
     age_s: NonNegativeFloat
     rtt_ms: NonNegativeFloat | None = None
     reached: bool = True
@@ -124,6 +126,8 @@ def _node(word: Announcement, client: Client, now_s: float) -> NodeState:
         address=word.address,
         span=word.span,
         state=word.state,
+        target=word.target,
+        pings=word.pings,
         features=word.features,
         age_s=max(0.0, now_s - word.issued_s),
         rtt_ms=client.rtt_ms.get(word.node),

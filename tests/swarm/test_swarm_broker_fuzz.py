@@ -1,0 +1,122 @@
+"""Hostile messages in the queue: subjects of any form, jobs and replies of any bytes. Whoever may write
+there can waste work, but ends no consumer and no agent, and an honest request is answered afterwards."""
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+pytest.importorskip("nats", reason="needs the extra swarm")
+
+from metainf.domain import MissingExtra
+from metainf.swarm.broker.agent import Agent, waiting
+from metainf.swarm.broker.consumer import Consumer
+from metainf.swarm.broker.lengths import lengths, places, queue
+from metainf.swarm.broker.streams import DEAD, BrokerLost, connected, prepared
+from metainf.swarm.broker.words import MOST_BODY, Job
+from metainf.swarm.host.nats import Server, alone, program
+
+GROUP, COUNT, WITHIN_S = "fuzzed", 300, 60.0
+STRANGE = (
+    f"req.{GROUP}.urgent.tenant", f"req.{GROUP}.1", f"req.{GROUP}.1.tenant.more", f"req.{GROUP}.-1.tenant",
+    f"req.{GROUP}.3.tenant", f"req.{GROUP}.1.{'x' * 65}", f"req.{GROUP}.1.ünï", f"req.{GROUP}.٣.tenant",
+)  # fmt: skip
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    try:
+        program()
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    made = alone(tmp_path).start()
+    yield made
+    made.stop()
+
+
+def job(number: int, **told: Any) -> dict[str, Any]:
+    now = time.time()
+    return {
+        "version": 1, "transaction": f"b2:{number:032x}", "agent": "agent", "tenant": "tenant",
+        "group": GROUP, "priority": 1, "issued_s": now, "deadline_s": now + 60, "body": str(number), **told,
+    }  # fmt: skip
+
+
+def broken(rng: np.random.Generator, number: int) -> bytes:
+    """A job with bytes changed, cut off, or with a field of another kind."""
+    whole = json.dumps(job(1000 + number)).encode()
+    kind = int(rng.integers(0, 4))
+    if kind == 0:
+        made = bytearray(whole)
+        for at in rng.integers(0, len(made), int(rng.integers(1, 8))):
+            made[at] ^= 1 << int(rng.integers(0, 8))
+        return bytes(made)
+    if kind == 1:
+        return whole[: int(rng.integers(0, len(whole)))]
+    if kind == 2:
+        values: list[Any] = [None, -1, 1e308, "", "*", ">", "a.b", "\x00", [], {}, "x" * 5000, True, 2**70]
+        fields = list(job(0))
+        return json.dumps(
+            job(1000 + number, **{str(rng.choice(fields)): values[int(rng.integers(0, len(values)))]})
+        ).encode()
+    return bytes(rng.integers(0, 256, int(rng.integers(0, 400)), dtype=np.uint8))
+
+
+async def handled(asked: Job, attempt: int) -> str:
+    return asked.body[:10]
+
+
+def test_hostile_messages_end_no_consumer_and_no_agent(server: Server) -> None:
+    rng = np.random.default_rng(11)
+
+    async def story() -> None:
+        connection = await connected(server.url, "stranger")
+        stream = await prepared(connection)
+        for name in STRANGE:
+            await stream.publish(name, b"?")
+        for number in range(COUNT):
+            await stream.publish(f"req.{GROUP}.{number % 3}.tenant", broken(rng, number))
+        await stream.publish(f"req.{GROUP}.1.tenant", json.dumps(job(1, body="x" * (MOST_BODY + 1))).encode())
+        await stream.publish(f"req.{GROUP}.1.tenant", b"[" * 200_000)
+        async with Agent(server.url, "agent") as agent, Consumer(server.url, GROUP, handled, slots=4) as one:
+            for number in range(COUNT // 3):
+                await stream.publish(f"rep.agent.{number}", broken(rng, number))
+            reply = await agent.ask(Job.of(job(7, body="honest", deadline_s=time.time() + WITHIN_S)))
+            assert reply.body == "honest"
+            while await waiting(stream, GROUP):
+                await asyncio.sleep(0.05)
+            assert one._working is not None and not one._working.done()
+        found = await lengths(stream)
+        assert found.strange == len(STRANGE) and not found.waiting
+        assert found.dead > COUNT // 3, "what is no job is kept for a person"
+        assert (await stream.stream_info(DEAD)).state.messages == found.dead
+        await connection.close()
+
+    asyncio.run(asyncio.wait_for(story(), WITHIN_S))
+
+
+def test_a_stranger_reads_lengths_and_makes_nothing(server: Server) -> None:
+    async def story() -> None:
+        connection = await connected(server.url, "guest")
+        stream = connection.jetstream()
+        assert await lengths(stream) == queue({}, 0)
+        assert (await stream.account_info()).streams == 0
+        await connection.close()
+        with pytest.raises(BrokerLost):
+            await lengths(stream)
+
+    asyncio.run(story())
+
+
+@given(st.dictionaries(st.one_of(st.text(), st.sampled_from(STRANGE)), st.integers(0, 2**40), max_size=8))
+def test_subjects_of_any_form_are_read(subjects: dict[str, int]) -> None:
+    found = queue(subjects, 0)
+    assert found.strange + sum(each.jobs for each in found.waiting) == sum(subjects.values())
+    assert places({"req.a.0.t": 2, **dict.fromkeys(STRANGE, 1)}) == {("a", 0, "t"): 2}
