@@ -19,6 +19,9 @@ from metainf.swarm.words import Demand, Span, Stage
 if TYPE_CHECKING:
     from metainf.swarm.host.generating import Swarm
 
+ENGINE_SEED_BITS = 31
+"""Of seeds that all engines take."""
+
 
 @dataclass(frozen=True)
 class Bit:
@@ -65,8 +68,6 @@ class Passage:
                 return
             except ReplicaFailed as error:
                 self._failed(error)
-                if time.monotonic() - went_on_s > self.patience_s:
-                    raise NoFeasible(f"no replica and no path through blocks is left: {error}") from None
             except NoFeasible:
                 if time.monotonic() - went_on_s > self.patience_s:
                     raise
@@ -119,9 +120,10 @@ class Passage:
         self.course.heard(f"route {way.node[:11]} {whole} whole, by {engine}")
         if self.swarm.tokens.decode(self.made) != self.said:  # it ended within a character: that is left out
             self._from_text()
+        seed = None if self.course.seed is None else self.course.seed % 2**ENGINE_SEED_BITS
         request = Request(
             prompt=(*self.prompt, *self.made), max_tokens=ask.max_tokens - len(self.made),
-            temperature=ask.temperature, top_p=ask.top_p, seed=self.course.seed, ignore_eos=ask.ignore_eos,
+            temperature=ask.temperature, top_p=ask.top_p, seed=seed, ignore_eos=ask.ignore_eos,
         )  # fmt: skip
         before, pieces = len(self.made), 0
         try:

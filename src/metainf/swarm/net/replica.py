@@ -139,13 +139,17 @@ class ReplicaNode:
                     async for event in events:
                         first = first or time.perf_counter()
                         tokens = event.output_tokens or tokens + 1
+                        if event.finished is not None:  # who has the end may leave at once
+                            self._wrote((begun, entered, first), (len(request.prompt), tokens))
                         await context.write(event_message(event))
-                ended = time.perf_counter()
-                self.texts += 1
-                began = first or ended
-                times_ms = tuple(s * 1000 for s in (entered - begun, began - entered, ended - began))
-                self.account.wrote(times_ms, (len(request.prompt), tokens))
         except Refusal as refusal:
             raise No(Code.NO_ROOM, str(refusal)) from None
         except BadInput as error:
             raise No(Code.MALFORMED, str(error)) from None
+
+    def _wrote(self, at_s: tuple[float, float, float], tokens: tuple[int, int]) -> None:
+        """A text is over that was asked for, got its place and had its first piece at these times."""
+        self.texts += 1
+        begun, entered, first = at_s
+        spent_s = (entered - begun, first - entered, time.perf_counter() - first)
+        self.account.wrote(tuple(each * 1000 for each in spent_s), tokens)
