@@ -12,9 +12,9 @@ torch = pytest.importorskip("torch", reason="needs the extra swarm")
 for name in ("transformers", "grpc", "google.protobuf", "cryptography", "aiohttp"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
-from engines_here import needs_llama  # noqa: E402
 from small_swarm import InMemory, Place  # noqa: E402
 
+from engines_here import needs_llama  # noqa: E402
 from metainf.api.replicas import Asked, _methods, prepared  # noqa: E402
 from metainf.domain import Batching, MetaInfError, NotSupported, UnknownName  # noqa: E402
 from metainf.swarm.compute.weights import packaged  # noqa: E402
@@ -87,11 +87,10 @@ def test_a_real_engine_dies_in_the_middle_of_a_text(monkeypatch: pytest.MonkeyPa
                     open_ones.append(len(await swarm.caller.look()))
                 alone, _ = await text(swarm, None)
                 assert alone.recoveries == 0 and "whole, by llama.cpp" in alone.routes[0]
-                broken, course = await text(swarm, kill)
+                broken, _ = await text(swarm, kill)
                 assert broken.output_tokens == TOKENS and broken.recoveries == 1
                 assert "whole" in broken.routes[0] and "whole" not in broken.routes[-1]
-                beginning = len(os.path.commonprefix([alone.text, broken.text]))
-                assert beginning >= 10  # what the engine wrote before it died stays
+                assert broken.text[:10] == alone.text[:10]  # what the engine wrote before it died stays
             await until(lambda: len([each for each in said if each.event == "ready"]) == 2)
             again = announced(here.directory, me)
             assert again is not None and again.state == "online"
@@ -147,5 +146,5 @@ def test_an_engine_that_is_not_here_is_refused_in_words(monkeypatch: pytest.Monk
         prepared(Asked(engine="sglang"))
     with pytest.raises(UnknownName):
         prepared(Asked(engine="ollamacpp"))
-    with pytest.raises(NotSupported, match="pictures|HTTP"):
+    with pytest.raises(NotSupported, match="language model"):
         prepared(Asked(engine="diffusers"))

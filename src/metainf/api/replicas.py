@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from metainf.api.choosing import Question, select
@@ -14,11 +15,13 @@ from metainf.domain import (
     MissingExtra,
     NoFeasible,
     NotSupported,
+    Objective,
     Precision,
     WeightQuantization,
 )
 
 if TYPE_CHECKING:
+    from metainf.engines import Launch
     from metainf.engines.serving import ServingEngine
     from metainf.measure.serving import Subject
     from metainf.swarm.host.engine import Start
@@ -84,7 +87,10 @@ def _there(asked: Asked, name: str) -> "tuple[ServingEngine, Subject]":
 
     engine = serving_engine(engines.engine(name))
     subject = subject_of(Measuring(model=asked.model, engine=name, offline=asked.offline), None)
-    runnable(_launch(asked, engine, subject, recipe(f"continuous-{asked.places}", engine)).argv)
+    words = runnable(_launch(asked, engine, subject, recipe(f"continuous-{asked.places}", engine)).argv)
+    module = words[2].partition(".")[0] if words[1:2] == ("-m",) else None
+    if module is not None and find_spec(module) is None:
+        raise NotSupported(f"expected the library {module} on this machine, found none: pip install {module}")
     return engine, subject
 
 
@@ -103,8 +109,8 @@ def _methods(
     why = ""
     for names in (tuple(here), *((name,) for name in here)):
         question = Question(
-            here[names[0]][1].model, (where,), changes=load, engines=names, top=TOP, explain=0,
-            offline=asked.offline,
+            here[names[0]][1].model, (where,), changes=load, objective=Objective(aim="throughput"),
+            engines=names, top=TOP, explain=0, offline=asked.offline,
         )  # fmt: skip
         try:
             ranked = select(question).ranked
@@ -124,7 +130,7 @@ def _slotted(method: Method, places: int) -> Method:
     return method.model_copy(update={"techniques": (batching, *kept)})
 
 
-def _launch(asked: Asked, engine: "ServingEngine", subject: "Subject", method: Method):  # type: ignore[no-untyped-def]
+def _launch(asked: Asked, engine: "ServingEngine", subject: "Subject", method: Method) -> "Launch":
     from metainf.domain import Lengths, Workload
 
     context = context_of(asked, subject)
