@@ -110,7 +110,7 @@ def prepare_measuring(asked: Measuring, store: "Store | None" = None) -> Prepare
     load = Load(asked.in_flight, asked.rate_per_s, asked.requests, asked.seed)
     traffics = [traffic for name in asked.workloads for traffic in traffics_of(name, load)]
     running = None if asked.url is None else _running(asked, engine_of)
-    subject = _subject(asked, running)
+    subject = subject_of(asked, running)
     order = Order(
         subject,
         _methods(asked, engine_of),
@@ -162,7 +162,8 @@ def _methods(asked: Measuring, engine_of: "Callable[[str], ServingEngine]") -> l
     return list(found.values())
 
 
-def _subject(asked: Measuring, running: "Served | None") -> "Subject":
+def subject_of(asked: Measuring, running: "Served | None") -> "Subject":
+    """The model with its weights and this machine, as an engine needs them. Raises BadInput, NotSupported."""
     from metainf.api.catalogue import model
     from metainf.measure.serving import Subject
     from metainf.measure.weights import SMOLLM2, bundled

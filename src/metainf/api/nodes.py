@@ -3,12 +3,13 @@
 import os
 from collections.abc import Callable
 
+from metainf.api.replicas import Asked, prepared
 from metainf.domain import BadInput
 from metainf.swarm.host.running import Said, Told, run
 from metainf.swarm.host.sources import folder_of
 from metainf.swarm.plan.joining import span_of
 
-__all__ = ["Said", "Told", "checked", "processors", "run_node", "span_of"]
+__all__ = ["Asked", "Said", "Told", "checked", "processors", "run_node", "run_replica", "span_of"]
 
 
 def run_node(model: str | None, told: Told, say: Callable[[Said], None]) -> None:
@@ -19,6 +20,18 @@ def run_node(model: str | None, told: Told, say: Callable[[Said], None]) -> None
     CannotLoad, Overtaken where another process takes the same identity.
     """
     run(told.model_copy(update={"checkpoint": str(folder_of(model))}), say)
+
+
+def run_replica(asked: Asked, told: Told, say: Callable[[Said], None], note: Callable[[str], None]) -> None:
+    """A node that offers the whole model through an engine of MetaInf, until SIGTERM or SIGINT. `note` hears
+    of engines and methods that were passed over.
+
+    Raises as `run_node` does, and NotSupported where no engine runs the model here.
+    """
+    from metainf.swarm.host.whole import run as run_whole
+
+    told = told.model_copy(update={"checkpoint": str(folder_of(asked.model))})
+    run_whole(told, prepared(asked, note), say)
 
 
 def processors() -> int:

@@ -66,16 +66,17 @@ async def demo(model: Path | None, script: Script, say: Callable[[str], None]) -
 
 
 @asynccontextmanager
-async def joined(join: str, model: str | None = None) -> AsyncIterator[Swarm]:
+async def joined(join: str, model: str | None = None, replicas: bool = True) -> AsyncIterator[Swarm]:
     """A swarm to write texts with, several at a time: connections, directory and the model's ends are shared.
 
     `join` is the swarm's address; `model` a checkpoint's folder, a GGUF file or a name (SmolLM2 by default),
     of which the caller needs embedding, head and tokenizer. `swarm.asked(text)` makes a question of a text,
-    `swarm.stream` writes it piece by piece, `swarm.generate` at once. Raises BadInput, MissingExtra,
-    DirectoryLost.
+    `swarm.stream` writes it piece by piece, `swarm.generate` at once. Without `replicas` texts go through
+    blocks only, where greedy ones and seeded draws stay the same over failures. Raises BadInput,
+    MissingExtra, DirectoryLost.
     """
     folder = await asyncio.to_thread(folder_of, model)
-    async with Joined(await _caller(join), folder) as swarm:
+    async with Joined(await _caller(join), folder, replicas=replicas) as swarm:
         yield swarm
 
 
@@ -118,8 +119,8 @@ async def states(join: str, demand: Demand, every_s: float = 1.0) -> AsyncIterat
 class Connected:
     """`joined` for code without asyncio: `with Connected(join, model) as swarm`. Threads may share it."""
 
-    def __init__(self, join: str, model: str | None = None) -> None:
-        self._opening = joined(join, model)
+    def __init__(self, join: str, model: str | None = None, replicas: bool = True) -> None:
+        self._opening = joined(join, model, replicas)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="swarm", daemon=True)
 

@@ -56,15 +56,27 @@ def node(
     measure_again: Annotated[
         bool, typer.Option("--measure-again", help="Measure the speed although it is known.")
     ] = False,
+    replica: Annotated[
+        bool, typer.Option("--replica", help="Offer the whole model through an engine, not blocks of it.")
+    ] = False,
+    engine: Annotated[
+        str | None, typer.Option(help="The replica's engine; MetaInf selects one by default.")
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="The replica's method, as in `metainf measure --method`.")
+    ] = None,
+    places: Annotated[int, typer.Option(min=1, help="Texts that a replica writes at once.")] = 4,
+    context_tokens: Annotated[int, typer.Option(min=16, help="Tokens of a replica's longest text.")] = 4096,
     slowness: Annotated[float, typer.Option(min=1.0, hidden=True)] = 1.0,
     json: Json = False,
 ) -> None:
     """Hold blocks of a model for a swarm until told to stop (SIGTERM, Ctrl-C).
 
     It measures itself, takes the blocks that the swarm lacks most, announces them, and moves where the swarm
-    gains by it. A second signal ends it at once.
+    gains by it. With --replica it offers the whole model through an engine instead. A second signal ends it
+    at once.
     """
-    from metainf.domain import MissingExtra
+    from metainf.domain import BadInput, MissingExtra
 
     try:
         from metainf.api import nodes
@@ -97,4 +109,12 @@ def node(
     def say(said: nodes.Said) -> None:
         typer.echo(said.canonical() if json else said.text)
 
-    nodes.run_node(model, told, say)
+    if not replica:
+        if engine is not None or method is not None:
+            raise BadInput("expected --replica beside --engine and --method: blocks run on PyTorch")
+        nodes.run_node(model, told, say)
+        return
+    if span is not None:
+        raise BadInput("expected no --span of a replica: it offers the whole model")
+    asked = nodes.Asked(model, engine, method, places, context_tokens)
+    nodes.run_replica(asked, told, say, lambda line: typer.echo(line, err=True))

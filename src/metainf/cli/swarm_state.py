@@ -34,7 +34,8 @@ def _model(each: "ModelState", state: "SwarmState") -> Iterator[str]:
 
     alike = " ".join((each.profile.dtype, each.profile.quantization, each.profile.engine))
     word = "complete" if each.complete else "NOT complete"
-    yield f"{each.model}  {each.num_blocks} blocks, {len(each.nodes)} nodes, {alike}: {word}"
+    kind = "replicas" if each.replicas else "nodes"
+    yield f"{each.model}  {each.num_blocks} blocks, {len(each.nodes)} {kind}, {alike}: {word}"
     yield f"  copies  {bar(each.copies)}"
     if each.holes:
         yield f"  missing {', '.join(str(span) for span in each.holes)}"

@@ -30,6 +30,11 @@ Weights = Annotated[
     ),
 ]
 
+OnlyBlocks = Annotated[
+    bool,
+    typer.Option("--only-blocks", help="Never ask replicas: whole models that other engines run."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
@@ -95,6 +100,7 @@ def swarm_generate(
         float, typer.Option(min=0, max=1, help="Draw from the likeliest with this chance together.")
     ] = 1.0,
     seed: Annotated[int | None, typer.Option(help="The same seed draws the same text.")] = None,
+    only_blocks: OnlyBlocks = False,
     route: Annotated[
         bool, typer.Option("--route", help="Tell the first route too, not only changes.")
     ] = False,
@@ -117,7 +123,7 @@ def swarm_generate(
         told.append(line)
 
     async def write() -> "Written":
-        async with swarming.joined(join, model) as found:
+        async with swarming.joined(join, model, not only_blocks) as found:
             ask = found.asked(asked, system, plain, **terms)
             course = swarming.Course(tell)
             pieces = []
@@ -151,6 +157,7 @@ def swarm_serve(
     name: Annotated[str | None, typer.Option(help="What callers call the model; its folder's name.")] = None,
     sessions: Annotated[int, typer.Option(min=1, help="Texts that are written at once.")] = 8,
     waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; more get status 429.")] = 32,
+    only_blocks: OnlyBlocks = False,
     grace: Annotated[str, typer.Option(help="What running requests get when it is told to stop.")] = "30s",
 ) -> None:
     """Answer OpenAI's API with the texts of a swarm."""
@@ -160,7 +167,7 @@ def swarm_serve(
     told = swarming.Serving.of(
         {
             "host": host, "port": port, "api_key": api_key, "name": name, "places": sessions,
-            "in_line": waiting, "grace_s": seconds(grace),
+            "in_line": waiting, "grace_s": seconds(grace), "replicas": not only_blocks,
         }
     )  # fmt: skip
     asyncio.run(swarming.serve(join, model, told, lambda line: typer.echo(line, err=True)))

@@ -8,21 +8,25 @@ import asyncio
 import contextlib
 import os
 import time
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
 from metainf.domain import NoFeasible
 from metainf.swarm.host.running import Book, guest
 from metainf.swarm.net.client import Channels
+from metainf.swarm.net.completing import Replica as Asked
+from metainf.swarm.net.completing import ReplicaFailed, greeted
 from metainf.swarm.net.directory import GUESTS, Directory, DirectoryLost
 from metainf.swarm.net.stream import StageFailed, Stream, Terms
-from metainf.swarm.plan.routing import MissingBlocks
+from metainf.swarm.plan.replicas import Replica, Wanted, best_way, runs_blocks, writes
+from metainf.swarm.plan.routing import Client, MissingBlocks
 from metainf.swarm.plan.table import current, missing
 from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.trust.signing import Heard
 from metainf.swarm.trust.tls import channel
-from metainf.swarm.words import Announcement, Span, Stage
+from metainf.swarm.words import Announcement, Demand, Route, Span, Stage
 
 READ_EVERY_S, LOST_AFTER_S = 1.0, 10.0
 KNOCK_EVERY_S, LONGEST_KNOCK_S, OPEN_S = 0.2, 3.0, 5.0
@@ -103,7 +107,7 @@ class Caller:
 
     @property
     def rtt_ms(self) -> dict[str, float]:
-        """Round trips by node: how long the last knock took."""
+        """Round trips by node: how long it took to let one in, over a connection that stood."""
         return {node: door.rtt_ms for node, door in self._doors.items() if door.rtt_ms is not None}
 
     def lost(self, node: str) -> None:
@@ -119,18 +123,35 @@ class Caller:
         self._models.add(model)
         self._mind()
 
-    async def let_in(self, model: str, patience_s: float = 0.0, within_s: float = LET_IN_S) -> None:
-        """Wait until nodes that let one in hold all blocks of the model: `patience_s` for nodes that hold
-        them, `within_s` for those to open.
+    def way(self, model: str, demand: Demand, wanted: Wanted, avoid: Collection[str] = ()) -> Route | Replica:
+        """The cheaper of the best path and the best replica among the nodes that let one in. Raises as
+        `best_way` does."""
+        words = [door.heard.word for door in self._doors.values() if door.open]
+        return best_way(current(words, model, time.time()), demand, Client(self.rtt_ms, avoid=avoid), wanted)
+
+    def replica(self, node: str, model: str, demand: Demand) -> tuple[Asked, str]:
+        """A replica to ask, and its engine's name. Raises ReplicaFailed where it left just now."""
+        door = self._doors.get(node)
+        if door is None or (kept := self.channels.get(door.place)) is None:
+            raise ReplicaFailed(node, "it has left")
+        word, said = door.heard.word, door.heard.word.features
+        promised_ms = said.queue_ms + said.prefill_ms_per_token_block * demand.prompt_tokens * word.num_blocks
+        return Asked(node, model, kept, promised_ms / 1000), word.profile.engine
+
+    async def let_in(
+        self, model: str, patience_s: float = 0.0, within_s: float = LET_IN_S, replicas: bool = True
+    ) -> None:
+        """Wait until nodes that let one in hold all blocks of the model, or a replica does: `patience_s` for
+        nodes that hold them, `within_s` for those to open.
 
         Raises NotServed where nobody serves these weights, MissingBlocks, NotLetIn, DirectoryLost."""
         self.expect(model)
         begun = time.monotonic()
         while True:
-            words = current([each.word for each in self.heard], model, time.time())
-            if words and not _gaps([word for word in words if self._doors[word.node].open], words):
+            words = [word for word in self._words(model) if replicas or not writes(word)]
+            if words and _whole([word for word in words if self._doors[word.node].open]):
                 return
-            held = bool(words) and not _gaps(words, words)
+            held = _whole(words)
             waited = time.monotonic() - begun
             if not held and self._read_s < begun:
                 await self._read()
@@ -144,11 +165,14 @@ class Caller:
     def _why_not(self, model: str, words: list[Announcement]) -> NoFeasible:
         if not words:
             return NotServed(f"expected nodes of {model}, found none: {served(self.heard)}")
-        if gaps := _gaps(words, words):
-            return MissingBlocks(gaps, words[0].num_blocks)
+        if not _whole(words):
+            return MissingBlocks(_gaps(words, words[0].num_blocks), words[0].num_blocks)
         closed = [door for word in words if not (door := self._doors[word.node]).open]
         told = "; ".join(f"{door.heard.word.node[:11]}: {door.why[:120]}" for door in closed[:4])
         return NotLetIn(f"expected nodes to let this caller in, found {len(closed)} that do not ({told})")
+
+    def _words(self, model: str) -> list[Announcement]:
+        return current([each.word for each in self.heard], model, time.time())
 
     async def _keep_reading(self) -> None:
         while not self._stop.is_set():
@@ -203,19 +227,30 @@ class Caller:
             await asyncio.sleep(wait_s)
             word = door.heard.word
             way = channel(word.address, word.node, door.heard.certificate, self.mine)
-            stream = Stream(_stage(word), _terms(self.identity.node, word), way)
-            begun = time.perf_counter()
             try:
-                await stream.open()
+                await _knocked(self.identity.node, word, way)
+                begun = time.perf_counter()
+                await _knocked(self.identity.node, word, way)
                 door.open, door.rtt_ms = True, (time.perf_counter() - begun) * 1000
                 self.channels[door.place] = way
-            except StageFailed as error:
+            except (StageFailed, ReplicaFailed) as error:
                 door.why = error.why
             finally:
-                stream.cancel()
                 if not door.open:
                     await way.close()
             wait_s = min(LONGEST_KNOCK_S, max(KNOCK_EVERY_S, wait_s * 1.3))
+
+
+async def _knocked(me: str, word: Announcement, way: Any) -> None:
+    """Ask whether a node lets one in. Raises StageFailed and ReplicaFailed."""
+    if writes(word):
+        await greeted(Asked(word.node, word.model, way), OPEN_S)
+        return
+    stream = Stream(_stage(word), _terms(me, word), way)
+    try:
+        await stream.open()
+    finally:
+        stream.cancel()
 
 
 def _stage(word: Announcement) -> Stage:
@@ -226,8 +261,13 @@ def _terms(me: str, word: Announcement) -> Terms:
     return Terms(f"knock {me}", word.model, dtype=word.profile.dtype, open_s=OPEN_S)
 
 
-def _gaps(words: list[Announcement], every: list[Announcement]) -> tuple[Span, ...]:
-    return missing([(word.span.start, word.span.end) for word in words], every[0].num_blocks)
+def _gaps(words: list[Announcement], num_blocks: int) -> tuple[Span, ...]:
+    return missing([(word.span.start, word.span.end) for word in words if runs_blocks(word)], num_blocks)
+
+
+def _whole(words: list[Announcement]) -> bool:
+    """Whether these nodes can write a text: a replica among them, or blocks without a gap."""
+    return any(writes(word) for word in words) or (bool(words) and not _gaps(words, words[0].num_blocks))
 
 
 def served(heard: list[Heard]) -> str:

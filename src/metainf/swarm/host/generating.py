@@ -3,58 +3,29 @@
 import asyncio
 import os
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from metainf.domain import BadInput, NoFeasible
+from metainf.domain import BadInput
 from metainf.domain.base import Frozen
 from metainf.hosts.asked import Ask, Piece
 from metainf.hosts.stops import Stops
-from metainf.hosts.tracing import CURRENT, Mark, begun
+from metainf.hosts.tracing import CURRENT, begun
 from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.caller import Caller
-from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
+from metainf.swarm.host.course import Course, Tell
+from metainf.swarm.host.passing import Bit, Passage
+from metainf.swarm.host.sampling import Choosing
 from metainf.swarm.host.tokens import Tokens
 from metainf.swarm.net.client import Session
-from metainf.swarm.net.part import Recovery
 from metainf.swarm.net.stream import Terms
 
 STEP_S, PATIENCE_S = 10.0, 20.0
-Tell = Callable[[str], None]
-
-
-@dataclass
-class Course:
-    """How a text came to be: when, along which routes, over which failures. Filled while it is written.
-
-    Seconds count from the request; `restarts` are the times that no way was left and one was waited for.
-    """
-
-    tell: Tell | None = None
-    begun_s: float = field(default_factory=time.perf_counter)
-    first_s: float | None = None
-    last_s: float | None = None
-    seed: int | None = None
-    routes: list[str] = field(default_factory=list)
-    recoveries: list[Recovery] = field(default_factory=list)
-    restarts: int = 0
-    mark: Mark = field(default_factory=lambda: Mark(""))
-
-    def heard(self, line: str) -> None:
-        self.mark.tell(line)
-        if line.startswith("route "):
-            self.routes.append(line.removeprefix("route "))
-        if self.tell is not None:
-            self.tell(line)
-
-    def token(self) -> None:
-        self.last_s = time.perf_counter() - self.begun_s
-        self.first_s = self.last_s if self.first_s is None else self.first_s
+__all__ = ["Course", "Joined", "Swarm", "Tell", "Written", "written"]
 
 
 class Written(Frozen):
@@ -81,7 +52,10 @@ class Swarm:
     """A swarm that one model is asked of. Made by `joined`; texts may be written at the same time."""
 
     def __init__(self, checkpoint: Checkpoint, model: str, caller: Caller, name: str | None = None) -> None:
-        """Read the two ends and the tokenizer of a `model` (its digest). Raises BadInput and MissingExtra."""
+        """Read the two ends and the tokenizer of a `model` (its digest). Raises BadInput and MissingExtra.
+
+        `replicas` says whether whole models behind other engines may write texts too."""
+        self.replicas = True
         self.caller = caller
         self.name = name or checkpoint.folder.name
         self.num_blocks = checkpoint.num_blocks
@@ -126,27 +100,18 @@ class Swarm:
         Raises BadInput, and NoFeasible where no way through all blocks was found within PATIENCE_S."""
         course = course or Course()
         prompt = self.prompt(ask)
-        text, stops = self.tokens.text(), Stops(ask.stop)
-        ends = frozenset[int]() if ask.ignore_eos else self.tokens.ends
-        count, said, finished = 0, "", None
-        async with aclosing(self._traced(prompt, ask, course)) as tokens:
-            async for token in tokens:
-                count += 1
-                course.token()
-                ended = token in ends
-                said = "" if ended else stops.add(text.add([token]))
-                if ended or stops.found:
-                    finished = "stop"
+        stops, count, said, finished = Stops(ask.stop), 0, "", None
+        async with aclosing(self._traced(prompt, ask, course)) as bits:
+            async for bit in bits:
+                if bit.tokens != count:
+                    course.token()
+                count, finished = bit.tokens, bit.finished
+                said = stops.add(bit.text)
+                if stops.found or finished:
                     break
-                if count < ask.max_tokens:
-                    yield Piece(said, len(prompt), count)
-                else:
-                    finished = "length"
-                    break
-        if not stops.found:
-            said += stops.add(text.rest())
-            finished = "stop" if stops.found else finished
-            said += stops.rest()
+                yield Piece(said, len(prompt), count)
+        finished = "stop" if stops.found else finished
+        said += stops.rest()
         yield Piece(said, len(prompt), count, None, finished)
 
     async def generate(self, ask: Ask, course: Course | None = None) -> Written:
@@ -155,8 +120,8 @@ class Swarm:
         pieces = [piece async for piece in self.stream(ask, course)]
         return written(pieces, course, self.name)
 
-    async def _traced(self, prompt: list[int], ask: Ask, course: Course) -> AsyncGenerator[int, None]:
-        """The tokens, as one span of the request's trace."""
+    async def _traced(self, prompt: list[int], ask: Ask, course: Course) -> AsyncGenerator[Bit, None]:
+        """The text bit by bit, as one span of the request's trace."""
         about: dict[str, str | int | float] = {
             "model": self.name,
             "input_tokens": len(prompt),
@@ -165,48 +130,22 @@ class Swarm:
         mark, made, why = begun("swarm.text", CURRENT.get(), about), 0, None
         course.mark = mark
         try:
-            async with aclosing(self._tokens(prompt, ask, course)) as tokens:
-                async for token in tokens:
-                    made += 1
-                    yield token
+            async with aclosing(Passage(self, prompt, ask, course, PATIENCE_S).bits()) as bits:
+                async for bit in bits:
+                    made = bit.tokens
+                    yield bit
         except Exception as error:
             why = str(error)
             raise
         finally:
             mark.end(why, output_tokens=made, recoveries=len(course.recoveries))
 
-    async def _tokens(self, prompt: list[int], ask: Ask, course: Course) -> AsyncGenerator[int, None]:
-        """Tokens without an end of their own. Where no way is left, one is waited for, and the text goes on
-        from its tokens."""
-        if ask.temperature > 0:
-            drawn = int.from_bytes(os.urandom(SEED_BITS // 8))
-            course.seed = ask.seed if ask.seed is not None else drawn
-        choosing = Choosing(self.ends, Sampling(ask.temperature, ask.top_p, course.seed or 0), self.thread)
-        made: list[int] = []
-        patience_s, went_on_s = 0.0, time.monotonic()
-        while True:
-            await self.caller.let_in(self.model, patience_s)
-            try:
-                async with self._session(choosing, course) as session:
-                    left = ask.max_tokens - len(made)
-                    fresh = session.generate([*prompt, *made], left)
-                    async with aclosing(cast(AsyncGenerator[int, None], fresh)) as tokens:
-                        async for token in tokens:
-                            made.append(token)
-                            went_on_s = time.monotonic()
-                            yield token
-                return
-            except NoFeasible:
-                if time.monotonic() - went_on_s > PATIENCE_S:
-                    raise
-                patience_s = PATIENCE_S
-                course.restarts += 1
-                course.heard("waiting for nodes")
-
-    def _session(self, choosing: Choosing, course: Course) -> "_Counted":
+    def session(self, choosing: Choosing, course: Course) -> "_Counted":
+        """A way through blocks for one text."""
         terms = Terms(os.urandom(8).hex(), self.model, step_s=STEP_S, trace=course.mark.trace)
         caller = self.caller
         session = Session(choosing, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
+        session.rtt_ms = caller.rtt_ms
         return _Counted(self, session, course)
 
 
@@ -254,8 +193,8 @@ def written(pieces: list[Piece], course: Course, model: str) -> Written:
 class Joined:
     """`async with Joined(caller, folder) as swarm`: a membership and the model's ends."""
 
-    def __init__(self, caller: Caller, folder: Path, name: str | None = None) -> None:
-        self.caller, self.folder, self.name = caller, folder, name
+    def __init__(self, caller: Caller, folder: Path, name: str | None = None, replicas: bool = True) -> None:
+        self.caller, self.folder, self.name, self.replicas = caller, folder, name, replicas
         self._kept = AsyncExitStack()
 
     async def __aenter__(self) -> Swarm:
@@ -266,6 +205,7 @@ class Joined:
             model = await asyncio.to_thread(checkpoint.digest)
             caller.expect(model)
             swarm = await asyncio.to_thread(Swarm, checkpoint, model, caller, self.name)
+            swarm.replicas = self.replicas
             entering.callback(swarm.thread.shutdown, wait=False)
             self._kept = entering.pop_all()
         return swarm

@@ -5,12 +5,13 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.book import Book, ages_s, pause, signed_word
-from metainf.swarm.host.load import Busy, Load
+from metainf.swarm.host.load import Load
 from metainf.swarm.host.pings import Pings, own_host, unspecified
 from metainf.swarm.host.told import Said, Told
 from metainf.swarm.net.directory import LIFETIME_S, NODES, REFRESH_S, DirectoryLost
@@ -52,7 +53,7 @@ class Member:
         self.state: State = "joining"
         self.span: Span | None = told.span
         self.target: Span | None = None
-        self.nodes: list[Busy] = []
+        self.nodes: list[Any] = []
         self.host = self._host()
         self.port = told.port
         self.since_s = time.monotonic()

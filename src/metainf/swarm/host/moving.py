@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from metainf.domain import BadInput, MetaInfError
 from metainf.swarm.host.book import pause
@@ -38,7 +39,7 @@ async def enter(member: Member) -> None:
         await member.announce()
     if member.span is None or member.stop.is_set():
         return
-    await _serve(member, await _loaded(member, member.span))
+    await begin(member, await _loaded(member, member.span))
     text = f"ready {member.who.node} {member.span} {member.load.decode_ms:.2f} ms/block port {member.port}"
     member.say("ready", text)
 
@@ -171,11 +172,11 @@ async def _moved(member: Member, span: Span) -> None:
     try:
         fresh = fresh or await _loaded(member, span)
     except CannotLoad:
-        await _serve(member, await _loaded(member, before))
+        await begin(member, await _loaded(member, before))
         raise
     member.span, member.since_s = span, time.monotonic()
     member.load.tally.moves += 1
-    await _serve(member, fresh)
+    await begin(member, fresh)
     if old in member.nodes:
         await _ended(member, old)
 
@@ -189,7 +190,7 @@ async def _loaded(member: Member, span: Span) -> Busy:
         raise CannotLoad(f"blocks {span} could not be loaded: {str(error)[:200]}") from None
 
 
-async def _serve(member: Member, node: Busy) -> None:
+async def begin(member: Member, node: Any) -> None:
     """Listen, and say so."""
     told = member.told
     host = f"[{told.host}]" if ":" in told.host and not told.host.startswith("[") else told.host
@@ -206,7 +207,7 @@ async def _serve(member: Member, node: Busy) -> None:
     await member.announce()
 
 
-async def _ended(member: Member, node: Busy) -> None:
+async def _ended(member: Member, node: Any) -> None:
     """Refuse new sessions, let the others finish within the grace, and end."""
     node.draining = True
     end = time.monotonic() + member.told.grace_s

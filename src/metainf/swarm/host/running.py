@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from metainf.domain import BadInput, MetaInfError
@@ -53,7 +53,7 @@ async def serve(told: Told, say: Say, stop: asyncio.Event) -> None:
             member.say("join", f"join {member.book.directory.join_address}")
         doing = (keep_reading(member.book, stop), member.speaking(), member.pinging(), judging(member))
         tasks = [asyncio.create_task(each) for each in doing]
-        await _until(stop, tasks)
+        await until(stop, tasks)
     finally:
         stop.set()
         for task in tasks:
@@ -74,7 +74,7 @@ def observed(member: Member) -> Callable[[], None]:
     return listening(member, member.told.metrics_host, member.told.metrics_port)
 
 
-async def _until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+async def until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
     """Wait for `stop`; an error that no task expected ends the node."""
     stopped = asyncio.create_task(stop.wait())
     waiting: set[asyncio.Task[object]] = {stopped, *tasks}
@@ -131,11 +131,11 @@ def run(told: Told, say: Say) -> None:
     import torch
 
     torch.set_num_threads(told.threads)
-    asyncio.run(_main(told, say))
+    asyncio.run(until_told(lambda stop: serve(told, say, stop)))
 
 
-async def _main(told: Told, say: Say) -> None:
-    send("metainf-node")
+async def until_told(serving: Callable[[asyncio.Event], Awaitable[None]]) -> None:
+    """Serve until SIGTERM or SIGINT; a second one ends this process at once."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
 
     def end(number: int) -> None:
@@ -146,8 +146,9 @@ async def _main(told: Told, say: Say) -> None:
     for each in (signal.SIGTERM, signal.SIGINT):
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(each, end, int(each))
+    send("metainf-node")
     try:
-        await serve(told, say, stop)
+        await serving(stop)
     finally:
         flush()
 

@@ -55,6 +55,7 @@ class Serving(Frozen):
     name: str | None = None
     places: PositiveInt = 8
     in_line: NonNegativeInt = 32
+    replicas: bool = True
     grace_s: PositiveFloat = 30.0
     most_body_bytes: PositiveInt = 4 * 2**20
 
@@ -147,7 +148,8 @@ class SwarmDoor(Door):
     async def ready(self, request: "Request") -> "StreamResponse":
         """200 where nodes that let us in hold all blocks, else 503 and why."""
         try:
-            await self.swarm.caller.let_in(self.swarm.model, within_s=1.0)
+            swarm = self.swarm
+            await swarm.caller.let_in(swarm.model, within_s=1.0, replicas=swarm.replicas)
         except MetaInfError as error:
             return refused(Refusal(503, "api_error", "not_ready", str(error), NO_ROUTE_WAIT_S))
         return await self.health(request)
@@ -214,10 +216,10 @@ async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str]
         raise
     send("metainf-swarm")
     with taken, closing_traces():
-        async with Joined(caller, folder, told.name) as swarm:
+        async with Joined(caller, folder, told.name, told.replicas) as swarm:
             app, writer = application(swarm, told)
             try:
-                await swarm.caller.let_in(swarm.model)
+                await swarm.caller.let_in(swarm.model, replicas=told.replicas)
             except NoFeasible as error:
                 say(f"no way through the swarm yet: {error}")
             say(f"{swarm.name} ({swarm.model}) through {len(await swarm.caller.look())} nodes")

@@ -50,7 +50,17 @@ class Said(Frozen):
     """Something that happened to a node, as a line of `text` or as data."""
 
     event: Literal[
-        "measured", "ready", "join", "moving", "moved", "draining", "left", "lost", "found", "warning"
+        "engine",
+        "measured",
+        "ready",
+        "join",
+        "moving",
+        "moved",
+        "draining",
+        "left",
+        "lost",
+        "found",
+        "warning",
     ]
     node: NodeId
     text: str

@@ -15,6 +15,7 @@ from metainf.swarm.net.directory import DirectoryLost
 from metainf.swarm.net.pacing import Bans, Pace, worth
 from metainf.swarm.net.part import PREFILL_TOKENS, Part, Recovery, chunks, shown
 from metainf.swarm.net.stream import Activations, OtherInput, StageFailed, Stream, Terms
+from metainf.swarm.plan.replicas import runs_blocks
 from metainf.swarm.plan.routing import Client, Costs, MissingBlocks, around, best_route
 from metainf.swarm.plan.table import current, table
 from metainf.swarm.trust.audit import Evidence
@@ -57,6 +58,7 @@ class Session:
         self._closing: list[Any] = []
         self._heard: dict[str, Heard] = {}
         self.reputation: Mapping[str, float] = {}
+        self.rtt_ms: Mapping[str, float] = {}
         self.avoid: Collection[str] = ()
         self.failures: list[StageFailed] = []
 
@@ -226,8 +228,8 @@ class Session:
         with contextlib.suppress(DirectoryLost) if self._heard else contextlib.nullcontext():
             self._heard = {each.word.node: each for each in await self.look()}
         words = current([each.word for each in self._heard.values()], self.terms.model, time.time())
-        laid = table([word for word in words if word.profile.numbers == self.terms.numbers])
-        client = Client(reputation=self.reputation, avoid={*avoid, *self.avoid})
+        laid = table([word for word in words if runs_blocks(word, self.terms.numbers)])
+        client = Client(self.rtt_ms, self.reputation, {*avoid, *self.avoid})
         if span.end > max(laid.num_blocks, 1) or span == Span(start=0, end=laid.num_blocks):
             return best_route(laid, self.demand, client, self.costs).stages, self._heard
         return around(laid, span, self.demand, client, self.costs), self._heard

@@ -107,26 +107,46 @@ class Refusal(_message.Message):
     expected_position: int
     def __init__(self, code: _Optional[_Union[Refusal.Code, str]] = ..., why: _Optional[str] = ..., expected_position: _Optional[int] = ...) -> None: ...
 
+class Ask(_message.Message):
+    __slots__ = ("version", "model", "request")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    model: str
+    request: bytes
+    def __init__(self, version: _Optional[int] = ..., model: _Optional[str] = ..., request: _Optional[bytes] = ...) -> None: ...
+
+class Event(_message.Message):
+    __slots__ = ("data",)
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    data: bytes
+    def __init__(self, data: _Optional[bytes] = ...) -> None: ...
+
 class ToNode(_message.Message):
-    __slots__ = ("open", "step", "link", "join")
+    __slots__ = ("open", "step", "link", "join", "ask")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
     JOIN_FIELD_NUMBER: _ClassVar[int]
+    ASK_FIELD_NUMBER: _ClassVar[int]
     open: Open
     step: Step
     link: Link
     join: Join
-    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., join: _Optional[_Union[Join, _Mapping]] = ...) -> None: ...
+    ask: Ask
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., join: _Optional[_Union[Join, _Mapping]] = ..., ask: _Optional[_Union[Ask, _Mapping]] = ...) -> None: ...
 
 class FromNode(_message.Message):
-    __slots__ = ("opened", "step", "refusal", "joined")
+    __slots__ = ("opened", "step", "refusal", "joined", "event")
     OPENED_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     JOINED_FIELD_NUMBER: _ClassVar[int]
+    EVENT_FIELD_NUMBER: _ClassVar[int]
     opened: Opened
     step: Step
     refusal: Refusal
     joined: Joined
-    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ...) -> None: ...
+    event: Event
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...

@@ -7,9 +7,10 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 
 from metainf.domain import NoFeasible
 from metainf.domain.base import Frozen
+from metainf.swarm.plan.replicas import best_replica, writes
 from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.table import SKEW_S, current, missing, table
-from metainf.swarm.words import Announcement, Demand, Features, Ping, Profile, Route, Span, State
+from metainf.swarm.words import Announcement, Demand, Features, Ping, Profile, Route, Span, Stage, State
 
 BAR_WIDTH = 60
 NONE, MANY = "·", "+"
@@ -46,6 +47,9 @@ class ModelState(Frozen):
     holes: tuple[Span, ...]
     route: Route | None = None
     why_no_route: str | None = None
+
+    replicas: bool = False
+    """Each of the nodes is a whole model behind an engine, and writes texts alone."""
 
     @property
     def complete(self) -> bool:
@@ -105,7 +109,7 @@ def _model(group: list[Announcement], demand: Demand, client: Client, now_s: flo
     copies = [sum(word.span.start <= at < word.span.end for word in online) for at in range(first.num_blocks)]
     route, why = None, None
     try:
-        route = best_route(table(online), demand, client) if online else None
+        route = _route(online, demand, client) if online else None
     except NoFeasible as error:
         why = str(error)
     return ModelState(
@@ -114,10 +118,20 @@ def _model(group: list[Announcement], demand: Demand, client: Client, now_s: flo
         profile=first.profile,
         nodes=tuple(sorted((_node(word, client, now_s) for word in group), key=_place)),
         copies=tuple(copies),
+        replicas=all(writes(word) for word in group),
         holes=missing([(word.span.start, word.span.end) for word in online], first.num_blocks),
         route=route,
         why_no_route=why if online else "no node is online and reached",
     )
+
+
+def _route(online: list[Announcement], demand: Demand, client: Client) -> Route:
+    """One replica of those that write whole texts, or a path."""
+    replica = best_replica(online, demand, client) if all(writes(word) for word in online) else None
+    if replica is None:
+        return best_route(table(online), demand, client)
+    stage = Stage(node=replica.node, span=Span(start=0, end=online[0].num_blocks))
+    return Route(stages=(stage,), expected_ms=replica.expected_ms)
 
 
 def _node(word: Announcement, client: Client, now_s: float) -> NodeState:

@@ -44,7 +44,7 @@ class Subject:
         return (
             word.model == self.model
             and word.num_blocks == self.num_blocks
-            and (theirs.dtype, theirs.quantization) == (mine.dtype, mine.quantization)
+            and (theirs.engine, theirs.numbers) == (mine.engine, mine.numbers)
         )
 
 

@@ -1,0 +1,134 @@
+"""A replica as a process: an engine holds the whole model, the node stands before it with its identity.
+
+The engine is started, measured, and watched: where it dies the node withdraws its word until another runs,
+and leaves where none comes up.
+"""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+
+from metainf.domain import BadInput, MetaInfError
+from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.host.book import Book, keep_reading, pause
+from metainf.swarm.host.engine import Child, Start, WholeLoad, measured
+from metainf.swarm.host.member import Member, Say, Who
+from metainf.swarm.host.moving import begin, leave
+from metainf.swarm.host.running import Overtaken, until, until_told
+from metainf.swarm.host.told import Told
+from metainf.swarm.net.directory import HivemindDirectory, joined
+from metainf.swarm.net.replica import ReplicaNode, WholeOffer
+from metainf.swarm.plan.joining import Subject
+from metainf.swarm.plan.replicas import ENDPOINT
+from metainf.swarm.trust.certificates import certify
+from metainf.swarm.trust.identity import SEED_BYTES, Identity, kept
+from metainf.swarm.words import MOST_LABELS, Span
+
+WATCH_S, RESTARTS, LIVED_S = 0.25, 3, 60.0
+"""An engine that ends so many times in a row, each within LIVED_S, is not started again."""
+
+
+class EngineLost(MetaInfError):
+    """An engine that ends again and again."""
+
+
+async def serve(told: Told, start: Start, say: Say, stop: asyncio.Event) -> None:
+    """Run one replica until `stop`. Raises DirectoryLost where there is no directory at the start, BadInput,
+    EngineEnded and NotReady where the engine does not come up, EngineLost where it dies again and again,
+    Overtaken where another process takes the same identity."""
+    child = Child(start)
+    member = None
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        member, node = await _prepared(told, start, child, say)
+        member.stop = stop
+        member.after_earlier()
+        await begin(member, node)
+        features = f"{member.load.decode_ms * member.who.subject.num_blocks:.3g} ms/token"
+        member.say("ready", f"ready {member.who.node} {member.span} {features} port {member.port}")
+        if isinstance(member.book.directory, HivemindDirectory):
+            member.say("join", f"join {member.book.directory.join_address}")
+        watching = _watching(member, node, child)
+        doing = (keep_reading(member.book, stop), member.speaking(), member.pinging(), watching)
+        tasks = [asyncio.create_task(each) for each in doing]
+        await until(stop, tasks)
+    finally:
+        stop.set()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if member is not None:
+            await leave(member)
+            await member.book.directory.close()
+        await child.stop()
+    if member.overtaken:
+        raise Overtaken(f"{member.who.node} runs elsewhere now: give every node an identity of its own")
+    member.say("left", "left")
+
+
+async def _prepared(told: Told, start: Start, child: Child, say: Say) -> tuple[Member, ReplicaNode]:
+    """The engine runs and is measured, and nothing is announced yet."""
+    if len(told.labels) >= MOST_LABELS:
+        raise BadInput(f"expected at most {MOST_LABELS - 1} labels of a replica, found {len(told.labels)}")
+    identity = kept(Path(told.identity)) if told.identity else Identity(os.urandom(SEED_BYTES))
+    checkpoint = Checkpoint(Path(told.checkpoint))
+    count = checkpoint.num_blocks
+    whole = Span(start=0, end=count)
+    told = told.model_copy(update={"labels": (*told.labels, ENDPOINT), "span": whole})
+    book = Book(await joined(told.join, identity))
+    try:
+        model = await asyncio.to_thread(checkpoint.digest)
+        door = await child.start()
+        assert child.served is not None
+        speed = await measured(child.served.endpoint, count)
+        subject = Subject(model, count, start.profile)
+        who = Who(identity, certify(identity, time.time()), checkpoint, subject, count, start.hardware)
+        load = WholeLoad(speed.decode_ms_per_block, speed.prefill_ms_per_token_block, num_blocks=count)
+        node = ReplicaNode(WholeOffer(who.node, model, start.places, start.context_tokens), load)
+        node.door, load.places = door, node.places
+        member = Member(told, who, book, load, say)
+        await book.look()
+    except BaseException:
+        await book.directory.close()
+        raise
+    member.say("engine", start.how)
+    token_ms, prompt_ms = speed.decode_ms_per_block * count, speed.prefill_ms_per_token_block * count
+    member.say(
+        "measured",
+        f"{start.hardware}: {start.profile.engine} writes a token in {token_ms:.3g} ms and reads one in "
+        f"{prompt_ms:.3g} ms, {start.places} texts at once of {start.context_tokens} tokens",
+    )
+    member.judge_clock()
+    return member, node
+
+
+async def _watching(member: Member, node: ReplicaNode, child: Child) -> None:
+    """Start the engine anew where it ended, and say meanwhile that the node does not serve."""
+    failures, since_s = 0, time.monotonic()
+    while not member.stop.is_set():
+        await pause(member.stop, WATCH_S)
+        if member.stop.is_set() or not child.ended:
+            continue
+        failures = failures + 1 if time.monotonic() - since_s < LIVED_S else 1
+        node.door, member.state = None, "joining"
+        await member.announce()
+        if failures > RESTARTS:
+            raise EngineLost(
+                f"the engine ended {failures} times within {LIVED_S:.0f} s each: see its settings"
+            )
+        member.say("warning", "the engine ended: it is started again, and nothing is served meanwhile")
+        await child.stop()
+        try:
+            node.door = await child.start()
+        except MetaInfError as error:
+            member.say("warning", f"the engine did not start: {error}")
+            continue
+        since_s, member.state = time.monotonic(), "online"
+        await member.announce()
+        member.say("ready", f"ready {member.who.node} {member.span} again, port {member.port}")
+
+
+def run(told: Told, start: Start, say: Say) -> None:
+    """Run one replica in this process until SIGTERM or SIGINT; a second one ends it at once."""
+    asyncio.run(until_told(lambda stop: serve(told, start, say, stop)))
