@@ -8,6 +8,7 @@ import typer
 
 from metainf.cli.options import Json
 from metainf.cli.show import print_json
+from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required, swarm_privacy
 from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ Weights = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
+    swarm.command("privacy")(swarm_privacy)
     app.add_typer(swarm, name="swarm")
 
 
@@ -97,6 +99,9 @@ def swarm_generate(
     route: Annotated[
         bool, typer.Option("--route", help="Tell the first route too, not only changes.")
     ] = False,
+    privacy: Privacy = "transport",
+    trust: Trust = None,
+    keep: Keep = 0,
     json: Json = False,
 ) -> None:
     """Write a text through the nodes of a swarm, and go on where one fails."""
@@ -116,7 +121,7 @@ def swarm_generate(
         told.append(line)
 
     async def write() -> "Written":
-        async with swarming.joined(join, model) as found:
+        async with swarming.joined(join, model, required=required(privacy, trust, keep)) as found:
             ask = found.asked(asked, system, plain, **terms)
             course = swarming.Course(tell)
             pieces = []
@@ -151,6 +156,9 @@ def swarm_serve(
     sessions: Annotated[int, typer.Option(min=1, help="Texts that are written at once.")] = 8,
     waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; more get status 429.")] = 32,
     grace: Annotated[str, typer.Option(help="What running requests get when it is told to stop.")] = "30s",
+    privacy: Privacy = "transport",
+    trust: Trust = None,
+    keep: Keep = 0,
 ) -> None:
     """Answer OpenAI's API with the texts of a swarm."""
     import asyncio
@@ -162,7 +170,12 @@ def swarm_serve(
             "in_line": waiting, "grace_s": seconds(grace),
         }
     )  # fmt: skip
-    asyncio.run(swarming.serve(join, model, told, lambda line: typer.echo(line, err=True)))
+    asyncio.run(
+        swarming.serve(
+            join, model, told, lambda line: typer.echo(line, err=True),
+            required=required(privacy, trust, keep),
+        )
+    )  # fmt: skip
 
 
 @swarm.command("status")

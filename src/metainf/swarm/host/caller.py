@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metainf.domain import NoFeasible
-from metainf.swarm.host.running import Book, guest
+from metainf.swarm.host.running import guest
 from metainf.swarm.net.client import Channels
 from metainf.swarm.net.directory import GUESTS, Directory, DirectoryLost
 from metainf.swarm.net.stream import StageFailed, Stream, Terms
 from metainf.swarm.plan.routing import MissingBlocks
 from metainf.swarm.plan.table import current, missing
+from metainf.swarm.privacy.guarding import Guard
 from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.trust.signing import Heard
@@ -64,10 +65,11 @@ class Caller:
     directory: Directory
     identity: Identity = field(default_factory=lambda: Identity(os.urandom(SEED_BYTES)))
     channels: Channels = field(default_factory=dict)
+    guard: Guard = field(default_factory=Guard)
 
     def __post_init__(self) -> None:
         self.mine = certify(self.identity, time.time())
-        self.book = Book(self.directory)
+        self.book = self.guard.book(self.directory)
         self.heard: list[Heard] = []
         self._doors: dict[str, _Door] = {}
         self._models: set[str] = set()
@@ -128,9 +130,10 @@ class Caller:
         begun = time.monotonic()
         while True:
             words = current([each.word for each in self.heard], model, time.time())
-            if words and not _gaps([word for word in words if self._doors[word.node].open], words):
+            first = self.guard.required.keep
+            if words and not _gaps([word for word in words if self._doors[word.node].open], words, first):
                 return
-            held = bool(words) and not _gaps(words, words)
+            held = bool(words) and not _gaps(words, words, first)
             waited = time.monotonic() - begun
             if not held and self._read_s < begun:
                 await self._read()
@@ -143,9 +146,9 @@ class Caller:
 
     def _why_not(self, model: str, words: list[Announcement]) -> NoFeasible:
         if not words:
-            return NotServed(f"expected nodes of {model}, found none: {served(self.heard)}")
-        if gaps := _gaps(words, words):
-            return MissingBlocks(gaps, words[0].num_blocks)
+            return NotServed(f"expected nodes of {model}, found none: {served(self.heard)}{self.book.note}")
+        if gaps := _gaps(words, words, self.guard.required.keep):
+            return MissingBlocks(gaps, words[0].num_blocks, self.book.note)
         closed = [door for word in words if not (door := self._doors[word.node]).open]
         told = "; ".join(f"{door.heard.word.node[:11]}: {door.why[:120]}" for door in closed[:4])
         return NotLetIn(f"expected nodes to let this caller in, found {len(closed)} that do not ({told})")
@@ -226,8 +229,10 @@ def _terms(me: str, word: Announcement) -> Terms:
     return Terms(f"knock {me}", word.model, dtype=word.profile.dtype, open_s=OPEN_S)
 
 
-def _gaps(words: list[Announcement], every: list[Announcement]) -> tuple[Span, ...]:
-    return missing([(word.span.start, word.span.end) for word in words], every[0].num_blocks)
+def _gaps(words: list[Announcement], every: list[Announcement], first: int) -> tuple[Span, ...]:
+    """Blocks from `first` on that nobody of these holds."""
+    held = [(0, first), *((word.span.start, word.span.end) for word in words)]
+    return missing(held, every[0].num_blocks)
 
 
 def served(heard: list[Heard]) -> str:

@@ -22,6 +22,7 @@ from metainf.swarm.host.tokens import Tokens
 from metainf.swarm.net.client import Session
 from metainf.swarm.net.part import Recovery
 from metainf.swarm.net.stream import Terms
+from metainf.swarm.privacy.splitting import KeptEnds, first_blocks
 
 STEP_S, PATIENCE_S = 10.0, 20.0
 Tell = Callable[[str], None]
@@ -88,6 +89,8 @@ class Swarm:
         self.width = int(self.ends.embedding.weight.shape[0])
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="ends")
         self.sessions = 0
+        keep = caller.guard.required.keep
+        self.kept = first_blocks(checkpoint, keep) if keep else None
 
     def asked(self, text: str, system: str | None = None, plain: bool = False, **terms: Any) -> Ask:
         """A question: a conversation in the model's chat template where it has one, unless it is `plain`.
@@ -182,8 +185,9 @@ class Swarm:
 
     def _session(self, choosing: Choosing, course: Course) -> "_Counted":
         terms = Terms(os.urandom(8).hex(), self.model, step_s=STEP_S)
-        caller = self.caller
-        session = Session(choosing, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
+        caller, ends = self.caller, choosing if self.kept is None else KeptEnds(choosing, self.kept)
+        session = Session(ends, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
+        session.first_block = caller.guard.required.keep
         return _Counted(self, session, course)
 
 
@@ -202,6 +206,8 @@ class _Counted:
         self.course.recoveries += self.session.recoveries
         for node in self.session.banned:
             self.swarm.caller.lost(node)
+        if isinstance(self.session.ends, KeptEnds):
+            self.session.ends.close()
         await self.session.__aexit__(*error)
 
 
