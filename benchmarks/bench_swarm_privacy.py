@@ -25,7 +25,9 @@ from metainf.swarm.words import Span
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "src/metainf/swarm/privacy/data"
-MODEL, SEED, LEAST_TOKENS = "SmolLM2-135M-Instruct", 7, 60
+MODEL, SEED = "SmolLM2-135M-Instruct", 7
+LEAST_TOKENS, FEW_TOKENS, DEEP = 60, 24, 8
+"""Of prompts, secret ones; fewer behind many blocks, which take long."""
 KNOWN = "<|im_start|>user\n"
 PROMPTS = (
     "My name is Anna Meyer and my PIN is 4711.",
@@ -35,18 +37,23 @@ PROMPTS = (
     "The password of the router is kiwi-Quartz-19.",
 )
 PLAIN = Hiding()
+NOISY, SECRET = Hiding(noise=0.1), Hiding(permuted=True)
 GRID: tuple[tuple[int, Hiding, int | None], ...] = (
-    *((0, hiding, None) for hiding in (PLAIN, Hiding("int8"), Hiding(noise=0.1), Hiding(permuted=True))),
-    *((1, hiding, None) for hiding in (
-        PLAIN, Hiding("f16"), Hiding("int8"), Hiding(noise=0.01), Hiding(noise=0.1), Hiding(permuted=True),
-        Hiding(noise=0.1, permuted=True),
-    )),
-    *((blocks, hiding, None) for blocks in (2, 4) for hiding in (
-        PLAIN, Hiding("int8"), Hiding(noise=0.1), Hiding(permuted=True),
-    )),
-    (8, PLAIN, None), (16, PLAIN, None), (8, Hiding("int8"), None), (29, PLAIN, None),
-    *((1, Hiding(noise=noise), 4096) for noise in (0.3, 1.0, 3.0)),
-)  # fmt: skip
+    *((0, hiding, None) for hiding in (PLAIN, Hiding("int8"), NOISY, SECRET)),
+    *(
+        (1, hiding, None)
+        for hiding in (PLAIN, Hiding("f16"), Hiding("int8"), Hiding(noise=0.01), NOISY, SECRET)
+    ),
+    *((blocks, hiding, None) for blocks in (2, 4) for hiding in (PLAIN, Hiding("int8"), NOISY)),
+    (1, Hiding(noise=1.0), 4096),
+    (8, PLAIN, None),
+    (16, PLAIN, None),
+    *((blocks, SECRET, None) for blocks in (2, 4)),
+    (8, Hiding("int8"), None),
+    *((1, Hiding(noise=noise), 4096) for noise in (0.3, 3.0)),
+    (29, PLAIN, None),
+)
+"""Blocks at the client, what it does to activations, and candidates where not all are tried."""
 
 
 def machine() -> str:
@@ -109,7 +116,7 @@ def attack(within_s: float) -> None:
         since, found = time.process_time(), []
         for tokens in texts:
             found.append(attacker.recovered(tokens, Attack(blocks, hiding, known, most, SEED)))
-            if sum(len(each.tokens) for each in found) >= LEAST_TOKENS:
+            if sum(len(each.tokens) for each in found) >= (FEW_TOKENS if blocks >= DEEP else LEAST_TOKENS):
                 break
         count = sum(len(each.tokens) for each in found)
         rows.append({

@@ -89,7 +89,8 @@ def encrypted() -> Iterable[str]:
     for row in rows:
         yield (
             f"| {row['inputs']} → {row['outputs']} | {row['encrypt_s'] * 1000:.1f} ms | "
-            f"{row['server_s']:.2f} s | {row['decrypt_s'] * 1000:.1f} ms | {row['plain_s'] * 1e6:.1f} µs | {row['slowdown']:,}× | "
+            f"{row['server_s']:.2f} s | {row['decrypt_s'] * 1000:.1f} ms | "
+            f"{row['plain_s'] * 1e6:.1f} µs | {row['slowdown']:,}× | "
             f"{row['sent_bytes'] / 1000:.0f} kB ({row['f16_bytes'] / 1000:.1f} kB) | "
             f"{row['answer_bytes'] / 1000:.0f} kB | {row['error']:.1g} |"
         )

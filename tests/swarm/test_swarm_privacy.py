@@ -74,16 +74,16 @@ def test_requirements_that_make_no_sense_are_refused() -> None:
         ({"privacy": "private"}, "transport"),
     ):
         with pytest.raises(BadInput, match=why):
-            Required.of(**told)  # type: ignore[arg-type]
+            Required.asking(**told)  # type: ignore[arg-type]
 
 
 def test_a_node_needs_one_of_the_marks() -> None:
-    required = Required.of("trusted", ["lab", "region:fra", "ed-friend"])
+    required = Required.asking("trusted", ["lab", "region:fra", "ed-friend"])
     assert required.admits(word(labels=("x", "lab")))
     assert required.admits(word(region="fra"))
     assert required.admits(word(node="ed-friend"))
     assert not required.admits(word(labels=("region",), region="ams"))
-    assert Required.of("transport").admits(word())
+    assert Required.asking("transport").admits(word())
 
 
 def test_nobody_counts_as_attested_without_a_verifier() -> None:
@@ -149,7 +149,7 @@ def test_the_first_blocks_need_no_node(folder: Path, model: Path) -> None:
     async def story(keep: int) -> tuple[list[int], list[int], int]:
         async with place(model) as here:
             await here.start("a", (2, 4))
-            guard = Guard(Required.of("split", keep=keep))
+            guard = Guard(Required.asking("split", keep=keep))
             async with Joined(Caller(here.directory, guard=guard), model) as swarm:
                 ask = swarm.asked("Grüße", plain=True, max_tokens=COUNT, ignore_eos=True)
                 prompt = swarm.prompt(ask)
@@ -178,7 +178,7 @@ def test_only_trusted_nodes_are_asked_also_after_a_failure(model: Path) -> None:
                 )
                 await here.directory.put(f"{NODES}{identity.node}", seal(identity, told, certified.der))
             asked = here.people["a"][0].node if trust == "a" else trust
-            guard = Guard(Required.of("trusted", [asked]))
+            guard = Guard(Required.asking("trusted", [asked]))
             async with Joined(Caller(here.directory, guard=guard), model) as swarm:
                 ask = swarm.asked("Hello", plain=True, max_tokens=12, ignore_eos=True)
                 course, count = Course(), 0
@@ -213,14 +213,14 @@ class Believing:
 def test_the_seam_for_attestation_leaves_out_who_shows_nothing(model: Path) -> None:
     for name in ("attested", "encrypted-head"):
         with pytest.raises(NotSupported):
-            Guard(Required.of(name))
+            Guard(Required.asking(name))
 
     async def story() -> tuple[set[str], str]:
         async with place(model) as here:
             await here.start("a", (0, 4))
             await here.start("b", (0, 4))
             me = here.people["b"][0].node
-            guard = Guard(Required.of("attested"), Believing(me))
+            guard = Guard(Required.asking("attested"), Believing(me))
             async with Caller(here.directory, guard=guard) as caller:
                 return {each.word.node for each in caller.heard}, me
 

@@ -29,7 +29,7 @@ def required(privacy: str, trust: list[str] | None, keep: int) -> "Required":
     from metainf.swarm.privacy.measured import what
     from metainf.swarm.privacy.words import Required
 
-    asked = Required.of(privacy, trust or (), keep)
+    asked = Required.asking(privacy, trust or (), keep)
     if asked.privacy == "split":
         found = what("split", keep)
         typer.echo(f"privacy split, {keep} blocks: {_read_back(found)}; {found.exposes}", err=True)

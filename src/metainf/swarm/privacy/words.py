@@ -6,7 +6,6 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from metainf.domain import BadInput
 from metainf.domain.base import Frozen
 from metainf.swarm.words import MOST_BLOCKS, Announcement
 
@@ -86,13 +85,9 @@ class Required(Frozen):
         return self
 
     @classmethod
-    def of(cls, privacy: str, trust: Iterable[str] = (), keep: int = 0) -> "Required":
+    def asking(cls, privacy: str, trust: Iterable[str] = (), keep: int = 0) -> "Required":
         """Raises BadInput."""
-        try:
-            return cls.model_validate({"privacy": privacy, "trust": tuple(trust), "keep": keep})
-        except ValueError as error:
-            told = "; ".join(str(each["msg"]) for each in getattr(error, "errors", list)()) or str(error)
-            raise BadInput(f"privacy: {told}") from None
+        return cls.of({"privacy": privacy, "trust": tuple(trust), "keep": keep})
 
     def admits(self, word: Announcement) -> bool:
         """Whether a node may see activations. Labels and regions are what the node says of itself; its name
