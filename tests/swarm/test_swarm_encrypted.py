@@ -54,3 +54,16 @@ def test_what_does_not_fit_is_refused(client: Client) -> None:
             client.encrypted(numbers)
     with pytest.raises(BadInput, match="bias"):
         Server(client.public(), np.ones((2, 4)), [0])
+
+
+def test_turned_bytes_are_refused_or_answered(client: Client) -> None:
+    server, sent = Server(client.public(), np.ones((1, 4)), [0]), client.encrypted([1.0, 2.0, 3.0, 4.0])
+    rng, refused = np.random.default_rng(1), 0
+    for number in range(30):
+        broken = bytearray(sent)
+        broken[int(rng.integers(len(broken) if number % 2 else 200))] ^= int(rng.integers(1, 256))
+        try:
+            server.answer(bytes(broken))
+        except BadInput:
+            refused += 1
+    assert refused > 15

@@ -57,7 +57,7 @@ def test_what_is_attacked_is_what_the_client_sends(folder: Path, attacker: Attac
 @pytest.mark.parametrize("blocks", [0, 1, 2, 4])
 @pytest.mark.parametrize(
     "hiding",
-    [Hiding(), Hiding("f16"), Hiding("int8"), Hiding(noise=0.1), Hiding(permuted=True)],
+    [Hiding(), Hiding("f16"), Hiding("int8"), Hiding(noise=0.01), Hiding(noise=0.1), Hiding(permuted=True)],
     ids=str,
 )
 def test_the_prompt_leaks(attacker: Attacker, blocks: int, hiding: Hiding) -> None:

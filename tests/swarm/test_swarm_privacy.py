@@ -1,12 +1,15 @@
 """Classes of privacy: what they say, when they may say private, and which nodes they leave out."""
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from typer.testing import CliRunner
 
+from metainf.cli.app import app
 from metainf.domain import BadInput, NotSupported
 from metainf.swarm.privacy.attestation import Refusing
 from metainf.swarm.privacy.measured import attacks, refusal, table, what
@@ -64,6 +67,14 @@ def test_shipped_tables_name_their_source() -> None:
     for name in ("recovery", "split", "encrypted"):
         told = table(name)
         assert told["source"].startswith("python benchmarks/bench_swarm_privacy.py") and told["rows"]
+
+
+def test_the_command_tells_all_classes_and_no_class_too_well() -> None:
+    ran = CliRunner().invoke(app, ["swarm", "privacy", "--json"])
+    told = json.loads(ran.stdout)
+    assert [each["name"] for each in told] == list(CLASSES)
+    lines = CliRunner().invoke(app, ["swarm", "privacy"]).stdout.splitlines()
+    assert len(lines) == 4 * len(CLASSES) and "100%" in lines[0] and "not to be called private" in lines[0]
 
 
 def test_requirements_that_make_no_sense_are_refused() -> None:

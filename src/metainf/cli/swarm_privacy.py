@@ -46,7 +46,9 @@ def swarm_privacy(json: Json = False) -> None:
         print_json([each.model_dump(mode="json") for each in found])
         return
     for each in found:
-        typer.echo(f"{each.name}: {'private' if each.private else 'not private'}, {_read_back(each)}")
+        typer.echo(
+            f"{each.name}: {'private' if each.private else 'not to be called private'}, {_read_back(each)}"
+        )
         for name in ("protects", "exposes", "cost"):
             typer.echo(f"  {name:<9} {getattr(each, name)}")
 
