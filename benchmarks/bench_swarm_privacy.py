@@ -44,13 +44,15 @@ GRID: tuple[tuple[int, Hiding, int | None], ...] = (
         (1, hiding, None)
         for hiding in (PLAIN, Hiding("f16"), Hiding("int8"), Hiding(noise=0.01), NOISY, SECRET)
     ),
-    *((blocks, hiding, None) for blocks in (2, 4) for hiding in (PLAIN, Hiding("int8"), NOISY)),
+    *((2, hiding, None) for hiding in (PLAIN, Hiding("int8"), NOISY)),
     (1, Hiding(noise=1.0), 1024),
+    (4, PLAIN, None),
+    (1, Hiding(noise=3.0), 1024),
+    *((4, hiding, None) for hiding in (Hiding("int8"), NOISY)),
     (8, PLAIN, None),
     (16, PLAIN, None),
     *((blocks, SECRET, None) for blocks in (2, 4)),
     (8, Hiding("int8"), None),
-    *((1, Hiding(noise=noise), 1024) for noise in (0.3, 3.0)),
     (29, PLAIN, None),
 )
 """Blocks at the client, what it does to activations, and candidates where not all are tried."""
