@@ -21,6 +21,9 @@ from metainf.swarm.host.models import folder_of
 from metainf.swarm.host.serving import Serving
 from metainf.swarm.net.directory import joined as directory_at
 from metainf.swarm.plan.coverage import ModelState, SwarmState, bar
+from metainf.swarm.privacy.guarding import Guard
+from metainf.swarm.privacy.measured import what
+from metainf.swarm.privacy.words import Required
 from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.words import Demand
 
@@ -31,6 +34,7 @@ __all__ = [
     "Demand",
     "ModelState",
     "Piece",
+    "Required",
     "Script",
     "Serving",
     "Shown",
@@ -44,6 +48,7 @@ __all__ = [
     "serve",
     "states",
     "status",
+    "what",
     "written",
 ]
 Found = TypeVar("Found")
@@ -66,29 +71,38 @@ async def demo(model: Path | None, script: Script, say: Callable[[str], None]) -
 
 
 @asynccontextmanager
-async def joined(join: str, model: str | None = None, replicas: bool = True) -> AsyncIterator[Swarm]:
+async def joined(
+    join: str, model: str | None = None, replicas: bool = True, *, required: Required | None = None
+) -> AsyncIterator[Swarm]:
     """A swarm to write texts with, several at a time: connections, directory and the model's ends are shared.
 
     `join` is the swarm's address; `model` a checkpoint's folder, a GGUF file or a name (SmolLM2 by default),
     of which the caller needs embedding, head and tokenizer. `swarm.asked(text)` makes a question of a text,
     `swarm.stream` writes it piece by piece, `swarm.generate` at once. Without `replicas` texts go through
-    blocks only, where greedy ones and seeded draws stay the same over failures. Raises BadInput,
-    MissingExtra, DirectoryLost.
+    blocks only, where greedy ones and seeded draws stay the same over failures. `required` is a class of
+    privacy. Raises BadInput, MissingExtra, DirectoryLost, NotSupported.
     """
     folder = await asyncio.to_thread(folder_of, model)
-    async with Joined(await _caller(join), folder, replicas=replicas) as swarm:
+    async with Joined(await _caller(join, required), folder, replicas=replicas) as swarm:
         yield swarm
 
 
-async def serve(join: str, model: str | None, told: Serving, say: Callable[[str], None]) -> None:
+async def serve(
+    join: str,
+    model: str | None,
+    told: Serving,
+    say: Callable[[str], None],
+    *,
+    required: Required | None = None,
+) -> None:
     """An OpenAI-compatible endpoint in front of a swarm, until SIGTERM or SIGINT."""
     folder = await asyncio.to_thread(folder_of, model)
-    await serving.serve(await _caller(join), folder, told, say)
+    await serving.serve(await _caller(join, required), folder, told, say)
 
 
-async def _caller(join: str) -> Caller:
-    identity = Identity(os.urandom(SEED_BYTES))
-    return Caller(await directory_at(join, identity, stays=False), identity)
+async def _caller(join: str, required: Required | None) -> Caller:
+    identity, guard = Identity(os.urandom(SEED_BYTES)), Guard(required or Required())
+    return Caller(await directory_at(join, identity, stays=False), identity, guard=guard)
 
 
 def digest_of(model: str | None) -> str | None:
@@ -119,8 +133,10 @@ async def states(join: str, demand: Demand, every_s: float = 1.0) -> AsyncIterat
 class Connected:
     """`joined` for code without asyncio: `with Connected(join, model) as swarm`. Threads may share it."""
 
-    def __init__(self, join: str, model: str | None = None, replicas: bool = True) -> None:
-        self._opening = joined(join, model, replicas)
+    def __init__(
+        self, join: str, model: str | None = None, replicas: bool = True, *, required: Required | None = None
+    ) -> None:
+        self._opening = joined(join, model, replicas, required=required)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="swarm", daemon=True)
 

@@ -9,6 +9,7 @@ import typer
 from metainf.cli.names import one_of
 from metainf.cli.options import Json
 from metainf.cli.show import print_json
+from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required, swarm_privacy
 from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ OnlyBlocks = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
+    swarm.command("privacy")(swarm_privacy)
     app.add_typer(swarm, name="swarm")
 
 
@@ -104,6 +106,9 @@ def swarm_generate(
     route: Annotated[
         bool, typer.Option("--route", help="Tell the first route too, not only changes.")
     ] = False,
+    privacy: Privacy = "transport",
+    trust: Trust = None,
+    keep: Keep = 0,
     json: Json = False,
 ) -> None:
     """Write a text through the nodes of a swarm, and go on where one fails."""
@@ -123,7 +128,8 @@ def swarm_generate(
         told.append(line)
 
     async def write() -> "Written":
-        async with swarming.joined(join, model, not only_blocks) as found:
+        needs = required(privacy, trust, keep)
+        async with swarming.joined(join, model, not only_blocks, required=needs) as found:
             ask = found.asked(asked, system, plain, **terms)
             course = swarming.Course(tell)
             pieces = []
@@ -159,6 +165,9 @@ def swarm_serve(
     waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; more get status 429.")] = 32,
     only_blocks: OnlyBlocks = False,
     grace: Annotated[str, typer.Option(help="What running requests get when it is told to stop.")] = "30s",
+    privacy: Privacy = "transport",
+    trust: Trust = None,
+    keep: Keep = 0,
 ) -> None:
     """Answer OpenAI's API with the texts of a swarm."""
     import asyncio
@@ -170,7 +179,12 @@ def swarm_serve(
             "in_line": waiting, "grace_s": seconds(grace), "replicas": not only_blocks,
         }
     )  # fmt: skip
-    asyncio.run(swarming.serve(join, model, told, lambda line: typer.echo(line, err=True)))
+    asyncio.run(
+        swarming.serve(
+            join, model, told, lambda line: typer.echo(line, err=True),
+            required=required(privacy, trust, keep),
+        )
+    )  # fmt: skip
 
 
 @swarm.command("status")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from metainf.domain import NoFeasible
-from metainf.swarm.host.running import Book, guest
+from metainf.swarm.host.running import guest
 from metainf.swarm.net.client import Channels
 from metainf.swarm.net.completing import Replica as Asked
 from metainf.swarm.net.completing import ReplicaFailed, greeted
@@ -22,6 +22,7 @@ from metainf.swarm.net.stream import StageFailed, Stream, Terms
 from metainf.swarm.plan.replicas import Replica, Wanted, best_way, runs_blocks, writes
 from metainf.swarm.plan.routing import Client, MissingBlocks
 from metainf.swarm.plan.table import current, missing
+from metainf.swarm.privacy.guarding import Guard
 from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.trust.signing import Heard
@@ -68,10 +69,11 @@ class Caller:
     directory: Directory
     identity: Identity = field(default_factory=lambda: Identity(os.urandom(SEED_BYTES)))
     channels: Channels = field(default_factory=dict)
+    guard: Guard = field(default_factory=Guard)
 
     def __post_init__(self) -> None:
         self.mine = certify(self.identity, time.time())
-        self.book = Book(self.directory)
+        self.book = self.guard.book(self.directory)
         self.heard: list[Heard] = []
         self._doors: dict[str, _Door] = {}
         self._models: set[str] = set()
@@ -149,9 +151,10 @@ class Caller:
         begun = time.monotonic()
         while True:
             words = [word for word in self._words(model) if replicas or not writes(word)]
-            if words and _whole([word for word in words if self._doors[word.node].open]):
+            first = self.guard.required.keep
+            if words and _whole([word for word in words if self._doors[word.node].open], words, first):
                 return
-            held = _whole(words)
+            held = bool(words) and _whole(words, words, first)
             waited = time.monotonic() - begun
             if not held and self._read_s < begun:
                 await self._read()
@@ -164,9 +167,10 @@ class Caller:
 
     def _why_not(self, model: str, words: list[Announcement]) -> NoFeasible:
         if not words:
-            return NotServed(f"expected nodes of {model}, found none: {served(self.heard)}")
-        if not _whole(words):
-            return MissingBlocks(_gaps(words, words[0].num_blocks), words[0].num_blocks)
+            return NotServed(f"expected nodes of {model}, found none: {served(self.heard)}{self.book.note}")
+        first = self.guard.required.keep
+        if not _whole(words, words, first):
+            return MissingBlocks(_gaps(words, words, first), words[0].num_blocks, self.book.note)
         closed = [door for word in words if not (door := self._doors[word.node]).open]
         told = "; ".join(f"{door.heard.word.node[:11]}: {door.why[:120]}" for door in closed[:4])
         return NotLetIn(f"expected nodes to let this caller in, found {len(closed)} that do not ({told})")
@@ -261,13 +265,15 @@ def _terms(me: str, word: Announcement) -> Terms:
     return Terms(f"knock {me}", word.model, dtype=word.profile.dtype, open_s=OPEN_S)
 
 
-def _gaps(words: list[Announcement], num_blocks: int) -> tuple[Span, ...]:
-    return missing([(word.span.start, word.span.end) for word in words if runs_blocks(word)], num_blocks)
+def _gaps(words: list[Announcement], every: list[Announcement], first: int) -> tuple[Span, ...]:
+    """Blocks from `first` on that nobody of these holds."""
+    held = [(word.span.start, word.span.end) for word in words if runs_blocks(word)]
+    return missing([(0, first), *held], every[0].num_blocks)
 
 
-def _whole(words: list[Announcement]) -> bool:
-    """Whether these nodes can write a text: a replica among them, or blocks without a gap."""
-    return any(writes(word) for word in words) or (bool(words) and not _gaps(words, words[0].num_blocks))
+def _whole(words: list[Announcement], every: list[Announcement], first: int) -> bool:
+    """Whether these nodes can write a text: a replica among them, or blocks from `first` on without a gap."""
+    return any(writes(word) for word in words) or not _gaps(words, every, first)
 
 
 def served(heard: list[Heard]) -> str:

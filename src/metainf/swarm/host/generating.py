@@ -23,6 +23,7 @@ from metainf.swarm.host.sampling import Choosing
 from metainf.swarm.host.tokens import Tokens
 from metainf.swarm.net.client import Session
 from metainf.swarm.net.stream import Terms
+from metainf.swarm.privacy.splitting import KeptEnds, first_blocks
 
 STEP_S, PATIENCE_S = 10.0, 20.0
 __all__ = ["Course", "Joined", "Swarm", "Tell", "Written", "written"]
@@ -65,6 +66,8 @@ class Swarm:
         self.width = int(self.ends.embedding.weight.shape[0])
         self.thread = ThreadPoolExecutor(1, thread_name_prefix="ends")
         self.sessions = 0
+        keep = caller.guard.required.keep
+        self.kept = first_blocks(checkpoint, keep) if keep else None
 
     def asked(self, text: str, system: str | None = None, plain: bool = False, **terms: Any) -> Ask:
         """A question: a conversation in the model's chat template where it has one, unless it is `plain`.
@@ -143,9 +146,10 @@ class Swarm:
     def session(self, choosing: Choosing, course: Course) -> "_Counted":
         """A way through blocks for one text."""
         terms = Terms(os.urandom(8).hex(), self.model, step_s=STEP_S, trace=course.mark.trace)
-        caller = self.caller
-        session = Session(choosing, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
+        caller, ends = self.caller, choosing if self.kept is None else KeptEnds(choosing, self.kept)
+        session = Session(ends, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
         session.rtt_ms = caller.rtt_ms
+        session.first_block = caller.guard.required.keep
         return _Counted(self, session, course)
 
 
@@ -164,6 +168,8 @@ class _Counted:
         self.course.recoveries += self.session.recoveries
         for node in self.session.banned:
             self.swarm.caller.lost(node)
+        if isinstance(self.session.ends, KeptEnds):
+            self.session.ends.close()
         await self.session.__aexit__(*error)
 
 
@@ -205,7 +211,7 @@ class Joined:
             model = await asyncio.to_thread(checkpoint.digest)
             caller.expect(model)
             swarm = await asyncio.to_thread(Swarm, checkpoint, model, caller, self.name)
-            swarm.replicas = self.replicas
+            swarm.replicas = self.replicas and not self.caller.guard.required.keep
             entering.callback(swarm.thread.shutdown, wait=False)
             self._kept = entering.pop_all()
         return swarm

@@ -58,7 +58,9 @@ class Passage:
         while len(self.made) < self.ask.max_tokens:
             await caller.let_in(model, patience_s, replicas=self.wanted.replicas)
             try:
-                way = caller.way(model, self._demand(), self.wanted, self.avoid)
+                way = None
+                if self.wanted.replicas:
+                    way = caller.way(model, self._demand(), self.wanted, self.avoid)
                 source = self._asked(way) if isinstance(way, Replica) else self._through(choosing)
                 async with aclosing(source) as bits:
                     async for bit in bits:

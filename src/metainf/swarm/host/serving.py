@@ -219,7 +219,7 @@ async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str]
         async with Joined(caller, folder, told.name, told.replicas) as swarm:
             app, writer = application(swarm, told)
             try:
-                await swarm.caller.let_in(swarm.model, replicas=told.replicas)
+                await swarm.caller.let_in(swarm.model, replicas=swarm.replicas)
             except NoFeasible as error:
                 say(f"no way through the swarm yet: {error}")
             say(f"{swarm.name} ({swarm.model}) through {len(await swarm.caller.look())} nodes")

@@ -60,6 +60,8 @@ class Session:
         self.reputation: Mapping[str, float] = {}
         self.rtt_ms: Mapping[str, float] = {}
         self.avoid: Collection[str] = ()
+        self.first_block = 0
+        """Where the swarm's part begins: blocks before it are run by the ends."""
         self.failures: list[StageFailed] = []
 
     async def __aenter__(self) -> "Session":
@@ -92,7 +94,7 @@ class Session:
         Raises NoFeasible (MissingBlocks names the blocks) where no way is left."""
         self.demand = Demand(prompt_tokens=len(tokens), new_tokens=count)
         if not self.parts:
-            whole = Span(start=0, end=MOST_BLOCKS)
+            whole = Span(start=self.first_block, end=MOST_BLOCKS)
             self.parts = await self._replaced(whole, [])
             await self._linked(0, len(self.parts))
             self.tell("route " + shown(self.route))
@@ -230,9 +232,10 @@ class Session:
         words = current([each.word for each in self._heard.values()], self.terms.model, time.time())
         laid = table([word for word in words if runs_blocks(word, self.terms.numbers)])
         client = Client(self.rtt_ms, self.reputation, {*avoid, *self.avoid})
-        if span.end > max(laid.num_blocks, 1) or span == Span(start=0, end=laid.num_blocks):
+        end = min(span.end, laid.num_blocks)
+        if not end or (span.start, end) == (0, laid.num_blocks):
             return best_route(laid, self.demand, client, self.costs).stages, self._heard
-        return around(laid, span, self.demand, client, self.costs), self._heard
+        return around(laid, Span(start=span.start, end=end), self.demand, client, self.costs), self._heard
 
     async def _all_opened(self, stages: Sequence[Stage], heard: dict[str, Heard]) -> list[Part]:
         """Streams to all stages, opened at once; none is left open where one fails."""

@@ -24,11 +24,12 @@ Mask = NDArray[np.bool_]
 class MissingBlocks(NoFeasible):
     """No node that may be used holds some blocks; `missing` tells which."""
 
-    def __init__(self, spans: tuple[Span, ...], num_blocks: int) -> None:
+    def __init__(self, spans: tuple[Span, ...], num_blocks: int, note: str = "") -> None:
         self.missing = spans
         told = ", ".join(str(span) for span in spans)
         super().__init__(
             f"expected nodes for all {num_blocks} blocks, found none for {told}: start a node that takes them"
+            f"{note}"
         )
 
 
