@@ -52,6 +52,13 @@ def node(
     measure_again: Annotated[
         bool, typer.Option("--measure-again", help="Measure the speed although it is known.")
     ] = False,
+    paid: Annotated[bool, typer.Option("--paid", help="Calculate only for orders that pay.")] = False,
+    least_nanousd_per_pass: Annotated[
+        int, typer.Option(min=0, help="The least that an order must pay for one block and token, 1e-9 USD.")
+    ] = 0,
+    ledger: Annotated[
+        Path | None, typer.Option(help="A ledger's file: it must hold the money of an order.")
+    ] = None,
     slowness: Annotated[float, typer.Option(min=1.0, hidden=True)] = 1.0,
     json: Json = False,
 ) -> None:
@@ -85,6 +92,9 @@ def node(
             "grace_s": grace,
             "measure_again": measure_again,
             "slowness": slowness,
+            "paid": paid,
+            "least_nanousd_per_pass": least_nanousd_per_pass,
+            "ledger": None if ledger is None else str(ledger),
         }
     )
 

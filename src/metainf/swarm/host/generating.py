@@ -17,6 +17,7 @@ from metainf.hosts.stops import Stops
 from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.caller import Caller
+from metainf.swarm.host.paying import Bill, Purse
 from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
 from metainf.swarm.host.tokens import Tokens
 from metainf.swarm.net.client import Session
@@ -32,6 +33,7 @@ class Course:
     """How a text came to be: when, along which routes, over which failures. Filled while it is written.
 
     Seconds count from the request; `restarts` are the times that no way was left and one was waited for.
+    With a `purse` the text is paid for, and the `bill` tells how.
     """
 
     tell: Tell | None = None
@@ -42,6 +44,9 @@ class Course:
     routes: list[str] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     restarts: int = 0
+    purse: Purse | None = None
+    bill: Bill | None = None
+    answer: list[int] = field(default_factory=list)
 
     def heard(self, line: str) -> None:
         if line.startswith("route "):
@@ -130,6 +135,7 @@ class Swarm:
             async for token in tokens:
                 count += 1
                 course.token()
+                course.answer.append(token)
                 ended = token in ends
                 said = "" if ended else stops.add(text.add([token]))
                 if ended or stops.found:
@@ -159,6 +165,8 @@ class Swarm:
             drawn = int.from_bytes(os.urandom(SEED_BITS // 8))
             course.seed = ask.seed if ask.seed is not None else drawn
         choosing = Choosing(self.ends, Sampling(ask.temperature, ask.top_p, course.seed or 0), self.thread)
+        if course.purse is not None:
+            course.bill = course.purse.billed(self.model, self.num_blocks, prompt, ask.max_tokens)
         made: list[int] = []
         patience_s, went_on_s = 0.0, time.monotonic()
         while True:
@@ -181,7 +189,9 @@ class Swarm:
                 course.heard("waiting for nodes")
 
     def _session(self, choosing: Choosing, course: Course) -> "_Counted":
-        terms = Terms(os.urandom(8).hex(), self.model, step_s=STEP_S)
+        bill = course.bill
+        name, order = (os.urandom(8).hex(), "") if bill is None else (bill.session, bill.order)
+        terms = Terms(name, self.model, step_s=STEP_S, order=order)
         caller = self.caller
         session = Session(choosing, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
         return _Counted(self, session, course)
@@ -199,6 +209,8 @@ class _Counted:
 
     async def __aexit__(self, *error: object) -> None:
         self.swarm.sessions -= 1
+        if self.course.bill is not None and error[0] in (None, GeneratorExit):  # else steps are under way
+            self.course.bill.close(await self.session.receipted(), self.course.answer)
         self.course.recoveries += self.session.recoveries
         for node in self.session.banned:
             self.swarm.caller.lost(node)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metainf.domain.base import Frozen
 from metainf.swarm.plan.rebalancing import STAY_S
@@ -20,6 +20,9 @@ class Told(Frozen):
     It holds as many blocks as fit into `memory_gib` (most of the free memory by default), at most
     `memory_blocks`. About every `judge_s` seconds it judges whether to move, `stay_s` after it came at the
     earliest. `cache` is the folder where measured speeds are kept.
+
+    `paid`: it calculates only for orders of at least `least_nanousd_per_pass`, whose money the ledger in the
+    file `ledger` holds, where one is given.
     """
 
     checkpoint: str
@@ -41,6 +44,9 @@ class Told(Frozen):
     judge_s: PositiveFloat = JUDGE_S
     measure_again: bool = False
     cache: str | None = None
+    paid: bool = False
+    least_nanousd_per_pass: NonNegativeInt = 0
+    ledger: str | None = None
 
 
 class Said(Frozen):
