@@ -236,7 +236,7 @@ def test_an_arbiter_settles_the_claim_and_nobody_else_can(folder: Path, purse: P
 def test_an_order_pays_for_one_session_and_so_many_passes(folder: Path, clock: Clock) -> None:
     purse = Purse(PAYER, PRICE)
     model, till = "b2:" + "0" * 32, Till(ARBITER, True, PRICE)
-    bill = purse.billed(model, LAYERS, [1, 2], 3)
+    bill = purse.billed(model, LAYERS, "the", 5)
     work = till.hired(bill.order, (model, LAYERS), ("me", "s"), clock())
     again = till.hired(bill.order, (model, LAYERS), ("me", "s"), clock())
     assert again.job is work.job

@@ -23,6 +23,7 @@ from metainf.swarm.broker.streams import (
     connected,
     prepared,
     pull,
+    replicas_of,
     subject,
 )
 from metainf.swarm.broker.words import Job, Reply
@@ -37,8 +38,9 @@ class TooLate(MetaInfError):
 class Agent:
     """Use as an asynchronous context. Two agents of one name share their answers: give each its own."""
 
-    def __init__(self, servers: str, name: str, replicas: int = 1) -> None:
-        self.servers, self.name, self.replicas = servers, name, replicas
+    def __init__(self, servers: str, name: str, replicas: int | None = None) -> None:
+        self.servers, self.name = servers, name
+        self.replicas = replicas or replicas_of(servers)
         self.waiting: dict[str, asyncio.Future[Reply]] = {}
         self.again = 0
         """Answers that came a second time, or to nobody: read and dropped."""

@@ -28,10 +28,14 @@ from metainf.swarm.broker.streams import (
     connected,
     prepared,
     pull,
+    replicas_of,
 )
 from metainf.swarm.broker.words import Job, Reply
 
 IDLE_S = 1.0
+LEAVE_S = 5.0
+WAKE_S = (0.005, 0.05)
+"""After a job that was given back is due: the server may be late."""
 Handle = Callable[[Job, int], Awaitable[str]]
 
 
@@ -50,10 +54,11 @@ class Consumer:
         handle: Handle,
         slots: int = 1,
         name: str = "consumer",
-        replicas: int = 1,
+        replicas: int | None = None,
     ) -> None:
         self.servers, self.group, self.handle, self.slots = servers, group, handle, slots
-        self.name, self.replicas = name, replicas
+        self.name, self.replicas = name, replicas or replicas_of(servers)
+        self.closing = False
         self.done = self.failed = 0
         self.rng = random.Random()
         self._turns = Turns()
@@ -70,8 +75,11 @@ class Consumer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Take nothing new, finish what was begun."""
+        """Take nothing new, give back what is on its way here, finish what was begun."""
+        self.closing = True
+        self._bell.set()
         if self._working is not None:
+            await asyncio.wait({self._working}, timeout=LEAVE_S)
             self._working.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._working
@@ -83,14 +91,14 @@ class Consumer:
         self._bell.set()
 
     async def _work(self) -> None:
-        while True:
+        while not self.closing:
             free = self.slots - len(self._busy)
             try:
                 taken = await self._take(free) if free > 0 else 0
             except BrokerLost:
                 await asyncio.sleep(RETRY_S)
                 continue
-            if taken == 0 or free <= 0:
+            if (taken == 0 or free <= 0) and not self.closing:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._bell.wait(), IDLE_S)
                 self._bell.clear()
@@ -106,6 +114,9 @@ class Consumer:
             level = sum(1 for each, _ in queues[number:] if each == priority)
             want = min(free - begun, share(free - begun, level))
             found = await pull(self._connection, REQUESTS, await self._queue(priority, tenant), want)
+            if self.closing:
+                await asyncio.gather(*(each.nak() for each in found), return_exceptions=True)
+                break
             if found:
                 self._turns.served(priority, tenant)
             for message in found:
@@ -166,15 +177,22 @@ class Consumer:
         try:
             body = await self.handle(job, attempt)
         except TryAgain:
-            await message.nak(delay=wait_s(attempt, self.rng.random()))
+            await self._again(message, attempt)
         except MetaInfError as error:
             await self._answer(message, job, attempt, error=str(error)[:2000])
         except Exception:
             self.failed += 1
-            await message.nak(delay=wait_s(attempt, self.rng.random()))
+            await self._again(message, attempt)
         else:
             await self._answer(message, job, attempt, body=body)
             self.done += 1
+
+    async def _again(self, message: Any, attempt: int) -> None:
+        """Give it back for later, and look for it then."""
+        delay_s = wait_s(attempt, self.rng.random())
+        await message.nak(delay=delay_s)
+        for late_s in WAKE_S:
+            asyncio.get_running_loop().call_later(delay_s + late_s, self._bell.set)
 
     async def _answer(
         self, message: Any, job: Job, attempt: int, body: str | None = None, error: str | None = None

@@ -20,6 +20,7 @@ from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.paying import Bill, Purse
 from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
 from metainf.swarm.host.tokens import Tokens
+from metainf.swarm.ledger.evidence import answer_digest
 from metainf.swarm.net.client import Session
 from metainf.swarm.net.part import Recovery
 from metainf.swarm.net.stream import Terms
@@ -165,8 +166,9 @@ class Swarm:
             drawn = int.from_bytes(os.urandom(SEED_BITS // 8))
             course.seed = ask.seed if ask.seed is not None else drawn
         choosing = Choosing(self.ends, Sampling(ask.temperature, ask.top_p, course.seed or 0), self.thread)
-        if course.purse is not None:
-            course.bill = course.purse.billed(self.model, self.num_blocks, prompt, ask.max_tokens)
+        if course.purse is not None and course.bill is None:
+            asked, tokens = answer_digest(prompt), len(prompt) + ask.max_tokens
+            course.bill = course.purse.billed(self.model, self.num_blocks, asked, tokens)
         made: list[int] = []
         patience_s, went_on_s = 0.0, time.monotonic()
         while True:

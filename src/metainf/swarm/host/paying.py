@@ -9,8 +9,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from metainf.domain import BadInput
+from metainf.domain import BadInput, MetaInfError
 from metainf.swarm.ledger.book import Book, operator_of
 from metainf.swarm.ledger.evidence import Claim, Evidence, answer_digest
 from metainf.swarm.ledger.words import Order
@@ -35,17 +36,18 @@ class Purse:
     operator: Identity | None = None
     wait_s: float = WAIT_S
 
-    def billed(self, model: str, num_blocks: int, prompt: Sequence[int], new_tokens: int) -> "Bill":
-        """An order for one text. Raises Refused where the ledger does not admit it."""
+    def billed(self, model: str, num_blocks: int, asked: str, tokens: int) -> "Bill":
+        """An order for one text of so many tokens, those of the prompt included. Raises Refused where the
+        ledger does not admit it."""
         now, salt = time.time(), os.urandom(16).hex()
         told = {
             "payer": self.payer.node,
             "nonce": self._nonce(now),
             "model": model,
             "num_blocks": num_blocks,
-            "request": digest(f"{salt} {answer_digest(prompt)} {new_tokens}"),
+            "request": digest(f"{salt} {asked}"),
             "nanousd_per_pass": self.nanousd_per_pass,
-            "most_passes": ROOM * num_blocks * (len(prompt) + new_tokens),
+            "most_passes": ROOM * num_blocks * tokens,
             "arbiter": self.arbiter,
             "issued_s": now,
             "deadline_s": now + self.wait_s,
@@ -53,7 +55,7 @@ class Purse:
         order = sealed(self.payer, Order.of(told))
         if self.book is not None:
             self.book.add("order", order)
-        return Bill(self, order)
+        return Bill(order, self)
 
     def _nonce(self, now_s: float) -> int:
         known = -1 if self.book is None else self.book.accounts.nonces.get(self.payer.node, -1)
@@ -62,13 +64,15 @@ class Purse:
 
 @dataclass
 class Bill:
-    """One text's order, and what came of it. Where the judge is elsewhere there is a claim, no evidence."""
+    """One text's order, and what came of it. Where the judge is elsewhere (or the purse) there is a claim, no
+    evidence; `problem` says why the ledger did not take the settlement."""
 
-    purse: Purse
     order: str
+    purse: Purse | None = None
     session: str = field(default_factory=lambda: os.urandom(8).hex())
     claim: Claim | None = None
     evidence: Evidence | None = None
+    problem: str = ""
 
     @property
     def transaction(self) -> str:
@@ -77,13 +81,28 @@ class Bill:
 
     def close(self, receipts: Sequence[str], answer: Sequence[int]) -> None:
         """The text has ended, or was given up. Without receipts nothing is settled, and the order will be
-        refunded. Raises Refused where the ledger does not admit the settlement."""
+        refunded."""
         if not receipts:
             return
         self.claim = Claim(order=self.order, receipts=tuple(receipts), answer=answer_digest(answer))
-        purse = self.purse
-        if purse.arbiter in (None, purse.payer.node):
-            self.evidence = settled(purse.payer, self.claim, purse.book, purse.operator)
+        if self.purse is not None:
+            self.claimed(self.purse, self.claim)
+
+    def claimed(self, purse: Purse, claim: Claim) -> None:
+        """Settle a claim on this order, where the payer may."""
+        self.claim = claim
+        if claim.order == self.order and purse.arbiter in (None, purse.payer.node):
+            try:
+                self.evidence = settled(purse.payer, claim, purse.book, purse.operator)
+            except MetaInfError as error:
+                self.problem = str(error)
+
+    def told(self) -> dict[str, Any]:
+        """What goes with the answer."""
+        shown = self.evidence or self.claim
+        named = "evidence" if self.evidence is not None else "claim"
+        found: dict[str, Any] = {"transaction": self.transaction, "problem": self.problem or None}
+        return found | ({} if shown is None else {named: shown.model_dump(mode="json")})
 
 
 def settled(

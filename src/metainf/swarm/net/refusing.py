@@ -50,4 +50,4 @@ async def signed(till: Till | None, visit: Visit, previous: str) -> bytes:
             text = till.signed(visit.work, previous, visit.part.span, time.time())
         except Refused as error:
             raise No(Code.MALFORMED, str(error)) from None
-        return wire.FromNode(signed=wire.Signed(receipt=text)).SerializeToString()
+        return bytes(wire.FromNode(signed=wire.Signed(receipt=text)).SerializeToString())
