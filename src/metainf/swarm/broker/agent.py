@@ -45,7 +45,7 @@ class Agent:
         self.again = 0
         """Answers that came a second time, or to nobody: read and dropped."""
         self._connection: Any = None
-        self._stream: Any = None
+        self.stream: Any = None
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Agent":
@@ -53,11 +53,11 @@ class Agent:
         from nats.js.api import ConsumerConfig
 
         self._connection = await connected(self.servers, f"agent {self.name}")
-        self._stream = await prepared(self._connection, self.replicas)
+        self.stream = await prepared(self._connection, self.replicas)
         mine = ConsumerConfig(
             durable_name=f"agent-{self.name}", filter_subject=f"{ANSWER}.{self.name}.>", ack_wait=ACK_S
         )
-        await self._stream.add_consumer(REPLIES, mine)
+        await self.stream.add_consumer(REPLIES, mine)
         self._reading = asyncio.create_task(self._read())
         return self
 
@@ -95,7 +95,7 @@ class Agent:
     async def _known(self, job: Job) -> None:
         """A job that was sent before may have its answer already."""
         with contextlib.suppress(Exception):  # none yet, or nobody to ask: it will be read
-            self._hand_over((await self._stream.get_last_msg(REPLIES, answer_subject(job))).data)
+            self._hand_over((await self.stream.get_last_msg(REPLIES, answer_subject(job))).data)
 
     async def _send(self, job: Job) -> bool:
         """Whether the server had it already."""
@@ -104,7 +104,7 @@ class Agent:
         data, headers = job.canonical().encode(), {"Nats-Msg-Id": job.transaction}
         while True:
             try:
-                kept = await self._stream.publish(subject(job), data, headers=headers, timeout=2.0)
+                kept = await self.stream.publish(subject(job), data, headers=headers, timeout=2.0)
                 await self._connection.publish(f"{BELL}.{job.group}", b"")
                 return bool(kept.duplicate)
             except APIError as error:

@@ -69,7 +69,7 @@ class Consumer:
 
     async def __aenter__(self) -> "Consumer":
         self._connection = await connected(self.servers, f"consumer {self.name}")
-        self._stream = await prepared(self._connection, self.replicas)
+        self.stream = await prepared(self._connection, self.replicas)
         await self._connection.subscribe(f"{BELL}.{self.group}", cb=self._rung)
         self._working = asyncio.create_task(self._work())
         return self
@@ -106,7 +106,7 @@ class Consumer:
     async def _take(self, free: int) -> int:
         """Begin as many jobs as there are slots, in the order of classes and tenants."""
         self._bell.clear()
-        queues = self._turns.order(await waiting(self._stream, self.group))
+        queues = self._turns.order(await waiting(self.stream, self.group))
         begun = 0
         for number, (priority, tenant) in enumerate(queues):
             if begun >= free:
@@ -143,7 +143,7 @@ class Consumer:
                 max_ack_pending=100_000,
             )
             try:
-                await self._stream.add_consumer(REQUESTS, told)
+                await self.stream.add_consumer(REQUESTS, told)
             except Exception as error:
                 raise BrokerLost(f"the queue does not answer: {error!r}") from None
             self._known.add((priority, tenant))
@@ -204,7 +204,7 @@ class Consumer:
         while True:
             try:
                 data = reply.canonical().encode()
-                await self._stream.publish(answer_subject(job), data, headers=headers, timeout=2.0)
+                await self.stream.publish(answer_subject(job), data, headers=headers, timeout=2.0)
                 break
             except Exception:
                 if time.time() > job.deadline_s + ACK_S:
@@ -216,7 +216,7 @@ class Consumer:
         from nats.js.errors import NotFoundError
 
         try:
-            await self._stream.get_last_msg(REPLIES, answer_subject(job))
+            await self.stream.get_last_msg(REPLIES, answer_subject(job))
         except NotFoundError:
             return False
         return True
@@ -224,7 +224,7 @@ class Consumer:
     async def _bury(self, message: Any, why: str) -> None:
         """Keep what nobody could serve, for a person to look at, and take it off the queue."""
         headers = {"Metainf-Why": " ".join(why.split())[:500]}
-        await self._stream.publish(f"{LOST}.{self.group}", message.data, headers=headers)
+        await self.stream.publish(f"{LOST}.{self.group}", message.data, headers=headers)
         await message.term()
 
     async def _speak_of(self, message: Any) -> None:

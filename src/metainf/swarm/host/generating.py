@@ -167,8 +167,8 @@ class Swarm:
             course.seed = ask.seed if ask.seed is not None else drawn
         choosing = Choosing(self.ends, Sampling(ask.temperature, ask.top_p, course.seed or 0), self.thread)
         if course.purse is not None and course.bill is None:
-            asked, tokens = answer_digest(prompt), len(prompt) + ask.max_tokens
-            course.bill = course.purse.billed(self.model, self.num_blocks, asked, tokens)
+            most, asked = len(prompt) + ask.max_tokens, answer_digest(prompt)
+            course.bill = course.purse.billed(self.model, self.num_blocks, asked, most)
         made: list[int] = []
         patience_s, went_on_s = 0.0, time.monotonic()
         while True:

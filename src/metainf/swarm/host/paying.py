@@ -129,3 +129,11 @@ def settled(
 def ledger_of(path: Path) -> Book:
     """The ledger in a file, which must be there: whose it is stands in it. Raises BadInput, StoreError."""
     return Book(path, operator_of(path), time.time)
+
+
+def written(bill: Bill, path: Path) -> bool:
+    """Write evidence (or the claim, for its judge) to a file; False where there is neither: nobody signed."""
+    shown = bill.evidence or bill.claim
+    if shown is not None:
+        path.write_text(shown.canonical(), encoding="utf-8")
+    return shown is not None
