@@ -119,7 +119,7 @@ def test_a_tenant_with_much_does_not_keep_others_waiting(server: Server) -> None
             asked = [job(number, "agent", tenant="many") for number in range(100)]
             asked += [job(100 + number, "agent", tenant="few") for number in range(5)]
             sent = [asyncio.create_task(agent.ask(each)) for each in asked]
-            while sum((await waiting(agent._stream, GROUP)).values()) < len(asked):
+            while sum((await waiting(agent.stream, GROUP)).values()) < len(asked):
                 await asyncio.sleep(0.05)
             async with Consumer(server.url, GROUP, told, slots=2):
                 await asyncio.gather(*sent)
@@ -150,7 +150,7 @@ def test_failures_come_again_and_in_the_end_are_kept_for_a_person(
             assert (first.body, first.attempt) == (answer("request 1"), 3)
             assert second.error == f"worn out, in attempt {deciding.MOST_ATTEMPTS + 1}"
             assert third.error == "this model draws no pictures"
-            told = await agent._stream.stream_info(DEAD, subjects_filter=">")
+            told = await agent.stream.stream_info(DEAD, subjects_filter=">")
             assert told.state.messages == 1
         assert attempts["request 2"] == deciding.MOST_ATTEMPTS
 
@@ -173,10 +173,10 @@ def test_deadlines_limits_and_strangers(server: Server) -> None:
             await asyncio.sleep(0.3)
             with pytest.raises(Crowded, match="try later"):
                 await agent.ask(job(5, "agent"))
-            assert await waiting(agent._stream, GROUP) == {(1, "tenant"): 3}
+            assert await waiting(agent.stream, GROUP) == {(1, "tenant"): 3}
             async with Consumer(server.url, GROUP, turned):
                 assert [reply.body for reply in await asyncio.gather(*sent)] == ["3 tseuqer", "4 tseuqer"]
-            stream = agent._stream
+            stream = agent.stream
             late = await stream.get_last_msg(
                 REPLIES, f"rep.agent.{job(1, 'agent').transaction.replace(':', '-')}"
             )

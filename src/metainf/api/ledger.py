@@ -6,13 +6,17 @@ from pathlib import Path
 
 from metainf.domain import BadInput
 from metainf.domain.base import Frozen
+from metainf.swarm.host.paying import Bill, Purse, ledger_of, settled, written
 from metainf.swarm.ledger.book import Book
-from metainf.swarm.ledger.evidence import MOST_EVIDENCE_BYTES, Checked, Evidence, check
+from metainf.swarm.ledger.evidence import MOST_EVIDENCE_BYTES, Checked, Claim, Evidence, check
 from metainf.swarm.ledger.words import Deposit
 from metainf.swarm.trust.identity import Identity, kept
 from metainf.swarm.trust.sealed import sealed
 
-__all__ = ["Checked", "Summary", "deposit", "head", "refund_overdue", "summary", "verify"]
+__all__ = [
+    "Bill", "Checked", "Evidence", "Purse", "Summary",
+    "deposit", "head", "purse", "refund_overdue", "settle", "summary", "verify", "written",
+]  # fmt: skip
 
 
 class Summary(Frozen):
@@ -55,6 +59,22 @@ def summary(path: Path, operator: str) -> Summary:
         raise BadInput(f"expected a ledger in {path}, found no file")
     with Book(path, operator, time.time) as book:
         return _summed(book)
+
+
+def purse(payer: Path, nanousd_per_pass: int, ledger: Path | None, arbiter: str | None = None) -> Purse:
+    """Who pays for texts: the key in a file, made there on first use. Without a ledger nothing is held back,
+    and nodes have the payer's word alone. Raises BadInput."""
+    book = None if ledger is None else ledger_of(ledger)
+    return Purse(kept(payer), nanousd_per_pass, book, arbiter)
+
+
+def settle(claim: Path, judge: Path, ledger: Path | None = None) -> Evidence:
+    """The judge of an order settles the claim in a file. Raises BadInput (Refused), StoreError."""
+    try:
+        told = Claim.parse(claim.read_bytes()[:MOST_EVIDENCE_BYTES])
+    except OSError as error:
+        raise BadInput(f"expected a claim in {claim}: {error.strerror}") from None
+    return settled(kept(judge), told, None if ledger is None else ledger_of(ledger))
 
 
 def refund_overdue(path: Path, operator: Path) -> tuple[str, ...]:

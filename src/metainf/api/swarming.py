@@ -13,6 +13,7 @@ from metainf.hosts.asked import Ask, Piece
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import checkpoint_of, packaged
 from metainf.swarm.host import looking, serving
+from metainf.swarm.host.billing import Billing
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.demo import Script, Shown
 from metainf.swarm.host.demo import demo as _demo
@@ -29,6 +30,7 @@ from metainf.swarm.words import Demand
 
 __all__ = [
     "Ask",
+    "Billing",
     "Connected",
     "Course",
     "Demand",
@@ -92,12 +94,13 @@ async def serve(
     model: str | None,
     told: Serving,
     say: Callable[[str], None],
+    billing: Billing | None = None,
     *,
     required: Required | None = None,
 ) -> None:
     """An OpenAI-compatible endpoint in front of a swarm, until SIGTERM or SIGINT."""
     folder = await asyncio.to_thread(folder_of, model)
-    await serving.serve(await _caller(join, required), folder, told, say)
+    await serving.serve(await _caller(join, required), folder, told, say, billing)
 
 
 async def _caller(join: str, required: Required | None) -> Caller:

@@ -14,6 +14,7 @@ from metainf.cli import (
     ledger,
     measuring,
     nodes,
+    queueing,
     serving,
     studying,
     swarming,
@@ -56,3 +57,4 @@ gateway.register(app)
 nodes.register(app)
 swarming.register(app)
 ledger.register(app)
+queueing.register(app)

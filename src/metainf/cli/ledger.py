@@ -68,6 +68,18 @@ def ledger_head(path: LedgerFile, identity: Operator) -> None:
     typer.echo(verbs.head(path, identity))
 
 
+@ledger.command("settle")
+def ledger_settle(
+    claim: Annotated[Path, typer.Argument(help="What `swarm generate --arbiter` wrote.")],
+    identity: Annotated[Path, typer.Option("--identity", help="The key of the order's arbiter.")],
+    path: Annotated[Path | None, typer.Option("--ledger", help="The ledger to settle it in.")] = None,
+) -> None:
+    """Settle an order as its arbiter, and print the evidence."""
+    from metainf.api import ledger as verbs
+
+    typer.echo(verbs.settle(claim, identity, path).canonical())
+
+
 @swarm.command("verify")
 def swarm_verify(
     path: Annotated[Path, typer.Argument(help="The evidence that came with an answer (JSON).")],

@@ -67,6 +67,13 @@ def node(
     ] = None,
     places: Annotated[int, typer.Option(min=1, help="Texts that a replica writes at once.")] = 4,
     context_tokens: Annotated[int, typer.Option(min=16, help="Tokens of a replica's longest text.")] = 4096,
+    paid: Annotated[bool, typer.Option("--paid", help="Calculate only for orders that pay.")] = False,
+    least_nanousd_per_pass: Annotated[
+        int, typer.Option(min=0, help="The least that an order must pay for one block and token, 1e-9 USD.")
+    ] = 0,
+    ledger: Annotated[
+        Path | None, typer.Option(help="A ledger's file: it must hold the money of an order.")
+    ] = None,
     slowness: Annotated[float, typer.Option(min=1.0, hidden=True)] = 1.0,
     json: Json = False,
 ) -> None:
@@ -103,6 +110,9 @@ def node(
             "metrics_port": metrics_port,
             "metrics_host": metrics_host,
             "slowness": slowness,
+            "paid": paid,
+            "least_nanousd_per_pass": least_nanousd_per_pass,
+            "ledger": None if ledger is None else str(ledger),
         }
     )
 

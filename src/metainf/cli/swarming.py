@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from metainf.cli import paying
 from metainf.cli.names import one_of
 from metainf.cli.options import Json
+from metainf.cli.paying import Arbiter, Ledger, PayFrom, Price
 from metainf.cli.show import print_json
 from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required, swarm_privacy
 from metainf.cli.units import seconds
@@ -109,6 +111,11 @@ def swarm_generate(
     privacy: Privacy = "transport",
     trust: Trust = None,
     keep: Keep = 0,
+    pay_from: PayFrom = None,
+    ledger: Ledger = None,
+    price: Price = 0,
+    arbiter: Arbiter = None,
+    evidence: Annotated[Path | None, typer.Option(help="Where to write what shows who did it.")] = None,
     json: Json = False,
 ) -> None:
     """Write a text through the nodes of a swarm, and go on where one fails."""
@@ -121,6 +128,7 @@ def swarm_generate(
         "stop": tuple(stop or ()),
     }  # fmt: skip
     told: list[str] = []
+    purse = paying.purse(pay_from, ledger, price, arbiter)
 
     def tell(line: str) -> None:
         if route or told or not line.startswith("route "):
@@ -131,13 +139,14 @@ def swarm_generate(
         needs = required(privacy, trust, keep)
         async with swarming.joined(join, model, not only_blocks, required=needs) as found:
             ask = found.asked(asked, system, plain, **terms)
-            course = swarming.Course(tell)
+            course = swarming.Course(tell, purse=purse)
             pieces = []
             async for piece in found.stream(ask, course):
                 pieces.append(piece)
                 if not json:
                     typer.echo(piece.text, nl=False)
                     sys.stdout.flush()
+            paying.told(course.bill, evidence)
             shown: Written = swarming.written(pieces, course, found.name)
             return shown
 
@@ -151,7 +160,10 @@ def swarm_generate(
 
 @swarm.command("serve")
 def swarm_serve(
-    join: Join,
+    join: Annotated[
+        str | None,
+        typer.Option("--join", "-j", help="The swarm's directory, if not --queue.", envvar="METAINF_SWARM"),
+    ] = None,
     model: Weights = None,
     host: Annotated[str, typer.Option(help="Address to listen at; beyond this machine only with a key.")] = (
         "127.0.0.1"
@@ -168,10 +180,25 @@ def swarm_serve(
     privacy: Privacy = "transport",
     trust: Trust = None,
     keep: Keep = 0,
+    queue: Annotated[
+        str | None, typer.Option(help="Ask through this queue instead, whose workers run the models.")
+    ] = None,
+    pay_from: PayFrom = None,
+    ledger: Ledger = None,
+    price: Price = 0,
+    arbiter: Arbiter = None,
+    evidence: Annotated[Path, typer.Option(help="Folder of evidence of texts that are paid.")] = Path(
+        "evidence"
+    ),
 ) -> None:
     """Answer OpenAI's API with the texts of a swarm."""
     import asyncio
 
+    from metainf.domain import BadInput
+
+    if join is None and queue is None:
+        raise BadInput("expected --join or --queue, found neither")
+    purse = paying.purse(pay_from, ledger, price, arbiter)
     swarming = _swarming()
     told = swarming.Serving.of(
         {
@@ -179,12 +206,19 @@ def swarm_serve(
             "in_line": waiting, "grace_s": seconds(grace), "replicas": not only_blocks,
         }
     )  # fmt: skip
-    asyncio.run(
-        swarming.serve(
-            join, model, told, lambda line: typer.echo(line, err=True),
-            required=required(privacy, trust, keep),
-        )
-    )  # fmt: skip
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    if queue is not None:
+        from metainf.api import queueing
+
+        asyncio.run(queueing.serve(queue, told, say, purse))
+        return
+    assert join is not None
+    billing = None if purse is None else swarming.Billing(purse, evidence)
+    needs = required(privacy, trust, keep)
+    asyncio.run(swarming.serve(join, model, told, say, billing, required=needs))
 
 
 @swarm.command("status")

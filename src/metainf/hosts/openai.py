@@ -116,6 +116,18 @@ class Door:
         said = answer.frame([answer.choice("".join(piece.text for piece in whole), last.finished)])
         return _json(said | {"usage": usage_of(last)})
 
+    async def answered(self, body: Json) -> Json:
+        """One whole answer to the JSON of a request. Raises BadInput, Refusal."""
+        pieces = aiter(self.writer.submit(self.read(body)))
+        try:
+            whole = [piece async for piece in pieces]
+        finally:
+            await pieces.aclose()  # type: ignore[attr-defined]
+        self.answers += 1
+        answer = _Answer(self.writer.model, "messages" in body, self.answers, stream=False, usage=True)
+        said = answer.frame([answer.choice("".join(piece.text for piece in whole), whole[-1].finished)])
+        return said | {"usage": usage_of(whole[-1])}
+
     async def _streamed(
         self, request: "Request", answer: _Answer, piece: Piece, rest: AsyncIterator[Piece]
     ) -> "StreamResponse":

@@ -24,6 +24,7 @@ from metainf.swarm.broker.streams import (
     connected,
     prepared,
     pull,
+    replicas_of,
     subject,
 )
 from metainf.swarm.broker.words import Job, Reply
@@ -38,13 +39,14 @@ class TooLate(MetaInfError):
 class Agent:
     """Use as an asynchronous context. Two agents of one name share their answers: give each its own."""
 
-    def __init__(self, servers: str, name: str, replicas: int = 1) -> None:
-        self.servers, self.name, self.replicas = servers, name, replicas
+    def __init__(self, servers: str, name: str, replicas: int | None = None) -> None:
+        self.servers, self.name = servers, name
+        self.replicas = replicas or replicas_of(servers)
         self.waiting: dict[str, asyncio.Future[Reply]] = {}
         self.again = 0
         """Answers that came a second time, or to nobody: read and dropped."""
         self._connection: Any = None
-        self._stream: Any = None
+        self.stream: Any = None
         self._reading: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> "Agent":
@@ -52,11 +54,11 @@ class Agent:
         from nats.js.api import ConsumerConfig
 
         self._connection = await connected(self.servers, f"agent {self.name}")
-        self._stream = await prepared(self._connection, self.replicas)
+        self.stream = await prepared(self._connection, self.replicas)
         mine = ConsumerConfig(
             durable_name=f"agent-{self.name}", filter_subject=f"{ANSWER}.{self.name}.>", ack_wait=ACK_S
         )
-        await self._stream.add_consumer(REPLIES, mine)
+        await self.stream.add_consumer(REPLIES, mine)
         self._reading = asyncio.create_task(self._read())
         return self
 
@@ -94,7 +96,7 @@ class Agent:
     async def _known(self, job: Job) -> None:
         """A job that was sent before may have its answer already."""
         with contextlib.suppress(Exception):  # none yet, or nobody to ask: it will be read
-            self._hand_over((await self._stream.get_last_msg(REPLIES, answer_subject(job))).data)
+            self._hand_over((await self.stream.get_last_msg(REPLIES, answer_subject(job))).data)
 
     async def _send(self, job: Job) -> bool:
         """Whether the server had it already."""
@@ -103,7 +105,7 @@ class Agent:
         data, headers = job.canonical().encode(), {"Nats-Msg-Id": job.transaction}
         while True:
             try:
-                kept = await self._stream.publish(subject(job), data, headers=headers, timeout=2.0)
+                kept = await self.stream.publish(subject(job), data, headers=headers, timeout=2.0)
                 await self._connection.publish(f"{BELL}.{job.group}", b"")
                 return bool(kept.duplicate)
             except APIError as error:

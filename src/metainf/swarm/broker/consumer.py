@@ -28,10 +28,14 @@ from metainf.swarm.broker.streams import (
     connected,
     prepared,
     pull,
+    replicas_of,
 )
 from metainf.swarm.broker.words import Job, Reply
 
 IDLE_S = 1.0
+LEAVE_S = 5.0
+WAKE_S = (0.005, 0.05)
+"""After a job that was given back is due: the server may be late."""
 Handle = Callable[[Job, int], Awaitable[str]]
 
 
@@ -50,10 +54,11 @@ class Consumer:
         handle: Handle,
         slots: int = 1,
         name: str = "consumer",
-        replicas: int = 1,
+        replicas: int | None = None,
     ) -> None:
         self.servers, self.group, self.handle, self.slots = servers, group, handle, slots
-        self.name, self.replicas = name, replicas
+        self.name, self.replicas = name, replicas or replicas_of(servers)
+        self.closing = False
         self.done = self.failed = 0
         self.rng = random.Random()
         self._turns = Turns()
@@ -64,14 +69,17 @@ class Consumer:
 
     async def __aenter__(self) -> "Consumer":
         self._connection = await connected(self.servers, f"consumer {self.name}")
-        self._stream = await prepared(self._connection, self.replicas)
+        self.stream = await prepared(self._connection, self.replicas)
         await self._connection.subscribe(f"{BELL}.{self.group}", cb=self._rung)
         self._working = asyncio.create_task(self._work())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Take nothing new, finish what was begun."""
+        """Take nothing new, give back what is on its way here, finish what was begun."""
+        self.closing = True
+        self._bell.set()
         if self._working is not None:
+            await asyncio.wait({self._working}, timeout=LEAVE_S)
             self._working.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._working
@@ -83,14 +91,14 @@ class Consumer:
         self._bell.set()
 
     async def _work(self) -> None:
-        while True:
+        while not self.closing:
             free = self.slots - len(self._busy)
             try:
                 taken = await self._take(free) if free > 0 else 0
             except BrokerLost:
                 await asyncio.sleep(RETRY_S)
                 continue
-            if taken == 0 or free <= 0:
+            if (taken == 0 or free <= 0) and not self.closing:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._bell.wait(), IDLE_S)
                 self._bell.clear()
@@ -98,7 +106,7 @@ class Consumer:
     async def _take(self, free: int) -> int:
         """Begin as many jobs as there are slots, in the order of classes and tenants."""
         self._bell.clear()
-        queues = self._turns.order(await waiting(self._stream, self.group))
+        queues = self._turns.order(await waiting(self.stream, self.group))
         begun = 0
         for number, (priority, tenant) in enumerate(queues):
             if begun >= free:
@@ -106,6 +114,9 @@ class Consumer:
             level = sum(1 for each, _ in queues[number:] if each == priority)
             want = min(free - begun, share(free - begun, level))
             found = await pull(self._connection, REQUESTS, await self._queue(priority, tenant), want)
+            if self.closing:
+                await asyncio.gather(*(each.nak() for each in found), return_exceptions=True)
+                break
             if found:
                 self._turns.served(priority, tenant)
             for message in found:
@@ -132,7 +143,7 @@ class Consumer:
                 max_ack_pending=100_000,
             )
             try:
-                await self._stream.add_consumer(REQUESTS, told)
+                await self.stream.add_consumer(REQUESTS, told)
             except Exception as error:
                 raise BrokerLost(f"the queue does not answer: {error!r}") from None
             self._known.add((priority, tenant))
@@ -166,15 +177,22 @@ class Consumer:
         try:
             body = await self.handle(job, attempt)
         except TryAgain:
-            await message.nak(delay=wait_s(attempt, self.rng.random()))
+            await self._again(message, attempt)
         except MetaInfError as error:
             await self._answer(message, job, attempt, error=str(error)[:2000])
         except Exception:
             self.failed += 1
-            await message.nak(delay=wait_s(attempt, self.rng.random()))
+            await self._again(message, attempt)
         else:
             await self._answer(message, job, attempt, body=body)
             self.done += 1
+
+    async def _again(self, message: Any, attempt: int) -> None:
+        """Give it back for later, and look for it then."""
+        delay_s = wait_s(attempt, self.rng.random())
+        await message.nak(delay=delay_s)
+        for late_s in WAKE_S:
+            asyncio.get_running_loop().call_later(delay_s + late_s, self._bell.set)
 
     async def _answer(
         self, message: Any, job: Job, attempt: int, body: str | None = None, error: str | None = None
@@ -186,7 +204,7 @@ class Consumer:
         while True:
             try:
                 data = reply.canonical().encode()
-                await self._stream.publish(answer_subject(job), data, headers=headers, timeout=2.0)
+                await self.stream.publish(answer_subject(job), data, headers=headers, timeout=2.0)
                 break
             except Exception:
                 if time.time() > job.deadline_s + ACK_S:
@@ -198,7 +216,7 @@ class Consumer:
         from nats.js.errors import NotFoundError
 
         try:
-            await self._stream.get_last_msg(REPLIES, answer_subject(job))
+            await self.stream.get_last_msg(REPLIES, answer_subject(job))
         except NotFoundError:
             return False
         return True
@@ -206,7 +224,7 @@ class Consumer:
     async def _bury(self, message: Any, why: str) -> None:
         """Keep what nobody could serve, for a person to look at, and take it off the queue."""
         headers = {"Metainf-Why": " ".join(why.split())[:500]}
-        await self._stream.publish(f"{LOST}.{self.group}", message.data, headers=headers)
+        await self.stream.publish(f"{LOST}.{self.group}", message.data, headers=headers)
         await message.term()
 
     async def _speak_of(self, message: Any) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from metainf.domain import NoFeasible
-from metainf.swarm.broker.words import PRIORITIES, Group, Job, Priority, Wish
+from metainf.swarm.broker.words import PRIORITIES, Group, Job, Member, Priority, Wish
 
 URGENT, PATIENT = 4.0, 30.0
 """Wanting an answer within so many times its own work makes a request urgent; beyond the other, patient."""
@@ -37,6 +37,33 @@ def choose_group(wish: Wish, groups: Sequence[Group]) -> Group:
         told = "; ".join(f"{name}: {why}" for name, why in sorted(lacks.items())) or "no group is there"
         raise NoFeasible(f"expected a consumer group that serves {wish.model}, found none ({told})")
     return min(able, key=lambda group: (expected_s(group), group.usd_per_hour or 0.0, group.name))
+
+
+def groups_of(members: Sequence[Member], waiting: Mapping[str, int]) -> list[Group]:
+    """The groups that members make together: slots add up, times are their mean by slots, a group costs what
+    its dearest member costs, and has the labels that all have. `waiting` counts jobs by group."""
+    found: dict[str, list[Member]] = {}
+    for member in sorted(members, key=lambda each: (each.group, each.name)):
+        found.setdefault(member.group, []).append(member)
+    made = []
+    for name, each in found.items():
+        slots = sum(member.slots for member in each)
+        labels = set(each[0].labels).intersection(*(member.labels for member in each))
+        prices = [member.usd_per_hour for member in each if member.usd_per_hour is not None]
+        made.append(
+            Group(
+                name=name,
+                model=each[0].model,
+                hardware=each[0].hardware,
+                region=each[0].region,
+                labels=tuple(sorted(labels)),
+                slots=slots,
+                waiting=waiting.get(name, 0),
+                request_s=sum(member.request_s * member.slots for member in each) / slots,
+                usd_per_hour=max(prices, default=None),
+            )
+        )
+    return made
 
 
 def expected_s(group: Group) -> float:

@@ -19,6 +19,7 @@ TWICE_S = 600.0
 """For so long the server knows what it was sent, so that nothing counts twice."""
 ACK_S = 10.0
 """A job that nobody speaks of for so long is given to another consumer."""
+CLUSTER = 3
 MEMBER_S, RETRY_S, CONNECT_S = 15.0, 0.2, 5.0
 
 
@@ -41,8 +42,8 @@ def answer_subject(job: Job) -> str:
 
 
 async def connected(servers: str | Sequence[str], name: str) -> Any:
-    """A connection that comes back by itself for ever. Addresses as those of a directory in NATS, options for
-    TLS among them (`metainf.swarm.net.bucket.Servers`). Raises BadInput, BrokerLost, MissingExtra."""
+    """A connection that comes back by itself for ever, to URLs as the directory takes them, with TLS and
+    credentials. Raises BadInput, BrokerLost, MissingExtra."""
     try:
         import nats
         from nats.errors import Error
@@ -52,21 +53,31 @@ async def connected(servers: str | Sequence[str], name: str) -> Any:
     async def quiet(_: Exception) -> None:
         """Lost connections are found out where something is asked."""
 
-    told = Servers.parse(servers if isinstance(servers, str) else ",".join(servers))
     try:
+        found = Servers.parse(servers if isinstance(servers, str) else ",".join(servers))
         connecting = nats.connect(
-            list(told.urls),
+            list(found.urls),
             name=name,
             error_cb=quiet,
             connect_timeout=2,
             reconnect_time_wait=RETRY_S,
             max_reconnect_attempts=-1,
-            **told.options(),
+            **found.options(),
         )
         return await asyncio.wait_for(connecting, CONNECT_S)
     except (TimeoutError, Error, OSError) as error:
-        where = ", ".join(map(shown, told.urls))
-        raise BrokerLost(f"expected a NATS server with JetStream at {where}: {error}") from None
+        raise BrokerLost(f"expected a NATS server with JetStream at {hidden(servers)}: {error}") from None
+
+
+def hidden(servers: str | Sequence[str]) -> str:
+    """The servers without their secrets, for messages."""
+    return ",".join(shown(each) for each in (servers.split(",") if isinstance(servers, str) else servers))
+
+
+def replicas_of(servers: str | Sequence[str]) -> int:
+    """How many servers keep each stream: three where that many are named, else one."""
+    named = servers if isinstance(servers, str) else ",".join(servers)
+    return CLUSTER if len(Servers.parse(named).urls) >= CLUSTER else 1
 
 
 async def prepared(connection: Any, replicas: int = 1, most_waiting: int = MOST_WAITING) -> Any:

@@ -41,6 +41,24 @@ class Reply(Frozen):
     error: Annotated[str, Field(max_length=2000)] | None = None
 
 
+class Member(Frozen):
+    """What one consumer announces of itself every few seconds. `model` is what callers ask for; `digest` and
+    `num_blocks` are those of its weights, for orders; `request_s` the mean time of one request, of late."""
+
+    version: Literal[1] = 1
+    name: Token
+    group: Token
+    model: str = Field(max_length=256)
+    digest: Digest | None = None
+    num_blocks: PositiveInt | None = None
+    hardware: str | None = Field(default=None, max_length=128)
+    region: str | None = Field(default=None, max_length=64)
+    labels: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=16)
+    slots: PositiveInt
+    request_s: PositiveFloat
+    usd_per_hour: NonNegativeFloat | None = None
+
+
 class Group(Frozen):
     """One consumer group as its members announce it, and what waits for it.
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from metainf.hosts.tracing import Mark
+from metainf.swarm.host.paying import Bill, Purse
 from metainf.swarm.net.part import Recovery
 
 Tell = Callable[[str], None]
@@ -15,6 +16,7 @@ class Course:
     """How a text came to be: when, along which routes, over which failures. Filled while it is written.
 
     Seconds count from the request; `restarts` are the times that no way was left and one was waited for.
+    With a `purse` the text is paid for, and the `bill` tells how.
     """
 
     tell: Tell | None = None
@@ -25,6 +27,9 @@ class Course:
     routes: list[str] = field(default_factory=list)
     recoveries: list[Recovery] = field(default_factory=list)
     restarts: int = 0
+    purse: Purse | None = None
+    bill: Bill | None = None
+    answer: list[int] = field(default_factory=list)
     mark: Mark = field(default_factory=lambda: Mark(""))
 
     def heard(self, line: str) -> None:

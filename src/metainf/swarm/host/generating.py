@@ -145,7 +145,9 @@ class Swarm:
 
     def session(self, choosing: Choosing, course: Course) -> "_Counted":
         """A way through blocks for one text."""
-        terms = Terms(os.urandom(8).hex(), self.model, step_s=STEP_S, trace=course.mark.trace)
+        bill = course.bill
+        name, order = (os.urandom(8).hex(), "") if bill is None else (bill.session, bill.order)
+        terms = Terms(name, self.model, step_s=STEP_S, order=order, trace=course.mark.trace)
         caller, ends = self.caller, choosing if self.kept is None else KeptEnds(choosing, self.kept)
         session = Session(ends, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
         session.rtt_ms = caller.rtt_ms
@@ -165,6 +167,8 @@ class _Counted:
 
     async def __aexit__(self, *error: object) -> None:
         self.swarm.sessions -= 1
+        if self.course.bill is not None and error[0] in (None, GeneratorExit):  # else steps are under way
+            self.course.bill.close(await self.session.receipted(), self.course.answer)
         self.course.recoveries += self.session.recoveries
         for node in self.session.banned:
             self.swarm.caller.lost(node)

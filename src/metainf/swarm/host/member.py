@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import numpy as np
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.book import Book, ages_s, pause, signed_word
 from metainf.swarm.host.load import Load
+from metainf.swarm.host.paying import ledger_of
 from metainf.swarm.host.pings import Pings, own_host, unspecified
 from metainf.swarm.host.told import Said, Told
 from metainf.swarm.net.directory import LIFETIME_S, NODES, REFRESH_S, DirectoryLost
+from metainf.swarm.net.paid import Till
 from metainf.swarm.plan.joining import Subject, clock_off_s, headings, picture
 from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.identity import Identity
@@ -60,6 +63,8 @@ class Member:
         self.generation, self.seq = int(time.time() * 1000), 0
         self.lost = self.overtaken = self.clock_told = False
         self.stop = asyncio.Event()
+        held = None if told.ledger is None else ledger_of(Path(told.ledger)).holds
+        self.till = Till(who.identity, told.paid, told.least_nanousd_per_pass, held)
 
     def _host(self) -> str:
         if unspecified(self.told.host):

@@ -195,6 +195,7 @@ async def begin(member: Member, node: Any) -> None:
     told = member.told
     host = f"[{told.host}]" if ":" in told.host and not told.host.startswith("[") else told.host
     mine, trusted = member.who.certified, member.book.trusted
+    node.till = member.till
     try:
         member.port = await node.listen(f"{host}:{told.port}", serving(mine, trusted), Links(mine, trusted))
     except RuntimeError as error:

@@ -11,6 +11,7 @@ from metainf.domain import NoFeasible
 from metainf.hosts.asked import Ask
 from metainf.swarm.host.course import Course
 from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
+from metainf.swarm.ledger.evidence import answer_digest
 from metainf.swarm.net.completing import ReplicaFailed, Request, completed
 from metainf.swarm.net.part import Recovery
 from metainf.swarm.plan.replicas import Replica, Wanted
@@ -42,7 +43,8 @@ class Passage:
             swarm, prompt, ask, course, patience_s,
         )  # fmt: skip
         seeded = ask.temperature > 0 and ask.seed is not None
-        self.wanted = Wanted(replicas=swarm.replicas, path_first=seeded)
+        whole = swarm.replicas and course.purse is None  # a replica signs no receipts
+        self.wanted = Wanted(replicas=whole, path_first=seeded)
         self.ends = frozenset[int]() if ask.ignore_eos else swarm.tokens.ends
         self.made: list[int] = []
         self.said = ""
@@ -54,6 +56,7 @@ class Passage:
         """The text, bit by bit. Where no way is left, one is waited for, and the text goes on from what there
         is. Raises NoFeasible where none was found for `patience_s`."""
         choosing, caller, model = self._choosing(), self.swarm.caller, self.swarm.model
+        self._bill()
         patience_s, went_on_s = 0.0, time.monotonic()
         while len(self.made) < self.ask.max_tokens:
             await caller.let_in(model, patience_s, replicas=self.wanted.replicas)
@@ -79,6 +82,13 @@ class Passage:
             patience_s = self.patience_s
         yield Bit("", len(self.made), "length")
 
+    def _bill(self) -> None:
+        """An order for the whole text, where it is paid for."""
+        course, swarm = self.course, self.swarm
+        if course.purse is not None and course.bill is None:
+            most, asked = len(self.prompt) + self.ask.max_tokens, answer_digest(self.prompt)
+            course.bill = course.purse.billed(swarm.model, swarm.num_blocks, asked, most)
+
     def _choosing(self) -> Choosing:
         ask, course, swarm = self.ask, self.course, self.swarm
         if ask.temperature > 0:
@@ -98,6 +108,7 @@ class Passage:
             async with aclosing(cast(AsyncGenerator[int, None], fresh)) as tokens:
                 async for token in tokens:
                     self.made.append(token)
+                    self.course.answer.append(token)
                     yield (bit := self._bit(token))
                     if bit.finished:
                         return

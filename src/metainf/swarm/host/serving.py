@@ -5,6 +5,7 @@ import logging
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,7 @@ from metainf.hosts.openai import Door, listen, refused
 from metainf.hosts.places import Places
 from metainf.hosts.start import take
 from metainf.hosts.tracing import CURRENT, HEADER, begun, believed, flush, send
+from metainf.swarm.host.billing import Billing
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Course, Joined, Swarm
 from metainf.swarm.net.directory import DirectoryLost
@@ -26,6 +28,8 @@ from metainf.swarm.net.directory import DirectoryLost
 if TYPE_CHECKING:
     from aiohttp.web import Application, Request, StreamResponse
 
+COURSE: ContextVar[Course | None] = ContextVar("course", default=None)
+"""Where to write down how the text of this request comes to be, and who pays for it."""
 LOG = logging.getLogger("metainf.swarm")
 CHAT_TOKENS = 512
 """What a chat gets that names no length; completions get OpenAI's 16."""
@@ -79,7 +83,7 @@ class SwarmWriter:
     async def submit(self, ask: Ask) -> AsyncIterator[Piece]:
         """Pieces of one text, once its turn has come. Nodes and place are free before the last goes out."""
         self.swarm.prompt(ask)
-        course, sums, piece = Course(), self.counters.sums, None
+        course, sums, piece = COURSE.get() or Course(), self.counters.sums, None
         async with self.places.place():
             try:
                 async with aclosing(self.swarm.stream(ask, course)) as pieces:
@@ -155,11 +159,17 @@ class SwarmDoor(Door):
         return await self.health(request)
 
 
-def application(swarm: Swarm, told: Serving) -> tuple["Application", SwarmWriter]:
-    """The application before a swarm, and the writer to close when it ends."""
+def application(
+    swarm: Swarm, told: Serving, billing: Billing | None = None
+) -> tuple["Application", SwarmWriter]:
+    """The application before a swarm, and the writer to close when it ends. With `billing` texts are paid."""
     writer = SwarmWriter(swarm, Places(told.places, told.in_line))
     door = SwarmDoor(writer, told.most_body_bytes)
-    return door.application([_traced(), guard(told.api_key, told.public)]), writer
+    paying = [] if billing is None else [billing.middleware(COURSE)]
+    app = door.application([_traced(), guard(told.api_key, told.public), *paying])
+    if billing is not None:
+        billing.prepare(app)
+    return app, writer
 
 
 def _traced() -> Any:
@@ -183,7 +193,8 @@ def _traced() -> Any:
     return traced
 
 
-def _bound(told: Serving) -> socket.socket:
+def bound(told: Serving) -> socket.socket:
+    """The socket to listen on. Raises BadInput."""
     if told.public and told.api_key is None:
         raise BadInput(
             f"expected an API key before listening at {told.host}, found none: give --api-key, or listen "
@@ -205,19 +216,25 @@ def closing_traces() -> Iterator[None]:
         flush()
 
 
-async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str], None]) -> None:
+async def serve(
+    caller: Caller,
+    folder: Path,
+    told: Serving,
+    say: Callable[[str], None],
+    billing: Billing | None = None,
+) -> None:
     """Answer until SIGTERM or SIGINT; texts that are being written then have `grace_s` to end.
 
     Raises BadInput where it may not or cannot listen, MissingExtra, DirectoryLost."""
     try:
-        taken = _bound(told)
+        taken = bound(told)
     except BaseException:
         await caller.directory.close()
         raise
     send("metainf-swarm")
     with taken, closing_traces():
         async with Joined(caller, folder, told.name, told.replicas) as swarm:
-            app, writer = application(swarm, told)
+            app, writer = application(swarm, told, billing)
             try:
                 await swarm.caller.let_in(swarm.model, replicas=swarm.replicas)
             except NoFeasible as error:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metainf.domain.base import Frozen
 from metainf.swarm.plan.rebalancing import STAY_S
@@ -21,6 +21,9 @@ class Told(Frozen):
     `memory_blocks`. About every `judge_s` seconds it judges whether to move, `stay_s` after it came at the
     earliest. `cache` is the folder where measured speeds are kept. Prometheus is answered at
     `metrics_host:metrics_port`, if at all.
+
+    `paid`: it calculates only for orders of at least `least_nanousd_per_pass`, whose money the ledger in the
+    file `ledger` holds, where one is given.
     """
 
     checkpoint: str
@@ -44,6 +47,9 @@ class Told(Frozen):
     cache: str | None = None
     metrics_host: str = "127.0.0.1"
     metrics_port: Annotated[int, Field(gt=0, le=65535)] | None = None
+    paid: bool = False
+    least_nanousd_per_pass: NonNegativeInt = 0
+    ledger: str | None = None
 
 
 class Said(Frozen):

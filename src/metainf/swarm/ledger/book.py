@@ -91,6 +91,12 @@ class Book:
             self._base.execute("INSERT INTO entries VALUES (?, ?)", (entry.seq, entry.canonical()))
         return entry
 
+    def holds(self, transaction: str) -> bool:
+        """Whether the money of an order is held back now, as far as others have written."""
+        self._read()
+        escrow = self.accounts.escrows.get(transaction)
+        return escrow is not None and escrow.state == "open"
+
     def _next(self, told: dict[str, Any]) -> Entry:
         at_s = max(self.clock(), self.accounts.at_s)
         where = {"seq": self.accounts.count, "previous": self.accounts.head, "at_s": at_s}
@@ -148,6 +154,15 @@ class Book:
             self.accounts = Accounts(self.accounts.operator)
             self._read()
             raise StoreError(f"the ledger {self.path} cannot be written: {error}") from None
+
+
+def operator_of(path: Path) -> str:
+    """Whose ledger a file is. Raises BadInput where it is none."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as base:
+            return str(base.execute("SELECT value FROM facts WHERE name = 'operator'").fetchone()[0])
+    except (sqlite3.Error, TypeError) as error:
+        raise BadInput(f"expected a ledger in {path}, found none that opens: {error}") from None
 
 
 def included(entry: Entry, place: Place, head: Head) -> bool:

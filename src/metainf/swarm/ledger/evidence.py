@@ -15,8 +15,18 @@ from metainf.swarm.ledger.words import MOST_RECEIPTS, Settlement, Share
 from metainf.swarm.ledger.work import chain, shares, tokens_done
 from metainf.swarm.trust.sealed import digest, opened
 from metainf.swarm.trust.signing import Refused
+from metainf.swarm.words import Digest
 
 MOST_EVIDENCE_BYTES = 8 * 2**20
+
+
+class Claim(Frozen):
+    """What an order's judge is given: the order and its receipts, sealed, and the digest of the answer."""
+
+    version: Literal[1] = 1
+    order: Text
+    receipts: tuple[Text, ...] = Field(min_length=1, max_length=MOST_RECEIPTS)
+    answer: Digest
 
 
 class Evidence(Frozen):

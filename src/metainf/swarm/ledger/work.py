@@ -100,6 +100,11 @@ def settled(found: Chain, answer: str, tokens: int) -> Settlement:
     done = tokens_done(found.order, found.receipts)
     if done < tokens:
         raise BadInput(f"expected receipts for {tokens} tokens through all blocks, found {done}")
+    return settlement_of(found, answer)
+
+
+def settlement_of(found: Chain, answer: str) -> Settlement:
+    """The same, however far the receipts reach: a node that gave none takes no other's pay."""
     paid = shares(found.order, found.receipts)
     return Settlement(order=found.transaction, root=found.root, answer=answer, shares=paid)
 

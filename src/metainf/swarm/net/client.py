@@ -7,11 +7,14 @@ input is sent through it, and the next step follows: with the same numbers the t
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from metainf.domain import NoFeasible
 from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.net.directory import DirectoryLost
+from metainf.swarm.net.gathering import Gathered
 from metainf.swarm.net.pacing import Bans, Pace, worth
 from metainf.swarm.net.part import PREFILL_TOKENS, Part, Recovery, chunks, shown
 from metainf.swarm.net.stream import Activations, OtherInput, StageFailed, Stream, Terms
@@ -26,6 +29,8 @@ from metainf.swarm.words import MOST_BLOCKS, Demand, Span, Stage
 
 RETRY_S = 0.1
 """Between two looks for a node when none is left."""
+MOST_TRIES = 8
+"""So often a node that takes a session and fails its step is asked for one and the same step."""
 Look = Callable[[], Awaitable[list[Heard]]]
 Tell = Callable[[str], None]
 Channels = dict[tuple[str, str], Any]
@@ -63,6 +68,7 @@ class Session:
         self.first_block = 0
         """Where the swarm's part begins: blocks before it are run by the ends."""
         self.failures: list[StageFailed] = []
+        self.gathered = Gathered(terms.order)
 
     async def __aenter__(self) -> "Session":
         return self
@@ -77,6 +83,19 @@ class Session:
     def evidence(self) -> list[Evidence]:
         """What each stage of the route was given and answered so far."""
         return [part.evidence() for part in self.parts if part.made]
+
+    async def receipted(self) -> list[str]:
+        """The sealed receipts of all stages. The text is at its end; a stage whose receipt is wrong, or does
+        not come, is among the `failures`."""
+        for part in self.parts:
+            await self._receipt(part.stream)
+        return self.gathered.texts
+
+    async def _receipt(self, stream: Stream) -> None:
+        try:
+            await self.gathered.ask(stream)
+        except StageFailed as error:
+            self._ban(error)
 
     @property
     def route(self) -> tuple[Stage, ...]:
@@ -121,12 +140,15 @@ class Session:
         The answers of the stages are taken in order. Where a stage handed its answer on, the next one is
         only listened to; else the client sends it there.
         """
-        at, brought = 0, b""
+        at, brought, tries = 0, b"", Counter[str]()
         while at < len(self.parts):
             part = self.parts[at]
             try:
                 made = await part.stream.step(hidden, brought or None)
             except StageFailed as error:
+                tries[error.stage.node] += 1
+                if tries[error.stage.node] > MOST_TRIES:  # it opens, and then does nothing
+                    raise NoFeasible(f"no node does this step: {error}") from None
                 await self._recover(at, error)
                 brought = b""
                 continue
@@ -218,6 +240,7 @@ class Session:
                     each.stream.cancel()
                 self._ban(error)
                 continue
+            await self._receipt(stream)
             stream.cancel()
             self.bans.ban(stream.stage.node, time.monotonic())
             self.parts[at : at + 1] = fresh

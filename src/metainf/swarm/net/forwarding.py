@@ -136,6 +136,7 @@ class Visit:
     feed: object = None
     timer: Any = None
     closed: bool = False
+    work: Any = None
     position: int = 0
     sent_by_client: int = 0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)

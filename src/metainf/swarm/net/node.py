@@ -17,6 +17,8 @@ from metainf.swarm.compute.codec import packed, unpacked
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.forwarding import METHOD, TICKET_BYTES, VERSION, Link, Links, Visit, checked, digest
+from metainf.swarm.net.paid import Till
+from metainf.swarm.net.refusing import Code, No, charged, hired, signed
 from metainf.swarm.trust.signing import Refused
 from metainf.swarm.trust.tls import OPTIONS, grpc, peer_of
 from metainf.swarm.words import Span, numbers
@@ -24,7 +26,6 @@ from metainf.swarm.words import Span, numbers
 MOST_PARTS, MOST_STREAMS, MOST_NAME = 16, 256, 128
 IDLE_S = 300.0
 """A stream on which nothing arrives for so long is closed."""
-Code = wire.Refusal
 
 
 @dataclass(frozen=True)
@@ -47,17 +48,6 @@ class Offer:
         return numbers(self.dtype, self.quantization)
 
 
-class No(Exception):
-    """A refusal on its way to the other side."""
-
-    def __init__(self, code: int, why: str, expected: int = 0) -> None:
-        super().__init__(why)
-        self.code = code
-        self.message = wire.FromNode(
-            refusal=wire.Refusal(code=code, why=why[:500], expected_position=expected)  # type: ignore[arg-type]
-        )
-
-
 class Node:
     """The blocks of one node and the streams that go through them."""
 
@@ -69,6 +59,7 @@ class Node:
         self.batcher = Batcher(offer.slowness)
         self.draining = False
         self.links: Links | None = None
+        self.till: Till | None = None
         self.visits: dict[bytes, Visit] = {}
         self.streams = self.steps = self.opened = 0
         self._server: Any = None
@@ -131,6 +122,7 @@ class Node:
         """A client's session, until it leaves."""
         part, name = self._open(told, peer)
         visit = Visit(part, name, context, told.open.ticket, timer=timer)
+        visit.work = hired(self.till, told.open, self.checkpoint.num_blocks, peer)
         about = {"node": self.offer.node, "first_block": told.open.start, "last_block": told.open.end - 1}
         mark = begun("swarm.stage", _trace_of(context), about)
         if visit.ticket:
@@ -145,6 +137,8 @@ class Node:
                     self._link(visit, said.link)
                 elif said.WhichOneof("kind") == "step":
                     await self._take(visit, said.step)
+                elif said.WhichOneof("kind") == "sign":
+                    await context.write(await signed(self.till, visit, said.sign.previous))
                 else:
                     raise No(Code.MALFORMED, "expected a step")
         except No as refusal:
@@ -190,11 +184,17 @@ class Node:
             if not visit.wants(step, direct):
                 return
             try:
+                charged(self.till, visit, step)
                 answer = await self._answer(visit.part, visit.name, step)
             except No as refusal:
-                if direct and refusal.code == Code.NO_ROOM:  # our failing: the client must hear of it
+                if direct and refusal.code in (
+                    Code.NO_ROOM,
+                    Code.UNPAID,
+                ):  # our failing: the client must hear of it
                     await visit.context.write(refusal.message.SerializeToString())
                 raise
+            if visit.work is not None:
+                visit.work.tally.add(step.position, step.shape[1], answer.data)
             visit.done(step, direct)
             if direct:
                 answer.direct, answer.digest = True, digest(step.data)

@@ -79,7 +79,7 @@ class Bans:
         """Leave it out from now on."""
         times = self.times.get(node, 0)
         self.times[node] = times + 1
-        self.until_s[node] = now_s + min(BAN_S * 2**times, MOST_BAN_S)
+        self.until_s[node] = now_s + min(BAN_S * 2 ** min(times, 20), MOST_BAN_S)
 
     def now(self, now_s: float) -> frozenset[str]:
         """Who is left out at the moment."""

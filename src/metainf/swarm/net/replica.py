@@ -12,7 +12,8 @@ from metainf.hosts.places import Places
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.completing import COMPLETE, EngineFailed, Event, Request, event_message, request_of
 from metainf.swarm.net.forwarding import VERSION, Links
-from metainf.swarm.net.node import MOST_STREAMS, Code, No
+from metainf.swarm.net.node import MOST_STREAMS
+from metainf.swarm.net.refusing import Code, No
 from metainf.swarm.trust.signing import Refused
 from metainf.swarm.trust.tls import OPTIONS, grpc, peer_of
 

@@ -16,6 +16,8 @@ from metainf.swarm.compute.codec import packed, unpacked
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.forwarding import METHOD, TICKET_BYTES, VERSION, digest
 from metainf.swarm.net.pacing import Pace
+from metainf.swarm.net.paid import Tally, believed
+from metainf.swarm.trust.signing import Refused
 from metainf.swarm.trust.tls import grpc
 from metainf.swarm.words import Stage, numbers
 
@@ -43,7 +45,8 @@ class Terms:
     Seconds: `open_s` to open a stream; `step_s` for a step and `token_s` in addition for each further token
     of it, until the node's own pace is known, and never more; then four times what is usual, but not below
     `floor_s`. `patience_s`: how long to go on trying when no node is left. `direct`: nodes hand activations
-    straight to the next one. `trace` is that of the request, handed to every node.
+    straight to the next one. `trace` is that of the request, handed to every node; `order` the sealed order
+    of who pays.
     """
 
     session: str
@@ -58,6 +61,7 @@ class Terms:
     direct: bool = True
     quantization: str = "none"
     trace: Trace = ""
+    order: str = ""
 
     @property
     def numbers(self) -> str:
@@ -80,6 +84,7 @@ class Stream:
         self.fed = False
         self.direct_steps = 0
         self.given = b""
+        self.tally = Tally() if terms.order else None
 
     async def open(self) -> None:
         span, terms = self.stage.span, self.terms
@@ -91,6 +96,7 @@ class Stream:
             end=span.end,
             dtype=terms.numbers,
             ticket=self.ticket,
+            order=terms.order,
         )
         begun, limit_s = time.monotonic(), terms.open_s * self.pace.patience
         await self._write(wire.ToNode(open=ask), limit_s)
@@ -131,12 +137,30 @@ class Stream:
         took = max(time.monotonic() - begun, answer.seconds if waits else 0.0)
         made = self._believed(answer, values, mine)
         self.pace.took(tokens, took)
+        if self.tally is not None:
+            self.tally.add(self.position, tokens, answer.data)
         self.position += tokens
         self.node_s += answer.seconds
         self.wire_s += max(0.0, took - answer.seconds)
         self.direct_steps += answer.direct
         self.fed = self.fed and (answer.direct or not waits)  # a way on which nothing comes is not waited for
         return made
+
+    async def receipt(self, previous: str) -> str | None:
+        """The node's sealed word for what it sent here; None where it sent nothing. A word that is not what
+        came here is a StageFailed. `previous` is the digest that it must name."""
+        if self.tally is None or not self.tally.tokens:
+            return None
+        limit_s = self.terms.open_s
+        await self._write(wire.ToNode(sign=wire.Sign(previous=previous)), limit_s)
+        answer = await self._read(time.monotonic() + limit_s, limit_s)
+        if answer.WhichOneof("kind") != "signed":
+            raise StageFailed(self.stage, "expected a receipt, found another message")
+        try:
+            believed(answer.signed.receipt, self.terms.order, previous, self.stage, self.tally)
+        except Refused as error:
+            raise StageFailed(self.stage, f"its receipt is wrong: {error}") from None
+        return str(answer.signed.receipt)
 
     def cancel(self) -> None:
         """Leave at once; the node forgets the session."""

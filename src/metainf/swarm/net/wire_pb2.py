@@ -24,35 +24,39 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nwire.proto\x12\x10metainf.swarm.v1\"r\n\x04Open\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\r\n\x05start\x18\x04 \x01(\r\x12\x0b\n\x03\x65nd\x18\x05 \x01(\r\x12\r\n\x05\x64type\x18\x06 \x01(\t\x12\x0e\n\x06ticket\x18\x07 \x01(\x0c\"9\n\x06Opened\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x10\n\x08\x66orwards\x18\x03 \x01(\x08\"J\n\x04Link\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0c\x12\x0e\n\x06ticket\x18\x04 \x01(\x0c\"\'\n\x04Join\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06ticket\x18\x02 \x01(\x0c\"\x19\n\x06Joined\x12\x0f\n\x07version\x18\x01 \x01(\r\"\x88\x01\n\x04Step\x12\x10\n\x08position\x18\x01 \x01(\r\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x0e\n\x06\x64irect\x18\x06 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12\x11\n\tforwarded\x18\x08 \x01(\x08\"\xd9\x01\n\x07Refusal\x12,\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1e.metainf.swarm.v1.Refusal.Code\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x19\n\x11\x65xpected_position\x18\x03 \x01(\r\"x\n\x04\x43ode\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\r\n\tMALFORMED\x10\x01\x12\x0f\n\x0bWRONG_MODEL\x10\x02\x12\x10\n\x0cWRONG_BLOCKS\x10\x03\x12\x12\n\x0eWRONG_POSITION\x10\x04\x12\x0b\n\x07NO_ROOM\x10\x05\x12\x0c\n\x08\x44RAINING\x10\x06\"6\n\x03\x41sk\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\"\x15\n\x05\x45vent\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xd6\x01\n\x06ToNode\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.metainf.swarm.v1.OpenH\x00\x12&\n\x04step\x18\x02 \x01(\x0b\x32\x16.metainf.swarm.v1.StepH\x00\x12&\n\x04link\x18\x03 \x01(\x0b\x32\x16.metainf.swarm.v1.LinkH\x00\x12&\n\x04join\x18\x04 \x01(\x0b\x32\x16.metainf.swarm.v1.JoinH\x00\x12$\n\x03\x61sk\x18\x05 \x01(\x0b\x32\x15.metainf.swarm.v1.AskH\x00\x42\x06\n\x04kind\"\xea\x01\n\x08\x46romNode\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.metainf.swarm.v1.OpenedH\x00\x12&\n\x04step\x18\x02 \x01(\x0b\x32\x16.metainf.swarm.v1.StepH\x00\x12,\n\x07refusal\x18\x03 \x01(\x0b\x32\x19.metainf.swarm.v1.RefusalH\x00\x12*\n\x06joined\x18\x04 \x01(\x0b\x32\x18.metainf.swarm.v1.JoinedH\x00\x12(\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x17.metainf.swarm.v1.EventH\x00\x42\x06\n\x04kindb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\nwire.proto\x12\x10metainf.swarm.v1\"\x81\x01\n\x04Open\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\r\n\x05model\x18\x03 \x01(\t\x12\r\n\x05start\x18\x04 \x01(\r\x12\x0b\n\x03\x65nd\x18\x05 \x01(\r\x12\r\n\x05\x64type\x18\x06 \x01(\t\x12\x0e\n\x06ticket\x18\x07 \x01(\x0c\x12\r\n\x05order\x18\t \x01(\t\"9\n\x06Opened\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x10\n\x08\x66orwards\x18\x03 \x01(\x08\"J\n\x04Link\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04node\x18\x02 \x01(\t\x12\x13\n\x0b\x63\x65rtificate\x18\x03 \x01(\x0c\x12\x0e\n\x06ticket\x18\x04 \x01(\x0c\"\'\n\x04Join\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\x0e\n\x06ticket\x18\x02 \x01(\x0c\"\x19\n\x06Joined\x12\x0f\n\x07version\x18\x01 \x01(\r\"\x88\x01\n\x04Step\x12\x10\n\x08position\x18\x01 \x01(\r\x12\r\n\x05shape\x18\x02 \x03(\r\x12\r\n\x05\x63odec\x18\x03 \x01(\t\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x0f\n\x07seconds\x18\x05 \x01(\x01\x12\x0e\n\x06\x64irect\x18\x06 \x01(\x08\x12\x0e\n\x06\x64igest\x18\x07 \x01(\x0c\x12\x11\n\tforwarded\x18\x08 \x01(\x08\"\x18\n\x04Sign\x12\x10\n\x08previous\x18\x01 \x01(\t\"\x19\n\x06Signed\x12\x0f\n\x07receipt\x18\x01 \x01(\t\"\xe6\x01\n\x07Refusal\x12,\n\x04\x63ode\x18\x01 \x01(\x0e\x32\x1e.metainf.swarm.v1.Refusal.Code\x12\x0b\n\x03why\x18\x02 \x01(\t\x12\x19\n\x11\x65xpected_position\x18\x03 \x01(\r\"\x84\x01\n\x04\x43ode\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\r\n\tMALFORMED\x10\x01\x12\x0f\n\x0bWRONG_MODEL\x10\x02\x12\x10\n\x0cWRONG_BLOCKS\x10\x03\x12\x12\n\x0eWRONG_POSITION\x10\x04\x12\x0b\n\x07NO_ROOM\x10\x05\x12\x0c\n\x08\x44RAINING\x10\x06\x12\n\n\x06UNPAID\x10\t\"6\n\x03\x41sk\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x0c\"\x15\n\x05\x45vent\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\xfe\x01\n\x06ToNode\x12&\n\x04open\x18\x01 \x01(\x0b\x32\x16.metainf.swarm.v1.OpenH\x00\x12&\n\x04step\x18\x02 \x01(\x0b\x32\x16.metainf.swarm.v1.StepH\x00\x12&\n\x04link\x18\x03 \x01(\x0b\x32\x16.metainf.swarm.v1.LinkH\x00\x12&\n\x04join\x18\x04 \x01(\x0b\x32\x16.metainf.swarm.v1.JoinH\x00\x12$\n\x03\x61sk\x18\x05 \x01(\x0b\x32\x15.metainf.swarm.v1.AskH\x00\x12&\n\x04sign\x18\t \x01(\x0b\x32\x16.metainf.swarm.v1.SignH\x00\x42\x06\n\x04kind\"\x96\x02\n\x08\x46romNode\x12*\n\x06opened\x18\x01 \x01(\x0b\x32\x18.metainf.swarm.v1.OpenedH\x00\x12&\n\x04step\x18\x02 \x01(\x0b\x32\x16.metainf.swarm.v1.StepH\x00\x12,\n\x07refusal\x18\x03 \x01(\x0b\x32\x19.metainf.swarm.v1.RefusalH\x00\x12*\n\x06joined\x18\x04 \x01(\x0b\x32\x18.metainf.swarm.v1.JoinedH\x00\x12(\n\x05\x65vent\x18\x05 \x01(\x0b\x32\x17.metainf.swarm.v1.EventH\x00\x12*\n\x06signed\x18\t \x01(\x0b\x32\x18.metainf.swarm.v1.SignedH\x00\x42\x06\n\x04kindb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'wire_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_OPEN']._serialized_start=32
-  _globals['_OPEN']._serialized_end=146
-  _globals['_OPENED']._serialized_start=148
-  _globals['_OPENED']._serialized_end=205
-  _globals['_LINK']._serialized_start=207
-  _globals['_LINK']._serialized_end=281
-  _globals['_JOIN']._serialized_start=283
-  _globals['_JOIN']._serialized_end=322
-  _globals['_JOINED']._serialized_start=324
-  _globals['_JOINED']._serialized_end=349
-  _globals['_STEP']._serialized_start=352
-  _globals['_STEP']._serialized_end=488
-  _globals['_REFUSAL']._serialized_start=491
-  _globals['_REFUSAL']._serialized_end=708
-  _globals['_REFUSAL_CODE']._serialized_start=588
-  _globals['_REFUSAL_CODE']._serialized_end=708
-  _globals['_ASK']._serialized_start=710
-  _globals['_ASK']._serialized_end=764
-  _globals['_EVENT']._serialized_start=766
-  _globals['_EVENT']._serialized_end=787
-  _globals['_TONODE']._serialized_start=790
-  _globals['_TONODE']._serialized_end=1004
-  _globals['_FROMNODE']._serialized_start=1007
-  _globals['_FROMNODE']._serialized_end=1241
+  _globals['_OPEN']._serialized_start=33
+  _globals['_OPEN']._serialized_end=162
+  _globals['_OPENED']._serialized_start=164
+  _globals['_OPENED']._serialized_end=221
+  _globals['_LINK']._serialized_start=223
+  _globals['_LINK']._serialized_end=297
+  _globals['_JOIN']._serialized_start=299
+  _globals['_JOIN']._serialized_end=338
+  _globals['_JOINED']._serialized_start=340
+  _globals['_JOINED']._serialized_end=365
+  _globals['_STEP']._serialized_start=368
+  _globals['_STEP']._serialized_end=504
+  _globals['_SIGN']._serialized_start=506
+  _globals['_SIGN']._serialized_end=530
+  _globals['_SIGNED']._serialized_start=532
+  _globals['_SIGNED']._serialized_end=557
+  _globals['_REFUSAL']._serialized_start=560
+  _globals['_REFUSAL']._serialized_end=790
+  _globals['_REFUSAL_CODE']._serialized_start=658
+  _globals['_REFUSAL_CODE']._serialized_end=790
+  _globals['_ASK']._serialized_start=792
+  _globals['_ASK']._serialized_end=846
+  _globals['_EVENT']._serialized_start=848
+  _globals['_EVENT']._serialized_end=869
+  _globals['_TONODE']._serialized_start=872
+  _globals['_TONODE']._serialized_end=1126
+  _globals['_FROMNODE']._serialized_start=1129
+  _globals['_FROMNODE']._serialized_end=1407
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Open(_message.Message):
-    __slots__ = ("version", "session", "model", "start", "end", "dtype", "ticket")
+    __slots__ = ("version", "session", "model", "start", "end", "dtype", "ticket", "order")
     VERSION_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class Open(_message.Message):
     END_FIELD_NUMBER: _ClassVar[int]
     DTYPE_FIELD_NUMBER: _ClassVar[int]
     TICKET_FIELD_NUMBER: _ClassVar[int]
+    ORDER_FIELD_NUMBER: _ClassVar[int]
     version: int
     session: str
     model: str
@@ -23,7 +24,8 @@ class Open(_message.Message):
     end: int
     dtype: str
     ticket: bytes
-    def __init__(self, version: _Optional[int] = ..., session: _Optional[str] = ..., model: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., dtype: _Optional[str] = ..., ticket: _Optional[bytes] = ...) -> None: ...
+    order: str
+    def __init__(self, version: _Optional[int] = ..., session: _Optional[str] = ..., model: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., dtype: _Optional[str] = ..., ticket: _Optional[bytes] = ..., order: _Optional[str] = ...) -> None: ...
 
 class Opened(_message.Message):
     __slots__ = ("version", "node", "forwards")
@@ -81,6 +83,18 @@ class Step(_message.Message):
     forwarded: bool
     def __init__(self, position: _Optional[int] = ..., shape: _Optional[_Iterable[int]] = ..., codec: _Optional[str] = ..., data: _Optional[bytes] = ..., seconds: _Optional[float] = ..., direct: _Optional[bool] = ..., digest: _Optional[bytes] = ..., forwarded: _Optional[bool] = ...) -> None: ...
 
+class Sign(_message.Message):
+    __slots__ = ("previous",)
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    previous: str
+    def __init__(self, previous: _Optional[str] = ...) -> None: ...
+
+class Signed(_message.Message):
+    __slots__ = ("receipt",)
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    receipt: str
+    def __init__(self, receipt: _Optional[str] = ...) -> None: ...
+
 class Refusal(_message.Message):
     __slots__ = ("code", "why", "expected_position")
     class Code(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
@@ -92,6 +106,7 @@ class Refusal(_message.Message):
         WRONG_POSITION: _ClassVar[Refusal.Code]
         NO_ROOM: _ClassVar[Refusal.Code]
         DRAINING: _ClassVar[Refusal.Code]
+        UNPAID: _ClassVar[Refusal.Code]
     UNSPECIFIED: Refusal.Code
     MALFORMED: Refusal.Code
     WRONG_MODEL: Refusal.Code
@@ -99,6 +114,7 @@ class Refusal(_message.Message):
     WRONG_POSITION: Refusal.Code
     NO_ROOM: Refusal.Code
     DRAINING: Refusal.Code
+    UNPAID: Refusal.Code
     CODE_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_POSITION_FIELD_NUMBER: _ClassVar[int]
@@ -124,29 +140,33 @@ class Event(_message.Message):
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
 class ToNode(_message.Message):
-    __slots__ = ("open", "step", "link", "join", "ask")
+    __slots__ = ("open", "step", "link", "join", "ask", "sign")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
     JOIN_FIELD_NUMBER: _ClassVar[int]
     ASK_FIELD_NUMBER: _ClassVar[int]
+    SIGN_FIELD_NUMBER: _ClassVar[int]
     open: Open
     step: Step
     link: Link
     join: Join
     ask: Ask
-    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., join: _Optional[_Union[Join, _Mapping]] = ..., ask: _Optional[_Union[Ask, _Mapping]] = ...) -> None: ...
+    sign: Sign
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., join: _Optional[_Union[Join, _Mapping]] = ..., ask: _Optional[_Union[Ask, _Mapping]] = ..., sign: _Optional[_Union[Sign, _Mapping]] = ...) -> None: ...
 
 class FromNode(_message.Message):
-    __slots__ = ("opened", "step", "refusal", "joined", "event")
+    __slots__ = ("opened", "step", "refusal", "joined", "event", "signed")
     OPENED_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     JOINED_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_FIELD_NUMBER: _ClassVar[int]
     opened: Opened
     step: Step
     refusal: Refusal
     joined: Joined
     event: Event
-    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ...) -> None: ...
+    signed: Signed
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., signed: _Optional[_Union[Signed, _Mapping]] = ...) -> None: ...

@@ -1,0 +1,89 @@
+"""metainf swarm work, metainf swarm dead: the queue in front of a swarm."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+
+from metainf.cli.options import Json
+from metainf.cli.show import print_json, table
+from metainf.cli.swarming import Join, Weights, _swarming, swarm
+
+Queue = Annotated[
+    str,
+    typer.Option("--queue", "-q", help="The queue, such as nats://host:4222.", envvar="METAINF_QUEUE"),
+]
+
+
+def register(_: typer.Typer) -> None:
+    """These commands are below `metainf swarm`: to be imported is enough."""
+
+
+@swarm.command("work")
+def swarm_work(
+    queue: Queue,
+    join: Join,
+    model: Weights = None,
+    hardware: Annotated[str | None, typer.Option(help="A class that callers may ask for.")] = None,
+    region: Annotated[str | None, typer.Option(help="Where it stands.")] = None,
+    label: Annotated[list[str] | None, typer.Option(help="A word of your own; repeatable.")] = None,
+    slots: Annotated[int, typer.Option(min=1, help="Requests that are worked on at once.")] = 4,
+    price: Annotated[float | None, typer.Option(min=0.0, help="US dollars per hour, announced.")] = None,
+) -> None:
+    """Answer requests that wait in a queue with the texts of a swarm, until SIGTERM or Ctrl-C."""
+    import asyncio
+
+    queueing = _queueing()
+    offered = queueing.Offered.of(
+        {
+            "hardware": hardware, "region": region, "labels": label or [], "slots": slots,
+            "usd_per_hour": price,
+        }
+    )  # fmt: skip
+    asyncio.run(queueing.work(queue, join, model, offered, lambda line: typer.echo(line, err=True)))
+
+
+@swarm.command("dead")
+def swarm_dead(
+    queue: Queue,
+    again: Annotated[
+        int | None, typer.Option(help="The number of one to send again; its answer is printed.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show requests that nobody could serve, or send one again. Exit code 1 where it fails again."""
+    import asyncio
+
+    queueing = _queueing()
+    if again is not None:
+        reply = asyncio.run(queueing.send_again(queue, again))
+        if json:
+            print_json(reply)
+        else:
+            typer.echo(reply.body if reply.error is None else f"failed again: {reply.error}")
+        if reply.error is not None:
+            raise typer.Exit(1)
+        return
+    found = asyncio.run(queueing.dead(queue))
+    if json:
+        print_json([{"seq": e.seq, "group": e.group, "why": e.why, "job": e.job} for e in found])
+        return
+    rows = [
+        (
+            letter.seq,
+            letter.group,
+            letter.job.tenant if letter.job else "",
+            f"{datetime.fromtimestamp(letter.job.issued_s, UTC):%Y-%m-%d %H:%M:%S}" if letter.job else "",
+            letter.why,
+        )
+        for letter in found
+    ]
+    table(("number", "group", "tenant", "asked", "why"), rows)
+
+
+def _queueing() -> Any:
+    """What the commands call. Raises MissingExtra."""
+    _swarming()
+    from metainf.api import queueing
+
+    return queueing

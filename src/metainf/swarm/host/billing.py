@@ -1,0 +1,69 @@
+"""Texts behind HTTP that are paid for: each answer names its transaction, whose evidence can be read here."""
+
+import json
+import re
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metainf.swarm.host.generating import Course
+from metainf.swarm.host.paying import Bill, Purse, written
+
+if TYPE_CHECKING:
+    from aiohttp.web import Application, Request, StreamResponse
+
+TRANSACTION = "X-Metainf-Transaction"
+HEX = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass
+class Billing:
+    """Who pays, and the folder where evidence (or the claim for an arbiter) is kept, a file a transaction."""
+
+    purse: Purse
+    folder: Path
+
+    def middleware(self, course: ContextVar[Course | None]) -> Any:
+        """Gives every request a course with a purse, and keeps what came of it."""
+        from aiohttp import web
+
+        @web.middleware
+        async def paying(request: "Request", handler: Any) -> "StreamResponse":
+            request["course"] = made = Course(purse=self.purse)
+            mark = course.set(made)
+            try:
+                answer: StreamResponse = await handler(request)
+                return answer
+            finally:
+                course.reset(mark)
+                if made.bill is not None:
+                    self.keep(made.bill)
+
+        return paying
+
+    def prepare(self, app: "Application") -> None:
+        """Add the path and the header to an application."""
+        app.on_response_prepare.append(_named)
+        app.router.add_get("/v1/evidence/{transaction}", self.shown)
+
+    def keep(self, bill: Bill) -> None:
+        """Write down what goes with an answer."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        written(bill, self.folder / f"{bill.transaction.removeprefix('sha256:')}.json")
+
+    async def shown(self, request: "Request") -> "StreamResponse":
+        """The evidence of a transaction; 404 where there is none (yet)."""
+        from aiohttp import web
+
+        name = request.match_info["transaction"].removeprefix("sha256:")
+        path = self.folder / f"{name}.json"
+        if not HEX.fullmatch(name) or not path.is_file():
+            raise web.HTTPNotFound(text="no such transaction")
+        return web.json_response(json.loads(path.read_text(encoding="utf-8")))
+
+
+async def _named(request: "Request", response: "StreamResponse") -> None:
+    course = request.get("course")
+    if course is not None and course.bill is not None:
+        response.headers[TRANSACTION] = course.bill.transaction

@@ -1,0 +1,139 @@
+"""A client that pays: it makes an order for each text, gathers the receipts, and has the order settled.
+
+An order whose judge is the payer is settled here. One with an arbiter becomes a claim, which the arbiter
+settles with `settled`, wherever that is; until the deadline, after which the payer is refunded.
+"""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from metainf.domain import BadInput, MetaInfError
+from metainf.swarm.ledger.book import Book, operator_of
+from metainf.swarm.ledger.evidence import Claim, Evidence, answer_digest
+from metainf.swarm.ledger.words import Order
+from metainf.swarm.ledger.work import chain, settlement_of
+from metainf.swarm.trust.identity import Identity
+from metainf.swarm.trust.sealed import digest, sealed
+
+WAIT_S = 600.0
+ROOM = 2
+"""An order pays for so many times the passes of a text without failures."""
+
+
+@dataclass
+class Purse:
+    """Who pays, how much for a block pass (nanousd), and who settles. `book` is the ledger that holds the
+    money back; `operator` its operator's key, where this process has it: evidence then shows the ledger."""
+
+    payer: Identity
+    nanousd_per_pass: int
+    book: Book | None = None
+    arbiter: str | None = None
+    operator: Identity | None = None
+    wait_s: float = WAIT_S
+
+    def billed(self, model: str, num_blocks: int, asked: str, tokens: int) -> "Bill":
+        """An order for one text of so many tokens, those of the prompt included. Raises Refused where the
+        ledger does not admit it."""
+        now, salt = time.time(), os.urandom(16).hex()
+        told = {
+            "payer": self.payer.node,
+            "nonce": self._nonce(now),
+            "model": model,
+            "num_blocks": num_blocks,
+            "request": digest(f"{salt} {asked}"),
+            "nanousd_per_pass": self.nanousd_per_pass,
+            "most_passes": ROOM * num_blocks * tokens,
+            "arbiter": self.arbiter,
+            "issued_s": now,
+            "deadline_s": now + self.wait_s,
+        }
+        order = sealed(self.payer, Order.of(told))
+        if self.book is not None:
+            self.book.add("order", order)
+        return Bill(order, self)
+
+    def _nonce(self, now_s: float) -> int:
+        known = -1 if self.book is None else self.book.accounts.nonces.get(self.payer.node, -1)
+        return max(known + 1, int(now_s * 1e6))
+
+
+@dataclass
+class Bill:
+    """One text's order, and what came of it. Where the judge is elsewhere (or the purse) there is a claim, no
+    evidence; `problem` says why the ledger did not take the settlement."""
+
+    order: str
+    purse: Purse | None = None
+    session: str = field(default_factory=lambda: os.urandom(8).hex())
+    claim: Claim | None = None
+    evidence: Evidence | None = None
+    problem: str = ""
+
+    @property
+    def transaction(self) -> str:
+        """By which everybody names it."""
+        return digest(self.order)
+
+    def close(self, receipts: Sequence[str], answer: Sequence[int]) -> None:
+        """The text has ended, or was given up. Without receipts nothing is settled, and the order will be
+        refunded."""
+        if not receipts:
+            return
+        self.claim = Claim(order=self.order, receipts=tuple(receipts), answer=answer_digest(answer))
+        if self.purse is not None:
+            self.claimed(self.purse, self.claim)
+
+    def claimed(self, purse: Purse, claim: Claim) -> None:
+        """Settle a claim on this order, where the payer may."""
+        self.claim = claim
+        if claim.order == self.order and purse.arbiter in (None, purse.payer.node):
+            try:
+                self.evidence = settled(purse.payer, claim, purse.book, purse.operator)
+            except MetaInfError as error:
+                self.problem = str(error)
+
+    def told(self) -> dict[str, Any]:
+        """What goes with the answer."""
+        shown = self.evidence or self.claim
+        named = "evidence" if self.evidence is not None else "claim"
+        found: dict[str, Any] = {"transaction": self.transaction, "problem": self.problem or None}
+        return found | ({} if shown is None else {named: shown.model_dump(mode="json")})
+
+
+def settled(
+    judge: Identity, claim: Claim, book: Book | None = None, operator: Identity | None = None
+) -> Evidence:
+    """The judge settles a claim: it pays what the receipts justify, whether or not they cover the answer.
+    Raises Refused where they do not hold or the ledger does not admit it, BadInput for another's order."""
+    found = chain(claim.order, claim.receipts)
+    if judge.node != found.order.judge:
+        raise BadInput(
+            f"expected the key of {found.order.judge}, who may settle this order, found {judge.node}"
+        )
+    settlement = sealed(judge, settlement_of(found, claim.answer))
+    evidence = Evidence(order=claim.order, receipts=claim.receipts, settlement=settlement)
+    if book is None:
+        return evidence
+    entry = book.add("settlement", settlement, claim.receipts)
+    if operator is None:
+        return evidence
+    shown = {"entry": entry, "place": book.place(entry.seq), "head": book.head(operator)}
+    return evidence.model_copy(update=shown)
+
+
+def ledger_of(path: Path) -> Book:
+    """The ledger in a file, which must be there: whose it is stands in it. Raises BadInput, StoreError."""
+    return Book(path, operator_of(path), time.time)
+
+
+def written(bill: Bill, path: Path) -> bool:
+    """Write evidence (or the claim, for its judge) to a file; False where there is neither: nobody signed."""
+    shown = bill.evidence or bill.claim
+    if shown is not None:
+        path.write_text(shown.canonical(), encoding="utf-8")
+    return shown is not None

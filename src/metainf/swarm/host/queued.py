@@ -1,0 +1,196 @@
+"""OpenAI's API in front of the queue: requests wait for whoever may serve them, most urgent first.
+
+Answers come whole; who asks for a stream gets one that begins when the text is there.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field, PositiveFloat
+
+from metainf.domain import BadInput, NoFeasible
+from metainf.domain.base import Frozen
+from metainf.hosts.asked import Json, Refusal
+from metainf.hosts.openai import refused
+from metainf.swarm.broker.agent import Agent, TooLate
+from metainf.swarm.broker.deciding import choose_group, groups_of, priority_of
+from metainf.swarm.broker.members import bucket, members, waiting_by_group
+from metainf.swarm.broker.streams import BrokerLost, Crowded
+from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member, Token, Wish
+from metainf.swarm.host.paying import Bill, Purse
+from metainf.swarm.host.serving import CHAT_TOKENS
+from metainf.swarm.host.working import OWN
+from metainf.swarm.ledger.evidence import Claim
+from metainf.swarm.trust.sealed import digest
+
+if TYPE_CHECKING:
+    from aiohttp.web import Application, Request, StreamResponse
+
+WANTED, LOOK_S = "X-Metainf-Wanted-S", 1.0
+
+
+class Asked(Frozen):
+    """What a request says of itself in its field `metainf`: within how many seconds an answer is wanted, when
+    it is of no use any more, who may serve it."""
+
+    wanted_s: PositiveFloat = 60.0
+    deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
+    tenant: Token = "everybody"
+    hardware: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    most_usd_per_hour: PositiveFloat | None = None
+
+
+@dataclass
+class Desk:
+    """An agent, the groups it knows, and the purse it pays from, if any."""
+
+    agent: Agent
+    purse: Purse | None = None
+    most_body: int = MOST_BODY
+    _kept: Any = None
+    _members: list[Member] = field(default_factory=list)
+    _waiting: dict[str, int] = field(default_factory=dict)
+    _read_s: float = 0.0
+
+    async def groups(self) -> list[Group]:
+        """Who serves now, as of a second ago at most. Raises BrokerLost."""
+        if time.monotonic() - self._read_s > LOOK_S or not self._members:
+            self._kept = self._kept or await bucket(self.agent.stream, self.agent.replicas)
+            self._members = await members(self._kept)
+            self._waiting = await waiting_by_group(self.agent.stream)
+            self._read_s = time.monotonic()
+        return groups_of(self._members, self._waiting)
+
+    async def answer(self, body: Json, wanted_s: float | None = None) -> Json:
+        """OpenAI's answer to a request, or its error. Raises BadInput, Crowded, TooLate, BrokerLost,
+        NoFeasible, Refusal."""
+        own = body.pop(OWN, None) or {}
+        asked = Asked.of(own if wanted_s is None else {**own, "wanted_s": wanted_s})
+        if not isinstance(body.get("model"), str):
+            raise BadInput("expected the name of a model")
+        told = asked.model_dump(include={"hardware", "regions", "labels", "most_usd_per_hour", "wanted_s"})
+        wish, groups = Wish.of({"model": body["model"], **told}), await self.groups()
+        chosen = choose_group(wish, groups)
+        wish = wish.model_copy(update={"work_s": chosen.request_s})
+        bill = self._bill(body, chosen.name)
+        now = time.time()
+        job = Job.of(
+            {
+                "transaction": digest(os.urandom(32)) if bill is None else bill.transaction,
+                "agent": self.agent.name,
+                "tenant": asked.tenant,
+                "group": chosen.name,
+                "priority": priority_of(wish),
+                "issued_s": now,
+                "deadline_s": now + asked.deadline_s,
+                "body": json.dumps(body if bill is None else body | {OWN: {"order": bill.order}}),
+            }
+        )
+        reply = await self.agent.ask(job)
+        if reply.error is not None:
+            raise Refusal(502, "api_error", "not_served", reply.error)
+        made: Json = json.loads(reply.body or "{}")
+        if bill is not None:
+            claim = (made.pop(OWN, None) or {}).get("claim")
+            if claim is not None and self.purse is not None:
+                bill.claimed(self.purse, Claim.of(claim))
+            made[OWN] = bill.told()
+        return made
+
+    def _bill(self, body: Json, group: str) -> Bill | None:
+        """An order for a request. Its tokens are not known here: a text has at most as many as bytes."""
+        subject = next(each for each in self._members if each.group == group)
+        if self.purse is None:
+            return None
+        if subject.digest is None or subject.num_blocks is None:
+            raise BadInput(f"expected a group that says which weights it runs, found none in {group}")
+        text = json.dumps(body, ensure_ascii=False)
+        most = body.get("max_completion_tokens") or body.get("max_tokens") or CHAT_TOKENS
+        if not isinstance(most, int) or most < 1:
+            raise BadInput(f"expected max_tokens to be a whole number from 1 on, found {most!r:.80}")
+        return self.purse.billed(subject.digest, subject.num_blocks, text, len(text.encode()) + most)
+
+    def application(self, middlewares: list[Any]) -> "Application":
+        """OpenAI's paths."""
+        from aiohttp import web
+
+        app = web.Application(client_max_size=self.most_body, middlewares=middlewares)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/completions", self._complete)
+        app.router.add_post("/v1/chat/completions", self._complete)
+        return app
+
+    async def _health(self, _: "Request") -> "StreamResponse":
+        from aiohttp import web
+
+        return web.json_response({"status": "ok"})
+
+    async def _models(self, _: "Request") -> "StreamResponse":
+        from aiohttp import web
+
+        try:
+            names = sorted({group.model for group in await self.groups()})
+        except BrokerLost as error:
+            return refused(_refusal(error))
+        return web.json_response(
+            {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
+        )
+
+    async def _complete(self, request: "Request") -> "StreamResponse":
+        from aiohttp import web
+
+        try:
+            body = await request.json()
+            chat = request.path.endswith("/chat/completions")
+            if not isinstance(body, dict) or ("messages" if chat else "prompt") not in body:
+                raise BadInput(f"expected a JSON object with {'messages' if chat else 'prompt'}")
+            streamed = bool(body.pop("stream", False))
+            body.pop("stream_options", None)
+            if not chat:
+                body.pop("messages", None)
+            wanted = request.headers.get(WANTED)
+            made = await self.answer(body, None if wanted is None else float(wanted))
+        except (Refusal, BadInput, NoFeasible, Crowded, TooLate, BrokerLost, ValueError, TypeError) as error:
+            return refused(_refusal(error))
+        if "error" in made:
+            status = 400 if made["error"].get("type") == "invalid_request_error" else 502
+            return web.json_response(made, status=status)
+        return await _at_once(request, made) if streamed else web.json_response(made)
+
+
+def _refusal(error: Exception) -> Refusal:
+    if isinstance(error, Refusal):
+        return error
+    kinds: tuple[tuple[type[Exception], int, str, float | None], ...] = (
+        (Crowded, 429, "crowded", 5.0),
+        (TooLate, 504, "too_late", None),
+        (BrokerLost, 503, "no_queue", 5.0),
+        (NoFeasible, 503, "no_group", 5.0),
+    )
+    for kind, status, code, wait_s in kinds:
+        if isinstance(error, kind):
+            return Refusal(status, "api_error", code, str(error), wait_s)
+    return Refusal(400, "invalid_request_error", None, str(error))
+
+
+async def _at_once(request: "Request", made: Json) -> "StreamResponse":
+    """A whole answer as a stream of one event."""
+    from aiohttp import web
+
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+    await response.prepare(request)
+    choices = []
+    for each in made["choices"]:
+        message = each.pop("message", None)
+        choices.append(each if message is None else each | {"delta": message})
+    kind = made["object"]
+    event = made | {"choices": choices, "object": kind + (".chunk" if kind == "chat.completion" else "")}
+    for line in (json.dumps(event, ensure_ascii=False), "[DONE]"):
+        await response.write(f"data: {line}\n\n".encode())
+    return response

@@ -1,0 +1,319 @@
+"""The queue in use, on a real NATS server: workers announce themselves, agents ask them in OpenAI's words."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("nats", reason="needs the extra swarm")
+for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography", "aiohttp"):
+    pytest.importorskip(name, reason="needs the extras swarm and measure")
+
+from orders import OPERATOR, PAYER, deposit  # noqa: E402
+from small_swarm import Place, small_model, swarm_of  # noqa: E402
+
+from metainf.api import queueing  # noqa: E402
+from metainf.domain import MissingExtra, NoFeasible  # noqa: E402
+from metainf.hosts.asked import Ask, Piece, Refusal  # noqa: E402
+from metainf.hosts.openai import Door  # noqa: E402
+from metainf.swarm.broker import consumer as consuming  # noqa: E402
+from metainf.swarm.broker import deciding, streams  # noqa: E402
+from metainf.swarm.broker.agent import Agent  # noqa: E402
+from metainf.swarm.broker.consumer import Consumer, TryAgain  # noqa: E402
+from metainf.swarm.broker.deciding import group_name, groups_of  # noqa: E402
+from metainf.swarm.broker.streams import BrokerLost, hidden, replicas_of  # noqa: E402
+from metainf.swarm.broker.words import Job, Member  # noqa: E402
+from metainf.swarm.host.generating import Course  # noqa: E402
+from metainf.swarm.host.nats import Server, alone, free_ports, listens, program  # noqa: E402
+from metainf.swarm.host.paying import Purse  # noqa: E402
+from metainf.swarm.host.queued import WANTED, Desk  # noqa: E402
+from metainf.swarm.host.working import OWN, Worker, answering  # noqa: E402
+from metainf.swarm.ledger.book import Book  # noqa: E402
+from metainf.swarm.ledger.evidence import Evidence, check  # noqa: E402
+from metainf.swarm.net.paid import Till  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+
+from broker_parts import GROUP, answer, job  # noqa: E402
+
+NOBODY: ContextVar[Course | None] = ContextVar("nobody", default=None)
+CHAT = {"model": "echo", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 5}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _program() -> None:
+    try:
+        program()
+    except MissingExtra as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = alone(tmp_path / "nats").start()
+    yield made
+    made.stop()
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 60))
+
+
+class Echo:
+    """A writer without a model: it says the prompt again, after as many refusals as it is told."""
+
+    model = "echo"
+
+    def __init__(self, refusals: int = 0) -> None:
+        self.refusals, self.asked = refusals, 0
+
+    def begin(self, events: asyncio.AbstractEventLoop) -> None: ...
+
+    def close(self) -> None: ...
+
+    def metrics(self) -> str:
+        return ""
+
+    def render(self, messages: Sequence[Mapping[str, str]]) -> str:
+        return messages[-1]["content"]
+
+    async def submit(self, ask: Ask) -> AsyncIterator[Piece]:
+        self.asked += 1
+        if self.asked <= self.refusals:
+            raise Refusal(503, "api_error", "no_route", "not now")
+        yield Piece(str(ask.prompt), 1, 1)
+        yield Piece("!", 1, 2, None, "stop")
+
+
+def echoing(server: Server, writer: Echo, name: str = "one", **more: Any) -> Worker:
+    region = more.get("region")
+    told = {"name": name, "group": group_name("echo", None, region), "model": "echo", "slots": 2}
+    word = Member.of({**told, "request_s": 1.0, **more})
+    return Worker(server.url, word, answering(Door(writer).answered, NOBODY))
+
+
+@asynccontextmanager
+async def desk(server: Server) -> AsyncIterator[Desk]:
+    async with Agent(server.url, "agent") as agent:
+        yield Desk(agent)
+
+
+async def known(desk: Desk, count: int) -> None:
+    while sum(group.slots > 0 for group in await desk.groups()) != count:
+        desk._read_s = 0.0
+        await asyncio.sleep(0.02)
+
+
+def test_workers_announce_themselves_and_answer_in_openais_words(server: Server) -> None:
+    async def test() -> None:
+        async with desk(server) as front:
+            with pytest.raises(NoFeasible, match="no group is there"):
+                await front.answer(dict(CHAT))
+            async with echoing(server, Echo(), region="fra") as near, echoing(server, Echo(), region="nyc"):
+                await known(front, 2)
+                made = await front.answer({**CHAT, OWN: {"regions": ["fra"]}}, 5.0)
+                assert made["object"] == "chat.completion"
+                assert made["choices"][0]["message"] == {"role": "assistant", "content": "hello!"}
+                assert made["usage"]["completion_tokens"] == 2
+                assert near.consumer.done == 1 and near.word.request_s < 1.0
+                with pytest.raises(NoFeasible, match="stands in"):
+                    await front.answer({**CHAT, OWN: {"regions": ["sin"]}})
+                wrong = await front.answer({"model": "echo", "prompt": "x", "max_tokens": -1})
+                assert wrong["error"]["type"] == "invalid_request_error"
+            front._read_s = 0.0
+            assert await front.groups() == []  # who leaves takes its word back
+
+    run(test)
+
+
+def test_a_worker_that_cannot_now_gives_the_request_back(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(consuming, "IDLE_S", 1000.0)  # nothing but the waking finds it again
+    writer = Echo(refusals=2)
+
+    async def test() -> None:
+        async with desk(server) as front, echoing(server, writer):
+            await known(front, 1)
+            assert (await front.answer(dict(CHAT)))["choices"][0]["message"]["content"] == "hello!"
+        assert writer.asked == 3
+
+    run(test)
+
+
+def test_the_queue_behind_http(server: Server) -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    async def test() -> None:
+        async with desk(server) as front, TestClient(TestServer(front.application([]))) as client:
+            async with client.post("/v1/chat/completions", json=CHAT) as response:
+                assert response.status == 503 and (await response.json())["error"]["code"] == "no_group"
+            async with echoing(server, Echo()):
+                await known(front, 1)
+                async with client.get("/v1/models") as response:
+                    assert [each["id"] for each in (await response.json())["data"]] == ["echo"]
+                told = {"model": "echo", "prompt": "once", "max_tokens": 4}
+                async with client.post("/v1/completions", json=told, headers={WANTED: "0.5"}) as response:
+                    assert (await response.json())["choices"][0]["text"] == "once!"
+                async with client.post("/v1/chat/completions", json={**CHAT, "stream": True}) as response:
+                    lines = [line for line in (await response.text()).split("\n\n") if line]
+                    first = json.loads(lines[0].removeprefix("data: "))
+                    assert first["choices"][0]["delta"]["content"] == "hello!"
+                    assert first["object"] == "chat.completion.chunk" and lines[-1] == "data: [DONE]"
+                for bad in ({**CHAT, OWN: {"wanted_s": -1}}, {"model": "echo"}, {**CHAT, "max_tokens": "x"}):
+                    async with client.post("/v1/chat/completions", json=bad) as response:
+                        assert response.status == 400
+                async with client.post(
+                    "/v1/chat/completions", json=CHAT, headers={WANTED: "nan"}
+                ) as response:
+                    assert response.status == 400
+
+    run(test)
+
+
+def test_members_make_groups() -> None:
+    def member(name: str, **more: Any) -> Member:
+        told = {"name": name, "group": "g", "model": "m", "slots": 1, "request_s": 1.0}
+        return Member.of({**told, **more})
+
+    one, two = (
+        member("a", labels=["x", "y"], usd_per_hour=1.0),
+        member("b", slots=3, request_s=5.0, labels=["x"]),
+    )
+    (found,) = groups_of([two, one], {"g": 7})
+    assert (found.slots, found.request_s, found.labels) == (4, 4.0, ("x",))
+    assert (found.waiting, found.usd_per_hour) == (7, 1.0)
+    assert groups_of([], {"g": 7}) == []
+
+
+def test_dead_letters_are_shown_and_sent_again(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deciding, "FIRST_S", 0.01)
+
+    async def failing(asked: Job, attempt: int) -> str:
+        raise TryAgain("never")
+
+    async def turned(asked: Job, attempt: int) -> str:
+        return answer(asked.body)
+
+    async def test() -> None:
+        assert await queueing.dead(server.url) == []
+        async with Agent(server.url, "agent") as agent, Consumer(server.url, GROUP, failing):
+            assert "worn out" in ((await agent.ask(job(1, "agent"))).error or "")
+            await agent.stream.publish(f"dead.{GROUP}", b"no request")
+        letters = await queueing.dead(server.url)
+        assert [(letter.group, letter.job is None) for letter in letters] == [(GROUP, False), (GROUP, True)]
+        assert "failed 5 times" in letters[0].why
+        with pytest.raises(Exception, match="is no request"):
+            await queueing.send_again(server.url, letters[1].seq)
+        with pytest.raises(Exception, match="the number of a dead letter"):
+            await queueing.send_again(server.url, 99)
+        async with Consumer(server.url, GROUP, turned):
+            reply = await queueing.send_again(server.url, letters[0].seq)
+        assert reply.body == answer("request 1")
+        assert [letter.seq for letter in await queueing.dead(server.url)] == [letters[1].seq]
+
+    run(test)
+
+
+def test_who_leaves_gives_back_what_it_has_not_begun(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server waits a minute for an acknowledgement: only giving back brings it to another at once."""
+    monkeypatch.setattr(consuming, "ACK_S", 60.0)
+    whole, leaving = consuming.pull, asyncio.Event()
+    done: list[str] = []
+
+    async def turned(asked: Job, attempt: int) -> str:
+        done.append(asked.body)
+        return answer(asked.body)
+
+    async def test() -> None:
+        async with Agent(server.url, "agent") as agent:
+            first = Consumer(server.url, GROUP, turned)
+
+            async def pulled(*told: Any, **more: Any) -> list[Any]:
+                found = await whole(*told, **more)
+                if found and not leaving.is_set():
+                    first.closing = True
+                    leaving.set()
+                return found
+
+            monkeypatch.setattr(consuming, "pull", pulled)
+            async with first:
+                asked = asyncio.create_task(agent.ask(job(1, "agent")))
+                await leaving.wait()
+            assert done == []
+            async with Consumer(server.url, GROUP, turned):
+                reply = await asyncio.wait_for(asked, 30)
+            assert (reply.body, reply.attempt) == (answer("request 1"), 2)
+
+    run(test)
+
+
+def test_a_server_with_a_password(tmp_path: Path) -> None:
+    port = free_ports(1)[0]
+    where = ("--addr", "127.0.0.1", "--port", str(port), "--store_dir", str(tmp_path))
+    command = [str(program()), *where, "--jetstream", "--user", "who", "--pass", "secret"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        end = time.monotonic() + 30
+        while not listens(port) and time.monotonic() < end:
+            time.sleep(0.02)
+
+        async def test() -> None:
+            async with Agent(f"nats://who:secret@127.0.0.1:{port}", "agent") as agent:
+                assert agent.replicas == 1
+            with pytest.raises(BrokerLost) as told:
+                async with Agent(f"nats://who:wrong@127.0.0.1:{port}", "agent"):
+                    pass
+            assert "wrong" not in str(told.value)
+
+        run(test)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_three_servers_keep_three_copies() -> None:
+    assert replicas_of("nats://a:1,nats://b:1,nats://c:1") == 3
+    assert replicas_of("nats://a:1,nats://b:1") == replicas_of("a:1") == 1
+    assert hidden("nats://me:secret@a:1,nats://b:1") == "nats://***@a:1,nats://b:1"
+    assert streams.CLUSTER == 3
+
+
+@pytest.mark.engine
+def test_a_swarm_behind_the_queue_is_paid(server: Server, tmp_path: Path) -> None:
+    """An agent orders, a worker's swarm writes, its nodes sign, the agent settles and has the evidence."""
+    folder = small_model(tmp_path / "model")
+    book = Book(tmp_path / "ledger.sqlite", OPERATOR.node, time.time)
+    book.add("deposit", deposit(10**9))
+
+    async def told(here: Place, front: Desk) -> None:
+        body = {"model": "small", "prompt": "the rivers", "max_tokens": 6, "ignore_eos": True}
+        free = await front.answer(dict(body))
+        front.purse = Purse(PAYER, 3, book, operator=OPERATOR)
+        for name, node in here.nodes.items():
+            node.till = Till(here.people[name][0], True, 3, book.holds)
+        made = await front.answer(dict(body))
+        assert made["choices"] == free["choices"]
+        found = check(Evidence.of(made[OWN]["evidence"]))
+        assert found.tokens == len(b"the rivers") + 5
+        assert found.paid_nanousd == found.tokens * 4 * 3
+        assert made[OWN]["transaction"] == found.transaction
+        assert {here.name_of(share.node) for share in found.shares} == {"a", "b"}
+        assert book.accounts.held == 0
+
+    async def test() -> None:
+        async with swarm_of(folder, {"a": (0, 2), "b": (2, 4)}) as (here, swarm):
+            made = await queueing.worker(server.url, swarm, queueing.Offered())
+            async with made, desk(server) as front:
+                await known(front, 1)
+                await told(here, front)
+
+    run(test)
