@@ -7,7 +7,8 @@ import typer
 
 from metainf.cli.options import Json
 from metainf.cli.show import print_json, table
-from metainf.cli.swarming import Join, Weights, _swarming, swarm
+from metainf.cli.swarm_showing import swarming_of
+from metainf.cli.swarming import Join, Weights, swarm
 
 Queue = Annotated[
     str,
@@ -83,7 +84,7 @@ def swarm_dead(
 
 def _queueing() -> Any:
     """What the commands call. Raises MissingExtra."""
-    _swarming()
+    swarming_of()
     from metainf.api import queueing
 
     return queueing

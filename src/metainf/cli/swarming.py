@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from metainf.cli import paying
-from metainf.cli.names import one_of
 from metainf.cli.options import Json
 from metainf.cli.paying import Arbiter, Ledger, PayFrom, Price
 from metainf.cli.show import print_json
 from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required, swarm_privacy
+from metainf.cli.swarm_showing import swarm_demo, swarm_manifests, swarming_of
 from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
@@ -41,44 +41,10 @@ OnlyBlocks = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
+    swarm.command("demo")(swarm_demo)
+    swarm.command("manifests")(swarm_manifests)
     swarm.command("privacy")(swarm_privacy)
     app.add_typer(swarm, name="swarm")
-
-
-@swarm.command("demo")
-def swarm_demo(
-    question: Annotated[str, typer.Argument(help="What the model is asked.")] = (
-        "Write three sentences about rivers."
-    ),
-    model: Annotated[
-        Path | None,
-        typer.Option(help="A checkpoint's folder or a GGUF file; the packaged SmolLM2-135M by default."),
-    ] = None,
-    tokens: Annotated[int, typer.Option(min=2, help="Most tokens that are written.")] = 40,
-    kill_after: Annotated[int, typer.Option(min=1, help="Tokens after which a node is killed.")] = 15,
-    json: Json = False,
-) -> None:
-    """Four nodes of different speed on this machine write a text; one is killed, the text goes on."""
-    import asyncio
-
-    swarming = _swarming()
-
-    def say(line: str) -> None:
-        typer.echo(line, err=json)
-
-    shown = asyncio.run(swarming.demo(model, swarming.Script(question, tokens, kill_after), say))
-    if json:
-        print_json(shown)
-        return
-    typer.echo(f"text  {shown.text}")
-    verdict = "the same as" if shown.same else "NOT the same as"
-    typer.echo(
-        f"{shown.tokens} tokens, {verdict} one process writes; {shown.killed or 'no node'} was killed, "
-        f"{shown.recovery_s:.2f} s to go on with {shown.replayed_tokens} tokens replayed; "
-        f"{shown.seconds:.0f} s in all"
-    )
-    if not shown.same:
-        raise typer.Exit(1)
 
 
 @swarm.command("generate")
@@ -122,7 +88,7 @@ def swarm_generate(
     import asyncio
 
     asked = _question(prompt, file)
-    swarming = _swarming()
+    swarming = swarming_of()
     terms: dict[str, Any] = {
         "max_tokens": tokens, "temperature": temperature, "top_p": top_p, "seed": seed,
         "stop": tuple(stop or ()),
@@ -199,7 +165,7 @@ def swarm_serve(
     if join is None and queue is None:
         raise BadInput("expected --join or --queue, found neither")
     purse = paying.purse(pay_from, ledger, price, arbiter)
-    swarming = _swarming()
+    swarming = swarming_of()
     told = swarming.Serving.of(
         {
             "host": host, "port": port, "api_key": api_key, "name": name, "places": sessions,
@@ -237,7 +203,7 @@ def swarm_status(
 
     from metainf.cli.swarm_state import draw, lines, only
 
-    swarming = _swarming()
+    swarming = swarming_of()
     wanted = swarming.digest_of(model)
     demand = swarming.Demand(prompt_tokens=prompt_tokens, new_tokens=new_tokens)
     if watch:
@@ -251,43 +217,6 @@ def swarm_status(
             typer.echo(line)
     if not found.complete(wanted):
         raise typer.Exit(1)
-
-
-@swarm.command("manifests")
-def swarm_manifests(
-    format: Annotated[
-        str, typer.Argument(help="compose or kubernetes.", autocompletion=one_of("compose", "kubernetes"))
-    ],
-    image: Annotated[
-        str, typer.Option(help="An image of yours with metainf and its extras swarm, serve and traces.")
-    ],
-    weights: Annotated[str, typer.Option(help="The model below /models, such as Llama-3.2-1B-Instruct.")],
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes to start.")] = 3,
-    servers: Annotated[int, typer.Option(min=1, max=5, help="NATS servers; 3 make a cluster.")] = 3,
-    memory_gib: Annotated[int, typer.Option(min=1, help="Memory for blocks of each node.")] = 8,
-    name: Annotated[str, typer.Option(help="Of the whole.")] = "metainf-swarm",
-) -> None:
-    """Print a whole swarm as a file of Docker Compose or Kubernetes: NATS, nodes, door, dashboard."""
-    from metainf.api.exporting import swarm_manifest
-
-    told = {
-        "image": image, "weights": weights, "nodes": nodes, "servers": servers, "memory_gib": memory_gib,
-        "name": name,
-    }  # fmt: skip
-    typer.echo(swarm_manifest(format, told), nl=False)
-
-
-def _swarming() -> Any:
-    """What the commands call. Raises MissingExtra."""
-    from metainf.domain import MissingExtra
-
-    try:
-        from metainf.api import swarming
-    except ImportError as error:
-        if (error.name or "").startswith("metainf"):
-            raise
-        raise MissingExtra("the swarm", "swarm") from None
-    return swarming
 
 
 def _question(prompt: str | None, file: Path | None) -> str:
