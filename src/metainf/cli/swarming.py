@@ -8,11 +8,23 @@ import typer
 
 from metainf.cli.options import Json
 from metainf.cli.show import print_json
+from metainf.cli.swarm_options import (
+    Audit,
+    AuditHere,
+    Codec,
+    Quantization,
+    Reputation,
+    Trials,
+    audited,
+    manner,
+)
 from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
-    from metainf.api.swarming import Written
+    from metainf.api.swarming import Verdicts, Written
 
+AUDITS_S = 60.0
+"""How long a text that is written waits for its audits."""
 swarm = typer.Typer(help="A model that runs through several nodes.", no_args_is_help=True)
 Join = Annotated[
     str,
@@ -97,6 +109,12 @@ def swarm_generate(
     route: Annotated[
         bool, typer.Option("--route", help="Tell the first route too, not only changes.")
     ] = False,
+    codec: Codec = "f32",
+    quantization: Quantization = "none",
+    audit: Audit = None,
+    reputation: Reputation = None,
+    audit_here: AuditHere = False,
+    trials: Trials = False,
     json: Json = False,
 ) -> None:
     """Write a text through the nodes of a swarm, and go on where one fails."""
@@ -104,6 +122,8 @@ def swarm_generate(
 
     asked = _question(prompt, file)
     swarming = _swarming()
+    watching = {"share": audit, "reputation": reputation, "here": audit_here, "trials": trials}
+    how = manner(codec, quantization, watching)
     terms: dict[str, Any] = {
         "max_tokens": tokens, "temperature": temperature, "top_p": top_p, "seed": seed,
         "stop": tuple(stop or ()),
@@ -115,8 +135,8 @@ def swarm_generate(
             typer.echo(line, err=True)
         told.append(line)
 
-    async def write() -> "Written":
-        async with swarming.joined(join, model) as found:
+    async def write() -> "tuple[Written, Verdicts | None]":
+        async with swarming.joined(join, model, how) as found:
             ask = found.asked(asked, system, plain, **terms)
             course = swarming.Course(tell)
             pieces = []
@@ -125,15 +145,19 @@ def swarm_generate(
                 if not json:
                     typer.echo(piece.text, nl=False)
                     sys.stdout.flush()
+            if not json:
+                typer.echo()
             shown: Written = swarming.written(pieces, course, found.name)
-            return shown
+            return shown, None if found.watch is None else await found.watch.done(AUDITS_S)
 
-    shown = asyncio.run(write())
+    shown, verdicts = asyncio.run(write())
     if json:
-        print_json(shown)
+        more = {} if verdicts is None else {"verdicts": verdicts.model_dump(mode="json")}
+        print_json({**shown.model_dump(mode="json"), **more})
         return
-    typer.echo()
     typer.echo(_summary(shown), err=True)
+    if verdicts is not None:
+        typer.echo(audited(verdicts), err=True)
 
 
 @swarm.command("serve")
@@ -151,18 +175,26 @@ def swarm_serve(
     sessions: Annotated[int, typer.Option(min=1, help="Texts that are written at once.")] = 8,
     waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; more get status 429.")] = 32,
     grace: Annotated[str, typer.Option(help="What running requests get when it is told to stop.")] = "30s",
+    codec: Codec = "f32",
+    quantization: Quantization = "none",
+    audit: Audit = None,
+    reputation: Reputation = None,
+    audit_here: AuditHere = False,
+    trials: Trials = False,
 ) -> None:
     """Answer OpenAI's API with the texts of a swarm."""
     import asyncio
 
     swarming = _swarming()
+    watching = {"share": audit, "reputation": reputation, "here": audit_here, "trials": trials}
+    how = manner(codec, quantization, watching)
     told = swarming.Serving.of(
         {
             "host": host, "port": port, "api_key": api_key, "name": name, "places": sessions,
             "in_line": waiting, "grace_s": seconds(grace),
         }
     )  # fmt: skip
-    asyncio.run(swarming.serve(join, model, told, lambda line: typer.echo(line, err=True)))
+    asyncio.run(swarming.serve(join, model, told, lambda line: typer.echo(line, err=True), how))
 
 
 @swarm.command("status")
@@ -173,6 +205,9 @@ def swarm_status(
     ] = None,
     prompt_tokens: Annotated[int, typer.Option(min=0, help="Of the request that a route is shown for.")] = 64,
     new_tokens: Annotated[int, typer.Option(min=1, help="Of the request that a route is shown for.")] = 128,
+    reputation: Annotated[
+        Path | None, typer.Option(help="Show the standings of this file, and the route that they lead to.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again each second, until ^C.")] = False,
     json: Json = False,
 ) -> None:
@@ -185,9 +220,9 @@ def swarm_status(
     wanted = swarming.digest_of(model)
     demand = swarming.Demand(prompt_tokens=prompt_tokens, new_tokens=new_tokens)
     if watch:
-        asyncio.run(draw(swarming.states(join, demand), wanted))
+        asyncio.run(draw(swarming.states(join, demand, reputation), wanted))
         return
-    found = asyncio.run(swarming.status(join, demand))
+    found = asyncio.run(swarming.status(join, demand, reputation))
     if json:
         print_json({**only(found, wanted).model_dump(mode="json"), "complete": found.complete(wanted)})
     else:

@@ -8,13 +8,17 @@ import asyncio
 import contextlib
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from metainf.domain import NoFeasible
-from metainf.swarm.host.running import Book, guest
+from metainf.swarm.host.book import Book, guest, pause
+from metainf.swarm.host.pings import Pings
 from metainf.swarm.net.client import Channels
-from metainf.swarm.net.directory import GUESTS, Directory, DirectoryLost
+from metainf.swarm.net.directory import GUESTS, REFRESH_S, Directory, DirectoryLost
 from metainf.swarm.net.stream import StageFailed, Stream, Terms
 from metainf.swarm.plan.routing import MissingBlocks
 from metainf.swarm.plan.table import current, missing
@@ -25,6 +29,7 @@ from metainf.swarm.trust.tls import channel
 from metainf.swarm.words import Announcement, Span, Stage
 
 READ_EVERY_S, LOST_AFTER_S = 1.0, 10.0
+NUMBERS = "float32"
 KNOCK_EVERY_S, LONGEST_KNOCK_S, OPEN_S = 0.2, 3.0, 5.0
 LET_IN_S = 20.0
 """Longer than a record lives: a node that died is no longer waited for."""
@@ -49,7 +54,6 @@ class _Door:
     channel: Any = None
     open: bool = False
     why: str = "it was not asked yet"
-    rtt_ms: float | None = None
     knocking: "asyncio.Task[None] | None" = None
 
     @property
@@ -74,6 +78,9 @@ class Caller:
         self._stop, self._read_s = asyncio.Event(), 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._old: list[tuple[float, Any]] = []
+        self.pings = Pings(np.random.default_rng())
+        self.rtt_ms: dict[str, float] = {}
+        """Shortest of the last round trips by node, always the newest: sessions share it."""
 
     async def __aenter__(self) -> "Caller":
         """Read the directory and leave one's certificate. Raises DirectoryLost."""
@@ -84,7 +91,8 @@ class Caller:
             await self.directory.close()
             raise
         present = guest(self.book, self.mine, self.identity, self._stop)
-        self._tasks = [asyncio.create_task(present), asyncio.create_task(self._keep_reading())]
+        doing = (present, self._keep_reading(), self._keep_measuring())
+        self._tasks = [asyncio.create_task(each) for each in doing]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -101,11 +109,6 @@ class Caller:
         """The nodes that let one in, as of the last reading of the directory."""
         return [door.heard for door in self._doors.values() if door.open]
 
-    @property
-    def rtt_ms(self) -> dict[str, float]:
-        """Round trips by node: how long the last knock took."""
-        return {node: door.rtt_ms for node, door in self._doors.items() if door.rtt_ms is not None}
-
     def lost(self, node: str) -> None:
         """A session gave the node up: it must let one in anew before another session asks it."""
         door = self._doors.get(node)
@@ -119,15 +122,18 @@ class Caller:
         self._models.add(model)
         self._mind()
 
-    async def let_in(self, model: str, patience_s: float = 0.0, within_s: float = LET_IN_S) -> None:
-        """Wait until nodes that let one in hold all blocks of the model: `patience_s` for nodes that hold
-        them, `within_s` for those to open.
+    async def let_in(
+        self, model: str, patience_s: float = 0.0, within_s: float = LET_IN_S, numbers: str = NUMBERS
+    ) -> None:
+        """Wait until nodes that let one in hold all blocks of the model, and calculate so: `patience_s` for
+        nodes that hold them, `within_s` for those to open.
 
         Raises NotServed where nobody serves these weights, MissingBlocks, NotLetIn, DirectoryLost."""
         self.expect(model)
         begun = time.monotonic()
         while True:
-            words = current([each.word for each in self.heard], model, time.time())
+            same = [each.word for each in self.heard if each.word.profile.numbers == numbers]
+            words = current(same, model, time.time())
             if words and not _gaps([word for word in words if self._doors[word.node].open], words):
                 return
             held = bool(words) and not _gaps(words, words)
@@ -136,14 +142,14 @@ class Caller:
                 await self._read()
                 continue
             if waited > within_s or (not held and waited > patience_s):
-                raise self._why_not(model, words)
+                raise self._why_not(f"{model} in {numbers}", words)
             if time.monotonic() - self._read_s > LOST_AFTER_S:
                 raise DirectoryLost("the directory does not answer any more")
             await asyncio.sleep(0.05)
 
-    def _why_not(self, model: str, words: list[Announcement]) -> NoFeasible:
+    def _why_not(self, what: str, words: list[Announcement]) -> NoFeasible:
         if not words:
-            return NotServed(f"expected nodes of {model}, found none: {served(self.heard)}")
+            return NotServed(f"expected nodes of {what}, found none: {served(self.heard)}")
         if gaps := _gaps(words, words):
             return MissingBlocks(gaps, words[0].num_blocks)
         closed = [door for word in words if not (door := self._doors[word.node]).open]
@@ -158,6 +164,19 @@ class Caller:
                 await self._read()
             while self._old and self._old[0][0] < time.monotonic():
                 await self._old.pop(0)[1].close()
+
+    async def _keep_measuring(self) -> None:
+        """Renew the round trips in rounds."""
+        while not self._stop.is_set():
+            await pause(self._stop, REFRESH_S)
+            words = [door.heard.word for door in self._doors.values() if door.open]
+            self.pings.only(words)
+            await self.pings.some(words)
+            self._measured()
+
+    def _measured(self) -> None:
+        self.rtt_ms.clear()
+        self.rtt_ms.update(self.pings.shortest())
 
     async def _read(self) -> None:
         self.heard = await self.book.look()
@@ -204,11 +223,12 @@ class Caller:
             word = door.heard.word
             way = channel(word.address, word.node, door.heard.certificate, self.mine)
             stream = Stream(_stage(word), _terms(self.identity.node, word), way)
-            begun = time.perf_counter()
             try:
                 await stream.open()
-                door.open, door.rtt_ms = True, (time.perf_counter() - begun) * 1000
+                await self.pings.to(word)
+                self._measured()
                 self.channels[door.place] = way
+                door.open = True
             except StageFailed as error:
                 door.why = error.why
             finally:
@@ -223,7 +243,8 @@ def _stage(word: Announcement) -> Stage:
 
 
 def _terms(me: str, word: Announcement) -> Terms:
-    return Terms(f"knock {me}", word.model, dtype=word.profile.dtype, open_s=OPEN_S)
+    profile = word.profile
+    return Terms(f"knock {me}", word.model, profile.dtype, open_s=OPEN_S, quantization=profile.quantization)
 
 
 def _gaps(words: list[Announcement], every: list[Announcement]) -> tuple[Span, ...]:
@@ -232,9 +253,14 @@ def _gaps(words: list[Announcement], every: list[Announcement]) -> tuple[Span, .
 
 def served(heard: list[Heard]) -> str:
     """The models of a swarm, in a sentence."""
-    models = {each.word.model: each.word.num_blocks for each in heard}
-    nodes = {model: sum(each.word.model == model for each in heard) for model in models}
-    if not models:
+    nodes = Counter(
+        (each.word.model, each.word.num_blocks, each.word.profile.numbers)
+        for each in {each.word.node: each for each in heard}.values()
+    )
+    if not nodes:
         return "the swarm has no nodes: start one"
-    told = [f"{model} ({blocks} blocks, {nodes[model]} nodes)" for model, blocks in sorted(models.items())]
+    told = [
+        f"{model} in {numbers} ({blocks} blocks, {count} nodes)"
+        for (model, blocks, numbers), count in sorted(nodes.items())
+    ]
     return f"this swarm serves {', '.join(told)}"

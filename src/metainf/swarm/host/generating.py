@@ -19,9 +19,9 @@ from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
 from metainf.swarm.host.tokens import Tokens
+from metainf.swarm.host.watching import Manner, Watch
 from metainf.swarm.net.client import Session
 from metainf.swarm.net.part import Recovery
-from metainf.swarm.net.stream import Terms
 
 STEP_S, PATIENCE_S = 10.0, 20.0
 Tell = Callable[[str], None]
@@ -77,9 +77,17 @@ class Written(Frozen):
 class Swarm:
     """A swarm that one model is asked of. Made by `joined`; texts may be written at the same time."""
 
-    def __init__(self, checkpoint: Checkpoint, model: str, caller: Caller, name: str | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        model: str,
+        caller: Caller,
+        name: str | None = None,
+        manner: Manner | None = None,
+    ) -> None:
         """Read the two ends and the tokenizer of a `model` (its digest). Raises BadInput and MissingExtra."""
-        self.caller = caller
+        self.caller, self.manner = caller, manner or Manner()
+        self.watch: Watch | None = None
         self.name = name or checkpoint.folder.name
         self.num_blocks = checkpoint.num_blocks
         self.tokens = Tokens(checkpoint.folder)
@@ -162,7 +170,7 @@ class Swarm:
         made: list[int] = []
         patience_s, went_on_s = 0.0, time.monotonic()
         while True:
-            await self.caller.let_in(self.model, patience_s)
+            await self.caller.let_in(self.model, patience_s, numbers=self.manner.numbers)
             try:
                 async with self._session(choosing, course) as session:
                     left = ask.max_tokens - len(made)
@@ -181,9 +189,12 @@ class Swarm:
                 course.heard("waiting for nodes")
 
     def _session(self, choosing: Choosing, course: Course) -> "_Counted":
-        terms = Terms(os.urandom(8).hex(), self.model, step_s=STEP_S)
+        terms = self.manner.terms(os.urandom(8).hex(), self.model, step_s=STEP_S)
         caller = self.caller
         session = Session(choosing, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
+        session.rtt_ms = caller.rtt_ms
+        if self.watch is not None:
+            self.watch.believed(session)
         return _Counted(self, session, course)
 
 
@@ -200,6 +211,8 @@ class _Counted:
     async def __aexit__(self, *error: object) -> None:
         self.swarm.sessions -= 1
         self.course.recoveries += self.session.recoveries
+        if self.swarm.watch is not None:
+            self.swarm.watch.ended(self.session)
         for node in self.session.banned:
             self.swarm.caller.lost(node)
         await self.session.__aexit__(*error)
@@ -229,10 +242,12 @@ def written(pieces: list[Piece], course: Course, model: str) -> Written:
 
 
 class Joined:
-    """`async with Joined(caller, folder) as swarm`: a membership and the model's ends."""
+    """`async with Joined(caller, folder) as swarm`: a membership, the model's ends, and who watches."""
 
-    def __init__(self, caller: Caller, folder: Path, name: str | None = None) -> None:
-        self.caller, self.folder, self.name = caller, folder, name
+    def __init__(
+        self, caller: Caller, folder: Path, name: str | None = None, manner: Manner | None = None
+    ) -> None:
+        self.caller, self.folder, self.name, self.manner = caller, folder, name, manner or Manner()
         self._kept = AsyncExitStack()
 
     async def __aenter__(self) -> Swarm:
@@ -242,8 +257,12 @@ class Joined:
             checkpoint = Checkpoint(self.folder)
             model = await asyncio.to_thread(checkpoint.digest)
             caller.expect(model)
-            swarm = await asyncio.to_thread(Swarm, checkpoint, model, caller, self.name)
+            swarm = await asyncio.to_thread(Swarm, checkpoint, model, caller, self.name, self.manner)
             entering.callback(swarm.thread.shutdown, wait=False)
+            if self.manner.watching is not None:
+                terms = self.manner.terms("audit", model, step_s=STEP_S)
+                watch = Watch(self.manner.watching, caller, checkpoint, terms, lambda: swarm.sessions > 0)
+                swarm.watch = await entering.enter_async_context(watch)
             self._kept = entering.pop_all()
         return swarm
 

@@ -20,6 +20,7 @@ from metainf.hosts.places import Places
 from metainf.hosts.start import take
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Course, Joined, Swarm
+from metainf.swarm.host.watching import Manner
 from metainf.swarm.net.directory import DirectoryLost
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ class SwarmWriter:
 
     def metrics(self) -> str:
         """Counters in Prometheus text."""
+        if (watch := self.swarm.watch) is not None:
+            self.counters.sums.update(
+                {name: n - self.counters.sums[name] for name, n in watch.counts.items()}
+            )
         levels = {
             "requests_running": self.places.taken,
             "requests_waiting": self.places.in_line,
@@ -146,7 +151,8 @@ class SwarmDoor(Door):
     async def ready(self, request: "Request") -> "StreamResponse":
         """200 where nodes that let us in hold all blocks, else 503 and why."""
         try:
-            await self.swarm.caller.let_in(self.swarm.model, within_s=1.0)
+            numbers = self.swarm.manner.numbers
+            await self.swarm.caller.let_in(self.swarm.model, within_s=1.0, numbers=numbers)
         except MetaInfError as error:
             return refused(Refusal(503, "api_error", "not_ready", str(error), NO_ROUTE_WAIT_S))
         return await self.health(request)
@@ -172,7 +178,9 @@ def _bound(told: Serving) -> socket.socket:
     return taken
 
 
-async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str], None]) -> None:
+async def serve(
+    caller: Caller, folder: Path, told: Serving, say: Callable[[str], None], manner: Manner | None = None
+) -> None:
     """Answer until SIGTERM or SIGINT; texts that are being written then have `grace_s` to end.
 
     Raises BadInput where it may not or cannot listen, MissingExtra, DirectoryLost."""
@@ -182,10 +190,12 @@ async def serve(caller: Caller, folder: Path, told: Serving, say: Callable[[str]
         await caller.directory.close()
         raise
     with taken:
-        async with Joined(caller, folder, told.name) as swarm:
+        async with Joined(caller, folder, told.name, manner) as swarm:
+            if swarm.watch is not None:
+                swarm.watch.tell = say
             app, writer = application(swarm, told)
             try:
-                await swarm.caller.let_in(swarm.model)
+                await swarm.caller.let_in(swarm.model, numbers=swarm.manner.numbers)
             except NoFeasible as error:
                 say(f"no way through the swarm yet: {error}")
             say(f"{swarm.name} ({swarm.model}) through {len(await swarm.caller.look())} nodes")

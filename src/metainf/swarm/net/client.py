@@ -44,7 +44,8 @@ class Session:
         channels: Channels | None = None,
     ) -> None:
         """`look` reads the directory; `tell` hears of routes and failures. Where sessions share `channels`,
-        who gives them closes them."""
+        who gives them closes them. `rtt_ms`, `reputation`, `avoid` and `doubted` may be set to what
+        `routing.Client` takes."""
         self.ends, self.look, self.mine, self.terms = ends, look, mine, terms
         self.tell = tell or (lambda _: None)
         self.parts: list[Part] = []
@@ -56,8 +57,10 @@ class Session:
         self._shared = channels is not None
         self._closing: list[Any] = []
         self._heard: dict[str, Heard] = {}
+        self.rtt_ms: Mapping[str, float] = {}
         self.reputation: Mapping[str, float] = {}
         self.avoid: Collection[str] = ()
+        self.doubted: Collection[str] = ()
         self.failures: list[StageFailed] = []
 
     async def __aenter__(self) -> "Session":
@@ -227,7 +230,7 @@ class Session:
             self._heard = {each.word.node: each for each in await self.look()}
         words = current([each.word for each in self._heard.values()], self.terms.model, time.time())
         laid = table([word for word in words if word.profile.numbers == self.terms.numbers])
-        client = Client(reputation=self.reputation, avoid={*avoid, *self.avoid})
+        client = Client(self.rtt_ms, self.reputation, {*avoid, *self.avoid}, self.doubted)
         if span.end > max(laid.num_blocks, 1) or span == Span(start=0, end=laid.num_blocks):
             return best_route(laid, self.demand, client, self.costs).stages, self._heard
         return around(laid, span, self.demand, client, self.costs), self._heard
