@@ -23,7 +23,7 @@ from metainf.swarm.host.watching import Manner, Watch
 from metainf.swarm.net.client import Session
 from metainf.swarm.net.part import Recovery
 
-STEP_S, PATIENCE_S = 10.0, 20.0
+STEP_S, PATIENCE_S, AGAIN_S = 10.0, 20.0, 0.1
 Tell = Callable[[str], None]
 
 
@@ -187,6 +187,7 @@ class Swarm:
                 patience_s = PATIENCE_S
                 course.restarts += 1
                 course.heard("waiting for nodes")
+                await asyncio.sleep(AGAIN_S)
 
     def _session(self, choosing: Choosing, course: Course) -> "_Counted":
         terms = self.manner.terms(os.urandom(8).hex(), self.model, step_s=STEP_S)

@@ -183,7 +183,8 @@ class Watch:
         """One audit at a time. While texts are written it rests as long as each one took."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), BELIEVE_EVERY_S)
+                async with asyncio.timeout(BELIEVE_EVERY_S):  # `wait_for` may swallow a cancellation
+                    await self._wake.wait()
             self._wake.clear()
             self._busy, begun = True, time.monotonic()
             try:
