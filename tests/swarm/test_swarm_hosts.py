@@ -207,7 +207,7 @@ def test_one_text_over_three_hosts_with_latency_and_cuts(folder: Path, tmp_path:
             for host in there.hosts():
                 net.delay(15.0, CLIENT, host)
             assert [token async for token in there.text(15)] == right[:15]
-            assert there.step_ms(10) >= len(there.route()) * 30.0, "each hop is 15 ms away, and 15 ms back"
+            assert there.step_ms(10) >= 30.0, "15 ms to the first node, 15 ms back from the last"
 
             cut = await one_is_cut(there, right)
             others = [host for host in there.hosts() if host != cut]

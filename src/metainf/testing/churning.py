@@ -1,4 +1,4 @@
-"""A swarm whose nodes are killed while texts are written: light processes of a tiny model that come and go."""
+"""A swarm whose nodes are killed while texts are written: light processes of a tiny model come and go."""
 
 import asyncio
 import multiprocessing
@@ -16,7 +16,7 @@ from metainf.swarm.host.generating import Course, Joined, Swarm
 from metainf.swarm.host.running import Told, run
 from metainf.swarm.net.directory import joined
 
-PRELOADED = ["metainf.swarm.host.running", "torch", "transformers", "nats", "grpc"]
+PRELOADED = ["metainf.swarm.host.running", "transformers.models.llama.modeling_llama", "nats", "grpc"]
 
 
 @dataclass(frozen=True)
