@@ -1,14 +1,18 @@
 """How long a route through 1,000 nodes and a placement of 1,000 nodes take, and how good placements are.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm.py
+    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm.py [--write docs/swarm.md]
 
-Times are processor time of this process (wall-clock time beside it shows how busy the machine was).
+Times are processor time of this process; the clock beside them shows how busy the machine was.
 """
 
+import sys
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+from measuring import machine, written
 
 from metainf.swarm.plan.placement import arrange, throughput
 from metainf.swarm.plan.routing import Client, best_route
@@ -17,6 +21,7 @@ from metainf.swarm.plan.table import table
 from metainf.swarm.words import Announcement, Capacity, Demand, Features, Ping, Profile, Span
 
 NODES, BLOCKS, REPEATS = 1000, 80, 9
+SWARMS = ((8, 12), (16, 24), (32, 32), (100, 80), (NODES, BLOCKS))
 
 
 def crowd(count: int, blocks: int, rng: np.random.Generator, widest: int) -> list[Announcement]:
@@ -50,24 +55,31 @@ def crowd(count: int, blocks: int, rng: np.random.Generator, widest: int) -> lis
 
 
 def timed(work: Callable[[], object]) -> str:
-    """Median milliseconds of processor and of the clock on the wall."""
+    """Median milliseconds of processor and of the clock, as cells of a table."""
     spent = []
     for _ in range(REPEATS):
         begun, wall = time.process_time(), time.perf_counter()
         work()
         spent.append((time.process_time() - begun, time.perf_counter() - wall))
     cpu, clock = np.median(np.array(spent), axis=0) * 1000
-    return f"{cpu:.1f} ms of processor, {clock:.1f} ms of clock"
+    return f"{cpu:.1f} | {clock:.1f}"
 
 
-def routes(rng: np.random.Generator) -> None:
-    demand = Demand(prompt_tokens=100, new_tokens=100)
+def times(rng: np.random.Generator) -> list[str]:
+    """Rows: what takes how long."""
+    demand, rows = Demand(prompt_tokens=100, new_tokens=100), []
     for widest in (24, BLOCKS):
         said = crowd(NODES, BLOCKS, rng, widest)
         laid = table(said)
-        who = f"{NODES} nodes x {BLOCKS} blocks, up to {widest} held"
-        print(f"{who}: table {timed(lambda said=said: table(said))}")  # type: ignore[misc]
-        print(f"{who}: route {timed(lambda laid=laid: best_route(laid, demand, Client()))}")  # type: ignore[misc]
+        laying = timed(partial(table, said))
+        finding = timed(partial(best_route, laid, demand, Client()))
+        rows.append(
+            f"| the table, once for each state of the directory; up to {widest} blocks held | {laying} |"
+        )
+        rows.append(f"| a route through it | {finding} |")
+    nodes = capacities(NODES, BLOCKS, rng)
+    rows.append(f"| the placement of all nodes | {timed(lambda: arrange(nodes, BLOCKS))} |")
+    return rows
 
 
 def capacities(count: int, blocks: int, rng: np.random.Generator) -> list[Capacity]:
@@ -81,24 +93,47 @@ def capacities(count: int, blocks: int, rng: np.random.Generator) -> list[Capaci
     ]
 
 
-def placements(rng: np.random.Generator) -> None:
-    nodes = capacities(NODES, BLOCKS, rng)
-    print(f"{NODES} nodes x {BLOCKS} blocks: placement {timed(lambda: arrange(nodes, BLOCKS))}")
-    for count, blocks in ((8, 12), (16, 24), (32, 32), (100, 80), (NODES, BLOCKS)):
+def placements(rng: np.random.Generator) -> list[str]:
+    """A table: shares of the bound (all speeds over all blocks) that each rule reaches."""
+    rows: dict[str, list[float]] = {}
+    for count, blocks in SWARMS:
         nodes = capacities(count, blocks, rng)
         bound = sum(node.blocks_per_s for node in nodes) / blocks
-        shares = {"arranged at once": throughput(arrange(nodes, blocks), blocks) / bound}
-        shares["parallax's pipelines"] = throughput(pipelines(nodes, blocks), blocks) / bound
+        rows.setdefault("ours, arranged at once", []).append(
+            throughput(arrange(nodes, blocks), blocks) / bound
+        )
+        rows.setdefault("parallax's pipelines", []).append(
+            throughput(pipelines(nodes, blocks), blocks) / bound
+        )
         for name, rule in PLACINGS.items():
             picture = Picture.of([], blocks)
             for node in nodes:
                 picture.add(node, rule(node, picture, rng))
-            shares[f"{name}, one by one"] = float(picture.strength.min()) / bound
-        told = ", ".join(f"{name} {share:.3f}" for name, share in shares.items())
-        print(f"{count} nodes x {blocks} blocks, of the bound (all speeds / blocks): {told}")
+            rows.setdefault(f"{name}, one by one", []).append(float(picture.strength.min()) / bound)
+    head = [f"{count:,} nodes, {blocks} blocks" for count, blocks in SWARMS]
+    lines = [f"| weakest block, of the bound | {' | '.join(head)} |", f"| --- |{' ---: |' * len(head)}"]
+    return lines + [
+        f"| {name} | {' | '.join(f'{each:.3f}' for each in shares)} |" for name, shares in rows.items()
+    ]
+
+
+def section() -> str:
+    """The figures as Markdown."""
+    rng, about = np.random.default_rng(1), machine()
+    lines = [
+        f"{NODES:,} nodes and {BLOCKS} blocks ({about['processor']}, load {about['load']} at the start):",
+        "",
+        "| | ms of processor | ms of clock |",
+        "| --- | ---: | ---: |",
+        *times(rng),
+        "",
+        *placements(rng),
+    ]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    generator = np.random.default_rng(1)
-    routes(generator)
-    placements(generator)
+    made = section()
+    print(made)
+    if sys.argv[1:2] == ["--write"]:
+        written(Path(sys.argv[2]), "benchmarks/bench_swarm.py", made)

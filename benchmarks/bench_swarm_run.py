@@ -23,6 +23,7 @@ import torch
 from swarm_stages import Stages, alone, placed, stages, thirds
 
 from metainf.swarm.compute.blocks import Blocks
+from metainf.swarm.compute.ends import Ends
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import packaged
 from metainf.swarm.words import Span
@@ -56,6 +57,16 @@ async def through(swarm: Stages, direct: bool) -> tuple[list[int], float, float]
     return made, (TOKENS - 1) / took, worked * 1000 / (TOKENS - 1)
 
 
+def of_ends(ends: Ends) -> float:
+    """Milliseconds of embedding and head for a token, which both ways need."""
+    times = []
+    for token in range(9):
+        begun = time.perf_counter()
+        ends.greedy(ends.embed([token]))
+        times.append((time.perf_counter() - begun) * 1000)
+    return statistics.median(times)
+
+
 async def compared(swarm: Stages, rounds: int) -> tuple[dict[bool, Way], list[float], list[int]]:
     """Rounds in which all take turns; tokens/s of one process, and its text."""
     whole = Blocks(swarm.checkpoint, Span(start=0, end=swarm.checkpoint.num_blocks))
@@ -65,6 +76,7 @@ async def compared(swarm: Stages, rounds: int) -> tuple[dict[bool, Way], list[fl
     for number in range(rounds):
         text, rate = alone(whole, swarm.ends, PROMPT, TOKENS)
         single.append(rate)
+        ends_ms = of_ends(swarm.ends)
         for direct in (True, False) if number % 2 else (False, True):
             same, fast, worked_ms = await through(swarm, direct)
             assert same == text, "the texts differ"
@@ -72,7 +84,9 @@ async def compared(swarm: Stages, rounds: int) -> tuple[dict[bool, Way], list[fl
             way.share.append(fast / rate)
             way.rate.append(fast)
             way.nodes_ms.append(worked_ms)
-            way.beside_ms.append((1000 / fast - worked_ms) / len(thirds(swarm.checkpoint.num_blocks)))
+            way.beside_ms.append(
+                (1000 / fast - worked_ms - ends_ms) / len(thirds(swarm.checkpoint.num_blocks))
+            )
         shown = ", ".join(f"{'direct' if each else 'client'} {ways[each].rate[-1]:.1f}" for each in ways)
         print(f"one process {rate:.1f} tokens/s, {shown}", flush=True)
     return ways, single, text
@@ -112,7 +126,7 @@ def section(name: str, found: tuple[dict[bool, Way], list[float], list[int]], ro
         f"three stages, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, "
         f"priority {-os.nice(0)}; medians, and the range of the share. All texts were equal.",
         "",
-        "| way | tokens/s | of one process | ms/token in nodes | ms a hop beside that |",
+        "| way | tokens/s | of one process | ms/token in nodes | ms a hop beside nodes and head |",
         "|---|---|---|---|---|",
         f"| one process | {middle(single):.1f} | 100 % | {1000 / middle(single):.1f} | |",
     ]

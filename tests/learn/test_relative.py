@@ -127,6 +127,18 @@ def test_same_rows_give_the_same_scores_in_any_process_order() -> None:
     np.testing.assert_array_equal(scores[0], scores[1])
 
 
+def test_trees_and_forest_together_are_weighed_only_where_no_ideal_leads(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("metainf.learn.relative.WITHOUT_IDEAL", ((1e12, {"trees": 0.5, "forest": 0.5}),))
+    drawn, written = MethodChooser(), MethodChooser()
+    drawn.fit(pictures(4), STEPS)
+    written.fit(words(4), View("tokens_per_s_per_device"))
+    weights = drawn.weights(True)
+    assert (weights["trees"], weights["forest"]) == pytest.approx((0.5, 0.5))
+    assert written.weights(True)["process"] > 0.01
+
+
 def test_one_training_cell_is_enough() -> None:
     full = pictures(2)
     train, test = split(full, "picture1")

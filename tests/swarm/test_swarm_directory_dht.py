@@ -183,7 +183,7 @@ def test_a_client_reads_and_writes_and_keeps_nothing(shared: Shared) -> None:
     shared.loop.run(story())
 
 
-def test_thirty_exits_and_rejoins_leave_no_ghost(shared: Shared) -> None:
+def test_twelve_exits_and_rejoins_leave_no_ghost(shared: Shared) -> None:
     lifetime_s, reader = 5.0, shared.place.founder
     crowd = Crowd.of(reader.join_address, lifetime_s, random.Random(6))
 
@@ -192,9 +192,9 @@ def test_thirty_exits_and_rejoins_leave_no_ghost(shared: Shared) -> None:
             for _ in range(6):
                 crowd.comes()
             await exactly(reader, lambda: set(crowd.alive), 30.0)
-            await asyncio.to_thread(crowd.churn, 30, 3)
+            await asyncio.to_thread(crowd.churn, 12, 3)
             await exactly(reader, lambda: set(crowd.alive), lifetime_s + 5.0)
-            assert crowd.exits == 30 and len(crowd.alive) == 6
+            assert crowd.exits == 12 and len(crowd.alive) == 6
         finally:
             crowd.end()
 

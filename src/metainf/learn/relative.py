@@ -6,6 +6,7 @@ as logs of expected value relative to the best of the cell, are averaged. Who co
 folds inside the training table that leave out whole groups, as the judge will; the test fold is not read.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from metainf.embed.roofline import Kind
 from metainf.learn.baselines import Chooser, NearestSetting, SingleBest
 from metainf.learn.contrast import Engine, History, Relative, alike, describe, history
 from metainf.learn.process import Numbers, Runs
+from metainf.learn.shared_error import Gambles, expected_share_at
 from metainf.learn.table import Table
 from metainf.learn.views import QUANTILES, Floats, Options, View, budgets, judge, options
 
@@ -31,7 +33,8 @@ UNJUDGED = {"single best": 0.5, "process": 0.25, "trees": 0.25}
 """Weights where the history has nothing to hold out."""
 OTHERWISE = ("model_group", "device", "workload")
 """What is held out inside where the history has one group of the kind that is asked about."""
-MIXES: tuple[tuple[float, dict[str, float]], ...] = (
+Mix = tuple[float, dict[str, float]]
+MIXES: tuple[Mix, ...] = (
     (1.0, {"single best": 1.0}),
     (1.0, {"nearest setting": 1.0}),
     (1.0, {"process": 1.0}),
@@ -43,6 +46,8 @@ MIXES: tuple[tuple[float, dict[str, float]], ...] = (
     (1.0, {"nearest setting": 0.5, "process": 0.25, "trees": 0.25}),
 )
 """Mixes of experts that are compared, each after its weight before anything is known."""
+WITHOUT_IDEAL: tuple[Mix, ...] = ((2.0, {"trees": 0.5, "forest": 0.5}),)
+"""Compared too where the value has no ideal for the process to lean on."""
 _IDEAL: dict[str, Kind] = {
     "tokens_per_s_per_device": "rate_per_device", "speed": "speed", "energy": "energy",
     "tpot_s": "step", "e2e_s": "run",
@@ -63,29 +68,32 @@ class Case:
     rules: dict[tuple[str, bool], Floats]
 
     def scores(self, told: bool, scale: dict[str, float]) -> dict[str, Floats]:
-        """Log expected values (m, k) by expert, at most 0 and 0 for the best of each cell."""
-        from scipy.special import log_ndtr
+        """Log expected values (m, k) by expert, at most 0 and 0 for the best of each cell.
 
+        Under a limit that is not told an engine scores by the expected share of the best feasible value.
+        """
         result = {}
         for name, value in self.value.items():
             score = np.repeat(value[:, None], self.allowed.shape[1], axis=1)
             if self.limit and not told:
-                score = score + log_ndtr(self._room(self.limit[name]) / scale[name])
+                score = self._shares(value, self.limit[name], scale[name])
             result[name] = self._topped(score)
         for name in RULES:
             result[name] = self._topped(self._logs(self.rules[name, told]))
         return result
 
-    def _room(self, limit: Floats) -> Floats:
-        """Log budget less predicted log limit (m, k).
+    def _shares(self, value: Floats, limit: Floats, scale: float) -> Floats:
+        """Log expected shares (m, k) under predicted natural logs of values and limits (m,).
 
-        A budget is known by its place among the limits of the cell, as the rules by name know it: the
-        prediction is moved as a whole so that this place falls on the budget, which cancels its level.
+        A budget is known by its place among the limits of the cell, as the rules by name know it, which
+        cancels the level of the prediction.
         """
-        room = np.empty(self.allowed.shape)
+        found, rng = np.empty(self.allowed.shape), np.random.default_rng(0)
         for cell in self.found.cells:
-            room[cell] = np.quantile(limit[cell], QUANTILES) - limit[cell][:, None]
-        return room
+            one = np.ones(len(cell))
+            gambles = Gambles(value[cell], limit[cell], scale * one, 0.0 * one)
+            found[cell] = expected_share_at(gambles, QUANTILES, rng)
+        return found
 
     def _logs(self, share: Floats) -> Floats:
         """Logs of utilities; an unknown option is taken for somewhat worse than the cell's mean."""
@@ -181,10 +189,11 @@ class MethodChooser:
             return UNJUDGED
         told = told or self.view.limit is None
         if told not in self.trusted:
-            regret = np.concatenate([_regrets(case, told, self.scale) for case in self.cases], axis=1)
-            trust = np.array([prior for prior, _ in MIXES]) * _trust(regret, self.groups)
+            mixes = MIXES if self.view.value in _IDEAL else MIXES + WITHOUT_IDEAL
+            regret = np.concatenate([_regrets(case, told, self.scale, mixes) for case in self.cases], axis=1)
+            trust = np.array([prior for prior, _ in mixes]) * _trust(regret, self.groups)
             total = dict.fromkeys((*RULES, *ENGINES), 0.0)
-            for share, (_, mix) in zip(trust / trust.sum(), MIXES, strict=True):
+            for share, (_, mix) in zip(trust / trust.sum(), mixes, strict=True):
                 for name, weight in mix.items():
                     total[name] += float(share) * weight
             if self.key != self.by:
@@ -236,10 +245,10 @@ def mixed(scores: dict[str, Floats], weights: dict[str, float]) -> Floats:
     return np.asarray(sum(scores[name] * weight for name, weight in weights.items() if weight > 0))
 
 
-def _regrets(case: Case, told: bool, scale: dict[str, float]) -> Floats:
+def _regrets(case: Case, told: bool, scale: dict[str, float], mixes: Sequence[Mix]) -> Floats:
     """Regret of each mix (mixes, cases)."""
     scores = case.scores(told, scale)
-    parts = [judge(case.found, case.allowed, mixed(scores, mix), told).regret for _, mix in MIXES]
+    parts = [judge(case.found, case.allowed, mixed(scores, mix), told).regret for _, mix in mixes]
     return np.array(parts)
 
 

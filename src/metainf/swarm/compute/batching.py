@@ -59,7 +59,7 @@ def shared(
     return [(number, 1) for number in single[:room]] + taken
 
 
-@dataclass
+@dataclass(eq=False)
 class _Job:
     part: Blocks
     step: Step
@@ -98,6 +98,7 @@ class Batcher:
         self._inbox: queue.SimpleQueue[_Job | _Close | None] = queue.SimpleQueue()
         self._waiting: list[_Job] = []
         self._stopped = False
+        self._running = threading.Lock()
         self._thread = threading.Thread(target=self._work, name="blocks", daemon=True)
         self._thread.start()
 
@@ -112,6 +113,22 @@ class Batcher:
             self._inbox.put(_Job(part, step, future, time.perf_counter()))
         return future
 
+    def at_once(self, part: Blocks, step: Step) -> "Future[tuple[Any, float]] | None":
+        """The same in the thread that calls, where nothing runs or waits; None otherwise. It saves the way to
+        another thread and back, and keeps the caller from all else meanwhile: for one token of the only
+        session there is."""
+        if self._stopped or self._waiting or not self._inbox.empty():
+            return None
+        if not self._running.acquire(blocking=False):
+            return None
+        try:
+            part.check(step.hidden)
+            job = _Job(part, step, Future(), time.perf_counter())
+            self._passed([(job, int(step.hidden.shape[1]))])
+        finally:
+            self._running.release()
+        return job.future
+
     def close(self, part: Blocks, session: str) -> None:
         """Forget a session and its waiting steps, after the pass that runs."""
         self._inbox.put(_Close(part, session))
@@ -125,7 +142,8 @@ class Batcher:
         while self._received():
             chosen = [(self._waiting[number], tokens) for number, tokens in self._next()]
             if chosen:
-                self._run(chosen)
+                with self._running:
+                    self._passed(chosen)
         while not self._inbox.empty():
             told = self._inbox.get()
             if told is not None:
@@ -154,13 +172,14 @@ class Batcher:
         for job in gone:
             self._waiting.remove(job)
             job.future.cancel()
-        told.part.close(told.session)
+        with self._running:
+            told.part.close(told.session)
 
     def _next(self) -> list[tuple[int, int]]:
         self._waiting = [job for job in self._waiting if not job.future.cancelled()]
         return shared([job.ask for job in self._waiting])
 
-    def _run(self, chosen: Sequence[tuple[_Job, int]]) -> None:
+    def _passed(self, chosen: Sequence[tuple[_Job, int]]) -> None:
         begun = time.perf_counter()
         for job, _ in chosen:
             if job.done == 0:
@@ -184,7 +203,8 @@ class Batcher:
             job.done += tokens
             if job.ask.tokens:
                 return
-        self._waiting.remove(job)
+        if job in self._waiting:
+            self._waiting.remove(job)
         with contextlib.suppress(InvalidStateError):  # cancelled by whoever waited
             if isinstance(result, Exception):
                 job.future.set_exception(result)

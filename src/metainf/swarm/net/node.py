@@ -245,7 +245,10 @@ class Node:
     async def _step(self, part: Blocks, name: str, position: int, hidden: Any) -> tuple[Any, float]:
         """A step's activations, and the seconds of the passes it was part of."""
         self.steps += 1
-        return await asyncio.wrap_future(self.batcher.submit(part, Step(name, position, hidden)))
+        step, begun = Step(name, position, hidden), None
+        if hidden.shape[1] == 1 and sum(len(each.sessions) for each in self.parts.values()) <= 1:
+            begun = self.batcher.at_once(part, step)
+        return await asyncio.wrap_future(begun or self.batcher.submit(part, step))
 
 
 async def _next(context: Any) -> bytes | None:
