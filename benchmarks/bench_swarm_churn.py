@@ -9,6 +9,7 @@ Kills come at random moments, five times as often as 30 % of the nodes in a minu
 
 import argparse
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     asked = parser.parse_args()
     plan = Plan(blocks=2, seconds=asked.seconds)
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
         folder, store = model(Path(scratch) / "model"), Path(scratch) / "nats"
         store.mkdir()
@@ -90,7 +92,7 @@ def main() -> None:
             found = asyncio.run(churned(folder, server.url, plan, Alone(folder), Path(scratch)))
         finally:
             server.stop()
-    words = "\n".join(told(plan, found))
+    words = "\n".join([*told(plan, found), f"Load of the machine at the start: {load:.0f}."])
     print(words)
     if asked.write:
         placed(asked.write, BEGIN, END, words)

@@ -16,7 +16,7 @@ from metainf.swarm.host.generating import Course, Joined, Swarm
 from metainf.swarm.host.running import Told, run
 from metainf.swarm.net.directory import joined
 
-PRELOADED = ["metainf.swarm.host.running", "transformers.models.llama.modeling_llama", "nats", "grpc"]
+PRELOADED = ["metainf.testing.churning", "transformers.models.llama.modeling_llama", "nats", "grpc"]
 
 
 @dataclass(frozen=True)
