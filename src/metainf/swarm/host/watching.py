@@ -137,10 +137,13 @@ class Watch:
     def believed(self, session: Session) -> None:
         """Have a session believe nodes as far as they are known to be right. Who was never heard of is on
         trial."""
+        self._strangers()
+        session.reputation, session.avoid, session.doubted = self.reputation, self.avoid, self.doubted
+
+    def _strangers(self) -> None:
         for node in {each.word.node for each in self.caller.heard} - self.reputation.keys():
             self.reputation[node] = reputation(None, time.time(), self.kept.policy)
             self.doubted.add(node)
-        session.reputation, session.avoid, session.doubted = self.reputation, self.avoid, self.doubted
 
     def ended(self, session: Session) -> None:
         """Take what a session says of its nodes, and draw what is audited. Quick: nothing is calculated."""
@@ -265,6 +268,7 @@ class Watch:
         for kept, names_of in ((self.avoid, known.quarantined), (self.doubted, known.on_trial)):
             kept.clear()
             kept.update(names_of)
+        self._strangers()  # who came while the file was read
 
     def _exchanged(self, events: Sequence[Event], names: list[str]) -> tuple[Believed, dict[str, float]]:
         if events:
