@@ -68,21 +68,21 @@ class Process:
                 *host.command(*command),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
             )
         )
 
     async def until(self, start: str, within_s: float = 90.0) -> str:
         """The next line that begins so; the others are kept."""
-        assert self.process.stdout and self.process.stderr
+        assert self.process.stdout
         while True:
-            line = (await asyncio.wait_for(self.process.stdout.readline(), within_s)).decode().rstrip()
+            read = await asyncio.wait_for(self.process.stdout.readline(), within_s)
+            line = read.decode().rstrip()
             self.lines.append(line)
             if line.startswith(start):
                 return line
-            if line.startswith("error") or not line:
-                said = line or (await self.process.stderr.read()).decode()[-1500:]
-                raise AssertionError(f"expected {start!r}, found {said} after {self.lines[-5:]}")
+            if line.startswith("error") or not read:
+                raise AssertionError(f"expected {start!r}, found {line or 'the end'} after {self.lines[-9:]}")
 
     def tell(self, line: str) -> None:
         assert self.process.stdin
