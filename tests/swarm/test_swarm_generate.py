@@ -141,7 +141,7 @@ def test_who_leaves_frees_the_nodes(folder: Path) -> None:
             stream = swarm.stream(swarm.asked("long", max_tokens=400, ignore_eos=True))
             async for piece in stream:
                 if piece.output_tokens == 3:
-                    assert here.streams() == 2
+                    assert here.streams() in (2, 3)
                     break
             await stream.aclose()
             await emptied(here)
