@@ -12,6 +12,7 @@ from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Joined, Swarm
 from metainf.swarm.host.running import Book
 from metainf.swarm.net.directory import NODES
+from metainf.swarm.net.forwarding import Links
 from metainf.swarm.net.node import Node, Offer
 from metainf.swarm.trust.certificates import Certified, certify
 from metainf.swarm.trust.identity import Identity
@@ -85,19 +86,28 @@ class Place:
         self.books: list[Book] = []
 
     async def start(
-        self, name: str, span: tuple[int, int], decode_ms: float = 1.0, reads: bool = True
+        self,
+        name: str,
+        span: tuple[int, int],
+        decode_ms: float = 1.0,
+        reads: bool = True,
+        quantization: str = "none",
     ) -> Node:
         """A node that announces itself. It knows all guests at once, or those of the last `read`."""
         identity = Identity(os.urandom(32))
         certified = certify(identity, time.time())
         held = Span(start=span[0], end=span[1])
-        node = Node(self.checkpoint, Offer(identity.node, self.model, held))
+        offer = Offer(identity.node, self.model, held, quantization=quantization)
+        node = Node(self.checkpoint, offer)
         book = Book(self.directory)
         if reads:
             book.records = self.directory.kept
         self.books.append(book)
-        port = await node.listen("127.0.0.1:0", serving(certified, book.trusted))
+        links = Links(certified, book.trusted)
+        port = await node.listen("127.0.0.1:0", serving(certified, book.trusted), links)
         word = self.word(identity, certified, held, address=f"127.0.0.1:{port}", decode_ms=decode_ms)
+        profile = Profile(dtype="float32", quantization=quantization)
+        word = word.model_copy(update={"profile": profile})
         await self.directory.put(f"{NODES}{identity.node}", seal(identity, word, certified.der))
         self.nodes[name], self.people[name] = node, (identity, certified)
         return node

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from metainf.cli.swarm_state import lines, only
 from metainf.swarm.plan.coverage import MANY, NONE, SwarmState, bar, swarm_state
+from metainf.swarm.plan.routing import Client
 from metainf.swarm.words import Announcement, Demand, Profile, Span
 
 MODEL, OTHER = f"b2:{'a' * 32}", f"b2:{'c' * 32}"
@@ -26,8 +27,8 @@ def word(name: str, span: tuple[int, int], **told: Any) -> Announcement:
     )  # fmt: skip
 
 
-def seen(*words: Announcement, **told: Any) -> SwarmState:
-    return swarm_state(words, Demand(prompt_tokens=10, new_tokens=5), NOW, **told)
+def seen(*words: Announcement, client: Client | None = None, gone: tuple[str, ...] = ()) -> SwarmState:
+    return swarm_state(words, Demand(prompt_tokens=10, new_tokens=5), NOW, client, gone)
 
 
 def test_a_whole_model() -> None:
@@ -40,7 +41,7 @@ def test_a_whole_model() -> None:
 
 
 def test_holes_and_unreachable_nodes() -> None:
-    found = seen(word("one", (0, 2)), word("two", (3, 5)), word("four", (2, 6)), avoid=["four"])
+    found = seen(word("one", (0, 2)), word("two", (3, 5)), word("four", (2, 6)), gone=("four",))
     (model,) = found.models
     assert model.copies == (1, 1, 0, 1, 1, 0)
     assert model.holes == (Span(start=2, end=3), Span(start=5, end=6))
@@ -81,17 +82,37 @@ def test_the_bar_never_hides_a_hole(copies: list[int], width: int) -> None:
 
 
 def test_the_route_costs_what_the_round_trips_say() -> None:
-    near = seen(word("one", (0, 6)), rtt_ms={"one": 1.0}).models[0].route
-    far = seen(word("one", (0, 6)), rtt_ms={"one": 101.0}).models[0].route
+    near = seen(word("one", (0, 6)), client=Client({"one": 1.0})).models[0].route
+    far = seen(word("one", (0, 6)), client=Client({"one": 101.0})).models[0].route
     assert near is not None and far is not None
     assert far.expected_ms - near.expected_ms == pytest.approx(100 * 5)
+
+
+def test_standings_are_shown_and_heeded() -> None:
+    """Who is in quarantine is in no route, who is on trial only where the others do not hold all blocks."""
+    words = [word("one", (0, 6)), word("two", (0, 6)), word("three", (0, 6))]
+    known = {"one": 0.1, "two": 2.0, "three": 0.1}
+    strict = Client({}, known, avoid={"one"}, doubted={"three"})
+    (model,) = seen(*words, client=strict).models
+    assert model.route is not None and [stage.node for stage in model.route.stages] == ["two"]
+    assert {node.node: node.standing for node in model.nodes} == {
+        "one": "quarantine", "two": "tried", "three": "on trial"
+    }  # fmt: skip
+    said = "\n".join(lines(seen(*words, client=strict)))
+    assert (
+        "reputation" in said and "quarantine" in said and "reputation" not in "\n".join(lines(seen(*words)))
+    )
+    (model,) = seen(words[0], words[2], client=strict).models
+    assert model.route is not None and [stage.node for stage in model.route.stages] == ["three"]
+    (model,) = seen(words[0], client=strict).models
+    assert model.route is None and not model.complete
 
 
 def test_what_is_drawn() -> None:
     told: dict[str, Any] = {"hardware": "L4", "region": "eu", "usd_per_hour": 0.5, "queue_ms": 3.0}
     found = seen(
         word("one", (0, 4), features=told), word("two", (3, 5)), word("her", (0, 6), model=OTHER),
-        rtt_ms={"one": 7.0}, avoid=["two"],
+        client=Client({"one": 7.0}), gone=("two",),
     )  # fmt: skip
     said = "\n".join(lines(found))
     assert f"{MODEL}  6 blocks, 2 nodes, float32 none torch: NOT complete" in said

@@ -14,7 +14,7 @@ for name in ("transformers", "grpc", "google.protobuf", "cryptography"):
 from small_swarm import InMemory, Place, place, small_model, swarm_of, whole_text  # noqa: E402
 
 from metainf.domain import BadInput  # noqa: E402
-from metainf.swarm.host import generating  # noqa: E402
+from metainf.swarm.host import generating, watching  # noqa: E402
 from metainf.swarm.host.caller import Caller, NotLetIn, NotServed  # noqa: E402
 from metainf.swarm.host.generating import Course, Joined, Swarm, Written  # noqa: E402
 from metainf.swarm.plan.routing import MissingBlocks  # noqa: E402
@@ -92,7 +92,7 @@ def test_a_text_waits_for_a_node_and_goes_on(
 ) -> None:
     """The only holder of two blocks dies and nobody takes its place for a second: then somebody does. A
     session that has no patience is followed by another."""
-    monkeypatch.setattr(generating, "Terms", functools.partial(generating.Terms, patience_s=patience_s))
+    monkeypatch.setattr(watching, "Terms", functools.partial(watching.Terms, patience_s=patience_s))
 
     async def story() -> None:
         async with swarm_of(folder, HALVES) as (here, swarm):
@@ -141,7 +141,7 @@ def test_who_leaves_frees_the_nodes(folder: Path) -> None:
             stream = swarm.stream(swarm.asked("long", max_tokens=400, ignore_eos=True))
             async for piece in stream:
                 if piece.output_tokens == 3:
-                    assert here.streams() == 2
+                    assert here.streams() in (2, 3)
                     break
             await stream.aclose()
             await emptied(here)
@@ -186,7 +186,7 @@ def test_other_weights_are_told_apart(folder: Path, other: Path) -> None:
             for name, span in HALVES.items():
                 await here.start(name, span)
             async with Joined(Caller(here.directory), other) as swarm:
-                with pytest.raises(NotServed, match=f"serves {here.model} .4 blocks, 2 nodes"):
+                with pytest.raises(NotServed, match=f"serves {here.model} in float32 .4 blocks, 2 nodes"):
                     await swarm.generate(swarm.asked("x"))
 
     asyncio.run(story())

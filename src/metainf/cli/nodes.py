@@ -24,6 +24,15 @@ def node(
     memory_gib: Annotated[
         float | None, typer.Option(min=0.0, help="Memory for blocks; most of what is free by default.")
     ] = None,
+    quantization: Annotated[
+        str,
+        typer.Option(
+            help="Of the weights: none, or int8 for a quarter of the memory; nodes work with their like only."
+        ),
+    ] = "none",
+    cache_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of all texts together for which it keeps room; 8,192.")
+    ] = None,
     span: Annotated[
         str | None, typer.Option(help="Blocks to hold and never leave, such as 0:12; chosen by default.")
     ] = None,
@@ -96,6 +105,8 @@ def node(
             "checkpoint": "",
             "join": join,
             "memory_gib": memory_gib,
+            "quantization": quantization,
+            "cache_tokens": cache_tokens,
             "span": None if span is None else nodes.span_of(span).model_dump(),
             "host": host,
             "port": port,

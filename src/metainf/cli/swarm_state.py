@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 HEAD = ("node", "blocks", "state", "ms/block", "ms/token", "queue ms", "rtt ms", "hardware", "region", "$/h")
 """Milliseconds of a block for one token; of the node's whole span for one token."""
+STANDINGS = ("reputation", "standing")
 
 
 def only(state: "SwarmState", model: str | None) -> "SwarmState":
@@ -49,8 +50,10 @@ def _model(each: "ModelState", state: "SwarmState") -> Iterator[str]:
         )
     elif each.why_no_route and not each.holes:
         yield f"  no route: {each.why_no_route}"
-    rows = [HEAD, *(tuple(cell(item) for item in _row(node)) for node in each.nodes)]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(HEAD))]
+    judged = any(node.standing is not None for node in each.nodes)
+    head = (*HEAD, *STANDINGS) if judged else HEAD
+    rows = [head, *(tuple(cell(item) for item in _row(node)[: len(head)]) for node in each.nodes)]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(head))]
     for row in rows:
         yield "  " + "  ".join(item.ljust(width) for item, width in zip(row, widths, strict=True)).rstrip()
 
@@ -60,7 +63,7 @@ def _row(node: "NodeState") -> tuple[object, ...]:
     return (
         node.node[:11], str(node.span), node.state if node.reached else "no answer", said.decode_ms_per_block,
         said.decode_ms_per_block * len(node.span), said.queue_ms, node.rtt_ms, said.hardware, said.region,
-        said.usd_per_hour,
+        said.usd_per_hour, node.reputation, node.standing,
     )  # fmt: skip
 
 

@@ -10,13 +10,25 @@ from metainf.cli import paying
 from metainf.cli.options import Json
 from metainf.cli.paying import Arbiter, Ledger, PayFrom, Price
 from metainf.cli.show import print_json
+from metainf.cli.swarm_options import (
+    Audit,
+    AuditHere,
+    Codec,
+    Quantization,
+    Reputation,
+    Trials,
+    audited,
+    manner,
+)
 from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required, swarm_privacy
 from metainf.cli.swarm_showing import swarm_demo, swarm_manifests, swarming_of
 from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
-    from metainf.api.swarming import Written
+    from metainf.api.swarming import Verdicts, Written
 
+AUDITS_S = 60.0
+"""How long a text that is written waits for its audits."""
 swarm = typer.Typer(help="A model that runs through several nodes.", no_args_is_help=True)
 Join = Annotated[
     str,
@@ -82,6 +94,12 @@ def swarm_generate(
     price: Price = 0,
     arbiter: Arbiter = None,
     evidence: Annotated[Path | None, typer.Option(help="Where to write what shows who did it.")] = None,
+    codec: Codec = "f32",
+    quantization: Quantization = "none",
+    audit: Audit = None,
+    reputation: Reputation = None,
+    audit_here: AuditHere = False,
+    trials: Trials = False,
     json: Json = False,
 ) -> None:
     """Write a text through the nodes of a swarm, and go on where one fails."""
@@ -89,6 +107,8 @@ def swarm_generate(
 
     asked = _question(prompt, file)
     swarming = swarming_of()
+    watching = {"share": audit, "reputation": reputation, "here": audit_here, "trials": trials}
+    how = manner(codec, quantization, watching)
     terms: dict[str, Any] = {
         "max_tokens": tokens, "temperature": temperature, "top_p": top_p, "seed": seed,
         "stop": tuple(stop or ()),
@@ -101,9 +121,9 @@ def swarm_generate(
             typer.echo(line, err=True)
         told.append(line)
 
-    async def write() -> "Written":
+    async def write() -> "tuple[Written, Verdicts | None]":
         needs = required(privacy, trust, keep)
-        async with swarming.joined(join, model, not only_blocks, required=needs) as found:
+        async with swarming.joined(join, model, not only_blocks, required=needs, manner=how) as found:
             ask = found.asked(asked, system, plain, **terms)
             course = swarming.Course(tell, purse=purse)
             pieces = []
@@ -112,16 +132,20 @@ def swarm_generate(
                 if not json:
                     typer.echo(piece.text, nl=False)
                     sys.stdout.flush()
+            if not json:
+                typer.echo()
             paying.told(course.bill, evidence)
             shown: Written = swarming.written(pieces, course, found.name)
-            return shown
+            return shown, None if found.watch is None else await found.watch.done(AUDITS_S)
 
-    shown = asyncio.run(write())
+    shown, verdicts = asyncio.run(write())
     if json:
-        print_json(shown)
+        more = {} if verdicts is None else {"verdicts": verdicts.model_dump(mode="json")}
+        print_json({**shown.model_dump(mode="json"), **more})
         return
-    typer.echo()
     typer.echo(_summary(shown), err=True)
+    if verdicts is not None:
+        typer.echo(audited(verdicts), err=True)
 
 
 @swarm.command("serve")
@@ -156,6 +180,12 @@ def swarm_serve(
     evidence: Annotated[Path, typer.Option(help="Folder of evidence of texts that are paid.")] = Path(
         "evidence"
     ),
+    codec: Codec = "f32",
+    quantization: Quantization = "none",
+    audit: Audit = None,
+    reputation: Reputation = None,
+    audit_here: AuditHere = False,
+    trials: Trials = False,
 ) -> None:
     """Answer OpenAI's API with the texts of a swarm."""
     import asyncio
@@ -166,6 +196,8 @@ def swarm_serve(
         raise BadInput("expected --join or --queue, found neither")
     purse = paying.purse(pay_from, ledger, price, arbiter)
     swarming = swarming_of()
+    watching = {"share": audit, "reputation": reputation, "here": audit_here, "trials": trials}
+    how = manner(codec, quantization, watching)
     told = swarming.Serving.of(
         {
             "host": host, "port": port, "api_key": api_key, "name": name, "places": sessions,
@@ -184,7 +216,7 @@ def swarm_serve(
     assert join is not None
     billing = None if purse is None else swarming.Billing(purse, evidence)
     needs = required(privacy, trust, keep)
-    asyncio.run(swarming.serve(join, model, told, say, billing, required=needs))
+    asyncio.run(swarming.serve(join, model, told, say, billing, required=needs, manner=how))
 
 
 @swarm.command("status")
@@ -195,6 +227,9 @@ def swarm_status(
     ] = None,
     prompt_tokens: Annotated[int, typer.Option(min=0, help="Of the request that a route is shown for.")] = 64,
     new_tokens: Annotated[int, typer.Option(min=1, help="Of the request that a route is shown for.")] = 128,
+    reputation: Annotated[
+        Path | None, typer.Option(help="Show the standings of this file, and the route that they lead to.")
+    ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Show it again each second, until ^C.")] = False,
     json: Json = False,
 ) -> None:
@@ -207,9 +242,9 @@ def swarm_status(
     wanted = swarming.digest_of(model)
     demand = swarming.Demand(prompt_tokens=prompt_tokens, new_tokens=new_tokens)
     if watch:
-        asyncio.run(draw(swarming.states(join, demand), wanted))
+        asyncio.run(draw(swarming.states(join, demand, reputation), wanted))
         return
-    found = asyncio.run(swarming.status(join, demand))
+    found = asyncio.run(swarming.status(join, demand, reputation))
     if json:
         print_json({**only(found, wanted).model_dump(mode="json"), "complete": found.complete(wanted)})
     else:

@@ -12,24 +12,29 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from metainf.domain import NoFeasible
-from metainf.swarm.host.running import guest
+from metainf.swarm.host.book import guest, pause
+from metainf.swarm.host.knocking import gaps, knocked, served, whole
+from metainf.swarm.host.pings import Pings
 from metainf.swarm.net.client import Channels
 from metainf.swarm.net.completing import Replica as Asked
-from metainf.swarm.net.completing import ReplicaFailed, greeted
-from metainf.swarm.net.directory import GUESTS, Directory, DirectoryLost
-from metainf.swarm.net.stream import StageFailed, Stream, Terms
-from metainf.swarm.plan.replicas import Replica, Wanted, best_way, runs_blocks, writes
+from metainf.swarm.net.completing import ReplicaFailed
+from metainf.swarm.net.directory import GUESTS, REFRESH_S, Directory, DirectoryLost
+from metainf.swarm.net.stream import StageFailed
+from metainf.swarm.plan.replicas import Replica, Wanted, best_way, writes
 from metainf.swarm.plan.routing import Client, MissingBlocks
-from metainf.swarm.plan.table import current, missing
+from metainf.swarm.plan.table import current
 from metainf.swarm.privacy.guarding import Guard
 from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity
 from metainf.swarm.trust.signing import Heard
 from metainf.swarm.trust.tls import channel
-from metainf.swarm.words import Announcement, Demand, Route, Span, Stage
+from metainf.swarm.words import Announcement, Demand, Route
 
 READ_EVERY_S, LOST_AFTER_S = 1.0, 10.0
+NUMBERS = "float32"
 KNOCK_EVERY_S, LONGEST_KNOCK_S, OPEN_S = 0.2, 3.0, 5.0
 LET_IN_S = 20.0
 """Longer than a record lives: a node that died is no longer waited for."""
@@ -54,7 +59,6 @@ class _Door:
     channel: Any = None
     open: bool = False
     why: str = "it was not asked yet"
-    rtt_ms: float | None = None
     knocking: "asyncio.Task[None] | None" = None
 
     @property
@@ -80,6 +84,9 @@ class Caller:
         self._stop, self._read_s = asyncio.Event(), 0.0
         self._tasks: list[asyncio.Task[None]] = []
         self._old: list[tuple[float, Any]] = []
+        self.pings = Pings(np.random.default_rng())
+        self.rtt_ms: dict[str, float] = {}
+        """Shortest of the last round trips by node, always the newest: sessions share it."""
 
     async def __aenter__(self) -> "Caller":
         """Read the directory and leave one's certificate. Raises DirectoryLost."""
@@ -90,7 +97,8 @@ class Caller:
             await self.directory.close()
             raise
         present = guest(self.book, self.mine, self.identity, self._stop)
-        self._tasks = [asyncio.create_task(present), asyncio.create_task(self._keep_reading())]
+        doing = (present, self._keep_reading(), self._keep_measuring())
+        self._tasks = [asyncio.create_task(each) for each in doing]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -106,11 +114,6 @@ class Caller:
     async def look(self) -> list[Heard]:
         """The nodes that let one in, as of the last reading of the directory."""
         return [door.heard for door in self._doors.values() if door.open]
-
-    @property
-    def rtt_ms(self) -> dict[str, float]:
-        """Round trips by node: how long it took to let one in, over a connection that stood."""
-        return {node: door.rtt_ms for node, door in self._doors.items() if door.rtt_ms is not None}
 
     def lost(self, node: str) -> None:
         """A session gave the node up: it must let one in anew before another session asks it."""
@@ -141,36 +144,46 @@ class Caller:
         return Asked(node, model, kept, promised_ms / 1000), word.profile.engine
 
     async def let_in(
-        self, model: str, patience_s: float = 0.0, within_s: float = LET_IN_S, replicas: bool = True
+        self,
+        model: str,
+        patience_s: float = 0.0,
+        within_s: float = LET_IN_S,
+        replicas: bool = True,
+        numbers: str = NUMBERS,
     ) -> None:
-        """Wait until nodes that let one in hold all blocks of the model, or a replica does: `patience_s` for
+        """Wait until nodes that let one in hold all blocks of the model and calculate so, or a replica holds
+        it: `patience_s` for
         nodes that hold them, `within_s` for those to open.
 
         Raises NotServed where nobody serves these weights, MissingBlocks, NotLetIn, DirectoryLost."""
         self.expect(model)
         begun = time.monotonic()
         while True:
-            words = [word for word in self._words(model) if replicas or not writes(word)]
+            words = [
+                word
+                for word in self._words(model)
+                if (replicas if writes(word) else word.profile.numbers == numbers)
+            ]
             first = self.guard.required.keep
-            if words and _whole([word for word in words if self._doors[word.node].open], words, first):
+            if words and whole([word for word in words if self._doors[word.node].open], words, first):
                 return
-            held = bool(words) and _whole(words, words, first)
+            held = bool(words) and whole(words, words, first)
             waited = time.monotonic() - begun
             if not held and self._read_s < begun:
                 await self._read()
                 continue
             if waited > within_s or (not held and waited > patience_s):
-                raise self._why_not(model, words)
+                raise self._why_not(f"{model} in {numbers}", words)
             if time.monotonic() - self._read_s > LOST_AFTER_S:
                 raise DirectoryLost("the directory does not answer any more")
             await asyncio.sleep(0.05)
 
-    def _why_not(self, model: str, words: list[Announcement]) -> NoFeasible:
+    def _why_not(self, what: str, words: list[Announcement]) -> NoFeasible:
         if not words:
-            return NotServed(f"expected nodes of {model}, found none: {served(self.heard)}{self.book.note}")
+            return NotServed(f"expected nodes of {what}, found none: {served(self.heard)}{self.book.note}")
         first = self.guard.required.keep
-        if not _whole(words, words, first):
-            return MissingBlocks(_gaps(words, words, first), words[0].num_blocks, self.book.note)
+        if not whole(words, words, first):
+            return MissingBlocks(gaps(words, words, first), words[0].num_blocks, self.book.note)
         closed = [door for word in words if not (door := self._doors[word.node]).open]
         told = "; ".join(f"{door.heard.word.node[:11]}: {door.why[:120]}" for door in closed[:4])
         return NotLetIn(f"expected nodes to let this caller in, found {len(closed)} that do not ({told})")
@@ -186,6 +199,19 @@ class Caller:
                 await self._read()
             while self._old and self._old[0][0] < time.monotonic():
                 await self._old.pop(0)[1].close()
+
+    async def _keep_measuring(self) -> None:
+        """Renew the round trips in rounds."""
+        while not self._stop.is_set():
+            await pause(self._stop, REFRESH_S)
+            words = [door.heard.word for door in self._doors.values() if door.open]
+            self.pings.only(words)
+            await self.pings.some(words)
+            self._measured()
+
+    def _measured(self) -> None:
+        self.rtt_ms.clear()
+        self.rtt_ms.update(self.pings.shortest())
 
     async def _read(self) -> None:
         self.heard = await self.book.look()
@@ -232,55 +258,14 @@ class Caller:
             word = door.heard.word
             way = channel(word.address, word.node, door.heard.certificate, self.mine)
             try:
-                await _knocked(self.identity.node, word, way)
-                begun = time.perf_counter()
-                await _knocked(self.identity.node, word, way)
-                door.open, door.rtt_ms = True, (time.perf_counter() - begun) * 1000
+                await knocked(self.identity.node, word, way)
+                await self.pings.to(word)
+                self._measured()
                 self.channels[door.place] = way
+                door.open = True
             except (StageFailed, ReplicaFailed) as error:
                 door.why = error.why
             finally:
                 if not door.open:
                     await way.close()
             wait_s = min(LONGEST_KNOCK_S, max(KNOCK_EVERY_S, wait_s * 1.3))
-
-
-async def _knocked(me: str, word: Announcement, way: Any) -> None:
-    """Ask whether a node lets one in. Raises StageFailed and ReplicaFailed."""
-    if writes(word):
-        await greeted(Asked(word.node, word.model, way), OPEN_S)
-        return
-    stream = Stream(_stage(word), _terms(me, word), way)
-    try:
-        await stream.open()
-    finally:
-        stream.cancel()
-
-
-def _stage(word: Announcement) -> Stage:
-    return Stage(node=word.node, span=word.span)
-
-
-def _terms(me: str, word: Announcement) -> Terms:
-    return Terms(f"knock {me}", word.model, dtype=word.profile.dtype, open_s=OPEN_S)
-
-
-def _gaps(words: list[Announcement], every: list[Announcement], first: int) -> tuple[Span, ...]:
-    """Blocks from `first` on that nobody of these holds."""
-    held = [(word.span.start, word.span.end) for word in words if runs_blocks(word)]
-    return missing([(0, first), *held], every[0].num_blocks)
-
-
-def _whole(words: list[Announcement], every: list[Announcement], first: int) -> bool:
-    """Whether these nodes can write a text: a replica among them, or blocks from `first` on without a gap."""
-    return any(writes(word) for word in words) or not _gaps(words, every, first)
-
-
-def served(heard: list[Heard]) -> str:
-    """The models of a swarm, in a sentence."""
-    models = {each.word.model: each.word.num_blocks for each in heard}
-    nodes = {model: sum(each.word.model == model for each in heard) for model in models}
-    if not models:
-        return "the swarm has no nodes: start one"
-    told = [f"{model} ({blocks} blocks, {nodes[model]} nodes)" for model, blocks in sorted(models.items())]
-    return f"this swarm serves {', '.join(told)}"

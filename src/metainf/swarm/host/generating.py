@@ -16,13 +16,13 @@ from metainf.hosts.stops import Stops
 from metainf.hosts.tracing import CURRENT, begun
 from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.compute.shards import Checkpoint
+from metainf.swarm.host.believing import Manner, Watch
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.course import Course, Tell
 from metainf.swarm.host.passing import Bit, Passage
 from metainf.swarm.host.sampling import Choosing
 from metainf.swarm.host.tokens import Tokens
 from metainf.swarm.net.client import Session
-from metainf.swarm.net.stream import Terms
 from metainf.swarm.privacy.splitting import KeptEnds, first_blocks
 
 STEP_S, PATIENCE_S = 10.0, 20.0
@@ -52,12 +52,20 @@ class Written(Frozen):
 class Swarm:
     """A swarm that one model is asked of. Made by `joined`; texts may be written at the same time."""
 
-    def __init__(self, checkpoint: Checkpoint, model: str, caller: Caller, name: str | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        model: str,
+        caller: Caller,
+        name: str | None = None,
+        manner: Manner | None = None,
+    ) -> None:
         """Read the two ends and the tokenizer of a `model` (its digest). Raises BadInput and MissingExtra.
 
         `replicas` says whether whole models behind other engines may write texts too."""
         self.replicas = True
-        self.caller = caller
+        self.caller, self.manner = caller, manner or Manner()
+        self.watch: Watch | None = None
         self.name = name or checkpoint.folder.name
         self.num_blocks = checkpoint.num_blocks
         self.tokens = Tokens(checkpoint.folder)
@@ -147,11 +155,14 @@ class Swarm:
         """A way through blocks for one text."""
         bill = course.bill
         name, order = (os.urandom(8).hex(), "") if bill is None else (bill.session, bill.order)
-        terms = Terms(name, self.model, step_s=STEP_S, order=order, trace=course.mark.trace)
+        trace = course.mark.trace
+        terms = self.manner.terms(name, self.model, step_s=STEP_S, order=order, trace=trace)
         caller, ends = self.caller, choosing if self.kept is None else KeptEnds(choosing, self.kept)
         session = Session(ends, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
         session.rtt_ms = caller.rtt_ms
         session.first_block = caller.guard.required.keep
+        if self.watch is not None:
+            self.watch.believed(session)
         return _Counted(self, session, course)
 
 
@@ -170,6 +181,8 @@ class _Counted:
         if self.course.bill is not None and error[0] in (None, GeneratorExit):  # else steps are under way
             self.course.bill.close(await self.session.receipted(), self.course.answer)
         self.course.recoveries += self.session.recoveries
+        if self.swarm.watch is not None:
+            self.swarm.watch.ended(self.session)
         for node in self.session.banned:
             self.swarm.caller.lost(node)
         if isinstance(self.session.ends, KeptEnds):
@@ -201,10 +214,18 @@ def written(pieces: list[Piece], course: Course, model: str) -> Written:
 
 
 class Joined:
-    """`async with Joined(caller, folder) as swarm`: a membership and the model's ends."""
+    """`async with Joined(caller, folder) as swarm`: a membership, the model's ends, and who watches."""
 
-    def __init__(self, caller: Caller, folder: Path, name: str | None = None, replicas: bool = True) -> None:
+    def __init__(
+        self,
+        caller: Caller,
+        folder: Path,
+        name: str | None = None,
+        replicas: bool = True,
+        manner: Manner | None = None,
+    ) -> None:
         self.caller, self.folder, self.name, self.replicas = caller, folder, name, replicas
+        self.manner = manner or Manner()
         self._kept = AsyncExitStack()
 
     async def __aenter__(self) -> Swarm:
@@ -214,9 +235,13 @@ class Joined:
             checkpoint = Checkpoint(self.folder)
             model = await asyncio.to_thread(checkpoint.digest)
             caller.expect(model)
-            swarm = await asyncio.to_thread(Swarm, checkpoint, model, caller, self.name)
+            swarm = await asyncio.to_thread(Swarm, checkpoint, model, caller, self.name, self.manner)
             swarm.replicas = self.replicas and not self.caller.guard.required.keep
             entering.callback(swarm.thread.shutdown, wait=False)
+            if self.manner.watching is not None:
+                terms = self.manner.terms("audit", model, step_s=STEP_S)
+                watch = Watch(self.manner.watching, caller, checkpoint, terms, lambda: swarm.sessions > 0)
+                swarm.watch = await entering.enter_async_context(watch)
             self._kept = entering.pop_all()
         return swarm
 

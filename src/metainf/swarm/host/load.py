@@ -43,11 +43,12 @@ class Load:
             self.prefill_ms = _moved(self.prefill_ms, pass_ms / blocks / tokens)
 
     def queue_ms(self) -> float:
-        """How long a step waits before its turn: the mean of those done since the last question, and at least
-        what the steps that wait now have before them."""
+        """How long a step waits before its turn: the mean of those done since the last question. Where none
+        was done but steps wait, one pass, in which they will go together."""
         waits, self.waits_ms = self.waits_ms, []
-        recent = sum(waits) / len(waits) if waits else 0.0
-        return max(recent, max(0, self.waiting - 1) * self.pass_ms) if self.waiting else recent
+        if waits:
+            return sum(waits) / len(waits)
+        return self.pass_ms if self.waiting else 0.0
 
 
 def _moved(before: float, now: float) -> float:
@@ -78,12 +79,3 @@ class Busy(Node):
 
     def _told(self, outcome: str) -> None:
         self.load.tally.sessions[outcome] += 1
-
-    @property
-    def cache_tokens_left(self) -> int:
-        """Room for keys and values; parts of the span have caches of their own."""
-        if (left := getattr(next(iter(self.parts.values())), "tokens_left", None)) is not None:
-            return int(left)
-        used = sum(part.tokens for part in self.parts.values())
-        most = min(part.most_tokens for part in self.parts.values())
-        return max(0, most - used)

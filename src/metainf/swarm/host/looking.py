@@ -1,12 +1,15 @@
 """What a swarm looks like from here: its directory is read once, and the way to each node is timed."""
 
 import asyncio
-import contextlib
 import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from metainf.swarm.host.pings import round_trip_ms
 from metainf.swarm.net.directory import GUESTS, NODES, Directory, nodes
 from metainf.swarm.plan.coverage import SwarmState, swarm_state
+from metainf.swarm.plan.routing import Client
+from metainf.swarm.trust.reputation_store import Believed
 from metainf.swarm.words import Announcement, Demand
 
 CONNECT_S = 2.0
@@ -25,12 +28,14 @@ class Look:
     guests: int
     refused: int
 
-    def state(self, demand: Demand) -> SwarmState:
+    def state(self, demand: Demand, known: Believed | None = None) -> SwarmState:
         """The state, with the route expected for such a request. A node to which no connection could be made
-        is in no route."""
+        is in no route; what is `known` of others counts as it does for a session with these reputations."""
+        known = known or Believed()
         reached = {node: took for node, took in self.rtt_ms.items() if took is not None}
         gone = [node for node, took in self.rtt_ms.items() if took is None]
-        found = swarm_state(self.words, demand, self.at_s, reached, avoid=gone)
+        client = Client(reached, known.reputation, known.quarantined, known.on_trial)
+        found = swarm_state(self.words, demand, self.at_s, client, gone)
         return found.model_copy(update={"guests": self.guests, "refused": self.refused})
 
 
@@ -45,9 +50,13 @@ async def look(directory: Directory) -> Look:
     return Look(now_s, words, times, guests, told - len(words))
 
 
-async def state(directory: Directory, demand: Demand) -> SwarmState:
-    """Read, measure and tell. Raises DirectoryLost."""
-    return (await look(directory)).state(demand)
+Believe = Callable[[Collection[str]], Believed]
+
+
+async def state(directory: Directory, demand: Demand, believe: Believe | None = None) -> SwarmState:
+    """Read, measure and tell; `believe` gives what is known of names. Raises DirectoryLost."""
+    seen = await look(directory)
+    return seen.state(demand, None if believe is None else believe(seen.rtt_ms))
 
 
 async def _all(words: tuple[Announcement, ...]) -> list[float | None]:
@@ -61,16 +70,8 @@ async def _all(words: tuple[Announcement, ...]) -> list[float | None]:
 
 
 async def _round_trip(address: str) -> float | None:
-    """Milliseconds until a TCP connection stands, which takes one round trip; None where it does not."""
-    host, _, port = address.rpartition(":")
-    begun = time.perf_counter()
+    """Milliseconds of a TCP connection; None where there is none."""
     try:
-        async with asyncio.timeout(CONNECT_S):
-            _, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+        return await round_trip_ms(address, CONNECT_S)
     except (OSError, ValueError, TimeoutError):
         return None
-    took = (time.perf_counter() - begun) * 1000
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
-    return took

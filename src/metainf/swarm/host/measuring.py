@@ -88,7 +88,8 @@ async def measured(
         return kept, False
     count = min(MEASURED_BLOCKS, fit, checkpoint.num_blocks)
     start = (checkpoint.num_blocks - count) // 2
-    offer = Offer("measuring", told.model, Span(start=start, end=start + count), told.profile.dtype)
+    span, profile = Span(start=start, end=start + count), told.profile
+    offer = Offer("measuring", told.model, span, profile.dtype, quantization=profile.quantization)
     node = await asyncio.to_thread(Node, checkpoint, offer)
     try:
         decode_ms, prefill_ms = await node.measure()

@@ -18,7 +18,7 @@ from metainf.swarm.host.pings import Pings, own_host, unspecified
 from metainf.swarm.host.told import Said, Told
 from metainf.swarm.net.directory import LIFETIME_S, NODES, REFRESH_S, DirectoryLost
 from metainf.swarm.net.paid import Till
-from metainf.swarm.plan.joining import Subject, clock_off_s, headings, picture
+from metainf.swarm.plan.joining import Need, Subject, clock_off_s, headings, picture
 from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.identity import Identity
 from metainf.swarm.trust.signing import seal
@@ -32,13 +32,14 @@ AGES = 9
 @dataclass(frozen=True)
 class Who:
     """What does not change as long as the process lives. `room` counts blocks that fit at once, which may be
-    more than the model has: then new ones fit beside old ones."""
+    more than the model has: then new ones fit beside old ones. `need` is what one of them takes."""
 
     identity: Identity
     certified: Certified
     checkpoint: Checkpoint
     subject: Subject
     room: int
+    need: Need
     hardware: str
 
     @property
@@ -133,7 +134,7 @@ class Member:
                 decode_ms_per_block=self.load.decode_ms,
                 prefill_ms_per_token_block=self.load.prefill_ms,
                 queue_ms=round(self.load.queue_ms(), 3),
-                cache_tokens_left=0 if node is None else node.cache_tokens_left,
+                cache_tokens_left=0 if node is None else node.blocks.tokens_left,
                 memory_blocks=self.most,
                 hardware=self.who.hardware,
                 region=told.region,

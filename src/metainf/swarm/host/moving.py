@@ -182,8 +182,16 @@ async def _moved(member: Member, span: Span) -> None:
 
 
 async def _loaded(member: Member, span: Span) -> Busy:
-    who = member.who
-    offer = Offer(who.node, who.subject.model, span, who.subject.profile.dtype, slowness=member.told.slowness)
+    who, profile = member.who, member.who.subject.profile
+    offer = Offer(
+        who.node,
+        who.subject.model,
+        span,
+        profile.dtype,
+        member.told.slowness,
+        profile.quantization,
+        who.need.cache * len(span),
+    )
     try:
         return await asyncio.to_thread(Busy, who.checkpoint, offer, member.load)
     except (MemoryError, RuntimeError) as error:

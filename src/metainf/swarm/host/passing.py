@@ -1,5 +1,6 @@
 """One text on its way: through blocks or by a replica, whichever is cheaper, and over failures of both."""
 
+import asyncio
 import os
 import time
 from collections.abc import AsyncGenerator
@@ -20,6 +21,7 @@ from metainf.swarm.words import Demand, Span, Stage
 if TYPE_CHECKING:
     from metainf.swarm.host.generating import Swarm
 
+AGAIN_S = 0.1
 ENGINE_SEED_BITS = 31
 """Of seeds that all engines take."""
 
@@ -44,7 +46,7 @@ class Passage:
         )  # fmt: skip
         seeded = ask.temperature > 0 and ask.seed is not None
         whole = swarm.replicas and course.purse is None  # a replica signs no receipts
-        self.wanted = Wanted(replicas=whole, path_first=seeded)
+        self.wanted = Wanted(replicas=whole, path_first=seeded, numbers=swarm.manner.numbers)
         self.ends = frozenset[int]() if ask.ignore_eos else swarm.tokens.ends
         self.made: list[int] = []
         self.said = ""
@@ -59,7 +61,8 @@ class Passage:
         self._bill()
         patience_s, went_on_s = 0.0, time.monotonic()
         while len(self.made) < self.ask.max_tokens:
-            await caller.let_in(model, patience_s, replicas=self.wanted.replicas)
+            numbers = self.wanted.numbers
+            await caller.let_in(model, patience_s, replicas=self.wanted.replicas, numbers=numbers)
             try:
                 way = None
                 if self.wanted.replicas:
@@ -79,6 +82,7 @@ class Passage:
                 self.avoid.clear()
                 self.course.restarts += 1
                 self.course.heard("waiting for nodes")
+                await asyncio.sleep(AGAIN_S)
             patience_s = self.patience_s
         yield Bit("", len(self.made), "length")
 

@@ -31,14 +31,22 @@ class Pings:
 
     async def around(self, words: Sequence[Announcement], span: Span) -> None:
         """One round: a sample of the nodes, at the same time. Those that have left are forgotten."""
+        self.only(words)
+        await asyncio.gather(*(self.to(word) for word in neighbours(words, span, self.count, self.rng)))
+
+    def only(self, words: Sequence[Announcement]) -> None:
+        """Forget all others."""
         there = {word.node for word in words}
         self._kept = {node: kept for node, kept in self._kept.items() if node in there}
         self.gone &= there
-        await asyncio.gather(
-            *(self._to(word) for word in neighbours(words, span, self.count, self.rng)),
-        )
 
-    async def _to(self, word: Announcement) -> None:
+    async def some(self, words: Sequence[Announcement]) -> None:
+        """One round of a client, to which all nodes are alike: some of them, by chance."""
+        chosen = self.rng.permutation(len(words))[: self.count]
+        await asyncio.gather(*(self.to(words[at]) for at in chosen))
+
+    async def to(self, word: Announcement) -> None:
+        """Measure the way to one node. Nothing is said of one that cannot be reached."""
         for number in range(TRIES):
             try:
                 took = await round_trip_ms(word.address)
@@ -54,10 +62,13 @@ class Pings:
         self._kept.pop(word.node, None)
         self.gone.add(word.node)
 
+    def shortest(self) -> dict[str, float]:
+        """Milliseconds to each node that was measured."""
+        return {node: min(kept) for node, kept in self._kept.items()}
+
     def told(self) -> tuple[Ping, ...]:
         """For the announcement; the nearest where there are more than it may hold."""
-        shortest = {node: min(kept) for node, kept in self._kept.items()}
-        nearest = sorted(shortest.items(), key=lambda each: each[1])[:MOST_PINGS]
+        nearest = sorted(self.shortest().items(), key=lambda each: each[1])[:MOST_PINGS]
         return tuple(Ping(node=node, rtt_ms=round(ms, 3)) for node, ms in sorted(nearest))
 
 

@@ -88,8 +88,8 @@ async def _prepared(told: Told, say: Say) -> Member:
     """Everything that is known before blocks are chosen."""
     identity = kept(Path(told.identity)) if told.identity else Identity(os.urandom(SEED_BYTES))
     checkpoint = Checkpoint(Path(told.checkpoint))
-    profile = Profile(dtype="float32")
-    one, room = need(checkpoint, profile.dtype), budget(told.memory_gib)
+    profile = Profile(dtype="float32", quantization=told.quantization)
+    one, room = need(checkpoint, profile, told.cache_tokens), budget(told.memory_gib)
     fit = fitting(room, one)
     fit = min(fit, told.memory_blocks or fit)
     _check_span(told, checkpoint.num_blocks, (fit, one.bytes))
@@ -100,7 +100,8 @@ async def _prepared(told: Told, say: Say) -> Member:
         cache = None if told.cache is None else Path(told.cache)
         speed, now = await measured(checkpoint, circumstances, fit, cache, told.measure_again)
         subject = Subject(model, checkpoint.num_blocks, profile)
-        who = Who(identity, certify(identity, time.time()), checkpoint, subject, fit, hardware)
+        certified = certify(identity, time.time())
+        who = Who(identity, certified, checkpoint, subject, fit, one, hardware)
         member = Member(told, who, book, Load.at_rest(speed, told.slowness), say)
         await book.look()
     except BaseException:

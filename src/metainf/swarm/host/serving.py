@@ -20,6 +20,7 @@ from metainf.hosts.openai import Door, listen, refused
 from metainf.hosts.places import Places
 from metainf.hosts.start import take
 from metainf.hosts.tracing import CURRENT, HEADER, begun, believed, flush, send
+from metainf.swarm.host.believing import Manner
 from metainf.swarm.host.billing import Billing
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Course, Joined, Swarm
@@ -112,6 +113,10 @@ class SwarmWriter:
 
     def metrics(self) -> str:
         """Counters in Prometheus text."""
+        if (watch := self.swarm.watch) is not None:
+            self.counters.sums.update(
+                {name: n - self.counters.sums[name] for name, n in watch.counts.items()}
+            )
         levels = {
             "requests_running": self.places.taken,
             "requests_waiting": self.places.in_line,
@@ -153,7 +158,8 @@ class SwarmDoor(Door):
         """200 where nodes that let us in hold all blocks, else 503 and why."""
         try:
             swarm = self.swarm
-            await swarm.caller.let_in(swarm.model, within_s=1.0, replicas=swarm.replicas)
+            numbers = swarm.manner.numbers
+            await swarm.caller.let_in(swarm.model, 0.0, 1.0, swarm.replicas, numbers)
         except MetaInfError as error:
             return refused(Refusal(503, "api_error", "not_ready", str(error), NO_ROUTE_WAIT_S))
         return await self.health(request)
@@ -222,6 +228,7 @@ async def serve(
     told: Serving,
     say: Callable[[str], None],
     billing: Billing | None = None,
+    manner: Manner | None = None,
 ) -> None:
     """Answer until SIGTERM or SIGINT; texts that are being written then have `grace_s` to end.
 
@@ -233,10 +240,13 @@ async def serve(
         raise
     send("metainf-swarm")
     with taken, closing_traces():
-        async with Joined(caller, folder, told.name, told.replicas) as swarm:
+        async with Joined(caller, folder, told.name, told.replicas, manner) as swarm:
+            if swarm.watch is not None:
+                swarm.watch.tell = say
             app, writer = application(swarm, told, billing)
+            numbers = swarm.manner.numbers
             try:
-                await swarm.caller.let_in(swarm.model, replicas=swarm.replicas)
+                await swarm.caller.let_in(swarm.model, replicas=swarm.replicas, numbers=numbers)
             except NoFeasible as error:
                 say(f"no way through the swarm yet: {error}")
             say(f"{swarm.name} ({swarm.model}) through {len(await swarm.caller.look())} nodes")

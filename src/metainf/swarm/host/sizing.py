@@ -1,6 +1,7 @@
 """How much memory a block takes, read from the headers of a checkpoint, and how much this machine has."""
 
 import re
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
 
@@ -9,30 +10,30 @@ from metainf.catalog.weights import BYTES, header
 from metainf.domain import BadInput
 from metainf.measure.monitor import free_gib
 from metainf.swarm.compute.shards import Checkpoint
-from metainf.swarm.plan.joining import GIB, Need
+from metainf.swarm.plan.joining import CACHE_TOKENS, GIB, Need
 from metainf.swarm.plan.table import missing
+from metainf.swarm.words import Profile
 
 BLOCK = re.compile(r"(?:^|\.)(?:layers|h)\.(\d+)\.")
 WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2}
+MATRIX = 2
+"""Dimensions of the weights that are held as int8: those of linear layers."""
 STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-TOKENS = 8192
-"""Of all sessions together, for which room is kept in the caches."""
 SHARE = 0.9
 """Of the free memory that is taken where nobody says how much."""
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def need(checkpoint: Checkpoint, dtype: str = "float32", tokens: int = TOKENS) -> Need:
-    """What the largest block takes. Raises BadInput where blocks have no weights in the folder.
-
-    Weights that are stored in another number format are kept as they are stored too.
+def need(checkpoint: Checkpoint, profile: Profile | None = None, tokens: int = CACHE_TOKENS) -> Need:
+    """What the largest block takes under a profile (float32 by default), with the keys and values of so many
+    tokens. Raises BadInput where blocks have no weights in the folder.
     """
+    profile = profile or Profile(dtype="float32")
     sizes: dict[int, int] = {}
     for path in sorted(set(checkpoint.files.values())):
         for name, tensor in header(path).items():
             if found := BLOCK.search(name):
-                count, stored = prod(tensor["shape"]), str(tensor.get("dtype"))
-                size = count * WIDTH[dtype] + (count * BYTES.get(stored, 4) if stored != STORED[dtype] else 0)
+                size = held_bytes(tensor["shape"], str(tensor.get("dtype")), profile)
                 sizes[int(found[1])] = sizes.get(int(found[1]), 0) + size
     lacking = missing([(number, number + 1) for number in sizes], checkpoint.num_blocks)
     if lacking:
@@ -46,7 +47,19 @@ def need(checkpoint: Checkpoint, dtype: str = "float32", tokens: int = TOKENS) -
     if heads is None or model.hidden_size is None or model.num_heads is None:
         raise BadInput(f"{checkpoint.folder / 'config.json'} does not tell the heads of a block")
     width = heads * (dim or model.hidden_size // model.num_heads)
-    return Need(weights=max(sizes.values()), cache=2 * width * WIDTH[dtype] * tokens)
+    return Need(weights=max(sizes.values()), cache=2 * width * WIDTH[profile.dtype] * tokens)
+
+
+def held_bytes(shape: Sequence[int], stored: str, profile: Profile) -> int:
+    """What a tensor of a block takes once it is loaded.
+
+    As int8 a linear layer's weight is one byte a number and a scale for each output (of which there are at
+    most as many as the longer side has). What is stored in another number format is kept as stored, too.
+    """
+    count, width = prod(shape), WIDTH[profile.dtype]
+    if profile.quantization == "int8" and len(shape) == MATRIX:
+        return count + max(shape) * width
+    return count * width + (count * BYTES.get(stored, 4) if stored != STORED[profile.dtype] else 0)
 
 
 def budget(memory_gib: float | None) -> float:

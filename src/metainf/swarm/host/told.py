@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metainf.domain.base import Frozen
+from metainf.swarm.plan.joining import CACHE_TOKENS
 from metainf.swarm.plan.rebalancing import STAY_S
 from metainf.swarm.words import MOST_LABELS, NodeId, Span
 
@@ -17,10 +18,11 @@ class Told(Frozen):
     Without `span` it takes the blocks that the swarm needs most, and moves when that changes. Without
     `identity` its key lives as long as the process.
 
-    It holds as many blocks as fit into `memory_gib` (most of the free memory by default), at most
-    `memory_blocks`. About every `judge_s` seconds it judges whether to move, `stay_s` after it came at the
-    earliest. `cache` is the folder where measured speeds are kept. Prometheus is answered at
-    `metrics_host:metrics_port`, if at all.
+    It holds as many blocks as fit into `memory_gib` (most of the free memory by default), each with the keys
+    and values of `cache_tokens` tokens, at most `memory_blocks`; with the `quantization` int8 their weights
+    are whole numbers of eight bits. About every `judge_s` seconds it judges whether to move, `stay_s` after
+    it came at the earliest. `cache` is the folder where measured speeds are kept.
+    Prometheus is answered at `metrics_host:metrics_port`, if at all.
 
     `paid`: it calculates only for orders of at least `least_nanousd_per_pass`, whose money the ledger in the
     file `ledger` holds, where one is given.
@@ -31,6 +33,8 @@ class Told(Frozen):
     span: Span | None = None
     memory_blocks: PositiveInt | None = None
     memory_gib: PositiveFloat | None = None
+    quantization: Literal["none", "int8"] = "none"
+    cache_tokens: PositiveInt = CACHE_TOKENS
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     public_address: str | None = Field(default=None, max_length=256)

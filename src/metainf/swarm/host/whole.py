@@ -19,7 +19,7 @@ from metainf.swarm.host.running import Overtaken, until, until_told
 from metainf.swarm.host.told import Told
 from metainf.swarm.net.directory import HivemindDirectory, joined
 from metainf.swarm.net.replica import ReplicaNode, WholeOffer
-from metainf.swarm.plan.joining import Subject
+from metainf.swarm.plan.joining import Need, Subject
 from metainf.swarm.plan.replicas import ENDPOINT
 from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity, kept
@@ -83,7 +83,9 @@ async def _prepared(told: Told, start: Start, child: Child, say: Say) -> tuple[M
         assert child.served is not None
         speed = await measured(child.served.endpoint, count)
         subject = Subject(model, count, start.profile)
-        who = Who(identity, certify(identity, time.time()), checkpoint, subject, count, start.hardware)
+        none = Need(0, 0)  # the engine sees to its own memory
+        certified = certify(identity, time.time())
+        who = Who(identity, certified, checkpoint, subject, count, none, start.hardware)
         load = WholeLoad(speed.decode_ms_per_block, speed.prefill_ms_per_token_block, num_blocks=count)
         node = ReplicaNode(WholeOffer(who.node, model, start.places, start.context_tokens), load)
         node.door, load.places = door, node.places

@@ -17,7 +17,7 @@ from metainf.domain import BadInput, NotSupported
 from metainf.swarm.compute.blocks import Blocks
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.net.client import Session
-from metainf.swarm.net.stream import StageFailed, Stream, Terms
+from metainf.swarm.net.stream import OtherInput, StageFailed, Stream, Terms
 from metainf.swarm.plan.table import current
 from metainf.swarm.trust.audit import Activations, Evidence, Limits, Settled, coded, drawn, settle
 from metainf.swarm.trust.audit_limits import shipped
@@ -25,11 +25,11 @@ from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.reputation import Event, Kind
 from metainf.swarm.trust.signing import Heard
 from metainf.swarm.trust.tls import channel
-from metainf.swarm.words import Profile, Stage, numbers
+from metainf.swarm.words import Features, Profile, Stage, numbers
 
 PIECE_TOKENS = 256
-MOST_PEERS = 5
-"""How many other nodes are asked at most where nobody replays it oneself."""
+MOST_SPANS, MOST_PEERS = 4, 5
+"""Spans whose weights an auditor holds at once; other nodes asked at most where nobody replays it oneself."""
 Look = Callable[[], Awaitable[list[Heard]]]
 
 
@@ -58,6 +58,7 @@ class OwnBlocks:
     dtype: str = "float32"
     quantization: str = "none"
     _made: dict[tuple[int, int], Blocks] = field(default_factory=dict)
+    """At most MOST_SPANS, the last ones."""
 
     @property
     def numbers(self) -> str:
@@ -68,6 +69,8 @@ class OwnBlocks:
         """The answer that an honest node of the same profile gives, [1, tokens, width], in one pass."""
         key = (evidence.stage.span.start, evidence.stage.span.end)
         if key not in self._made:
+            while len(self._made) >= MOST_SPANS:
+                del self._made[next(iter(self._made))]
             self._made[key] = Blocks(self.checkpoint, evidence.stage.span, self.dtype, self.quantization)
         blocks, name = self._made[key], f"audit {secrets.token_hex(8)}"
         given = pieces(evidence.inputs)
@@ -182,6 +185,9 @@ class Auditor:
         try:
             await stream.open()
             return np.concatenate([await stream.step(piece) for piece in pieces(evidence.inputs)], axis=1)
+        except StageFailed:  # perhaps it came back under another certificate
+            await self._channels.pop(key).close()
+            raise
         finally:
             stream.cancel()
 
@@ -192,22 +198,34 @@ def events_of(finding: Finding, now_s: float) -> list[Event]:
     return lied + [Event(node=node, at_s=now_s, kind="passed") for node in sorted(finding.settled.cleared)]
 
 
+def promised_s(said: Features, blocks: int, lengths: Sequence[int]) -> float:
+    """Seconds that steps of so many tokens take, by what a node announces. Where it tells nothing of prompts,
+    each of their tokens counts as one that is written."""
+    decode = said.decode_ms_per_block
+    prompt = said.prefill_ms_per_token_block or decode
+    return blocks * sum(decode if tokens == 1 else prompt * tokens for tokens in lengths) / 1000
+
+
 NONSENSE = ("another shape", "no number", "no message of this protocol", "of another step")
 """Words of failures that a node which merely broke down does not cause."""
 
 
 def outcomes(session: Session, heard: Sequence[Heard], now_s: float) -> list[Event]:
-    """What a session that has ended says of its nodes: who served and how quickly, who failed and how."""
-    speeds = {each.word.node: each.word.features.decode_ms_per_block for each in heard}
+    """What a session that has ended says of its nodes: who served and how quickly, who failed and how. Where
+    two nodes disagree on what one gave the other, neither is blamed."""
+    speeds = {each.word.node: each.word.features for each in heard}
     events = []
     for failure in session.failures:
+        if isinstance(failure, OtherInput):
+            continue
         kind: Kind = "nonsense" if any(word in failure.why for word in NONSENSE) else "failed"
         events.append(Event(node=failure.stage.node, at_s=now_s, kind=kind))
     for part in session.parts:
-        stage, steps = part.stream.stage, len(part.made)
-        if not steps:
+        stage, said = part.stream.stage, speeds.get(part.stream.stage.node)
+        if not part.made:
             continue
-        promised = speeds.get(stage.node, 0.0) * len(stage.span) * steps / 1000
+        lengths = [each.shape[1] for each in part.made]
+        promised = 0.0 if said is None else promised_s(said, len(stage.span), lengths)
         served = Event(node=stage.node, at_s=now_s, kind="served", seconds=part.stream.node_s)
         events.append(served.model_copy(update={"promised_s": promised or None}))
     return events

@@ -50,7 +50,8 @@ class Session:
         channels: Channels | None = None,
     ) -> None:
         """`look` reads the directory; `tell` hears of routes and failures. Where sessions share `channels`,
-        who gives them closes them."""
+        who gives them closes them. `rtt_ms`, `reputation`, `avoid` and `doubted` may be set to what
+        `routing.Client` takes."""
         self.ends, self.look, self.mine, self.terms = ends, look, mine, terms
         self.tell = tell or (lambda _: None)
         self.parts: list[Part] = []
@@ -65,6 +66,7 @@ class Session:
         self.reputation: Mapping[str, float] = {}
         self.rtt_ms: Mapping[str, float] = {}
         self.avoid: Collection[str] = ()
+        self.doubted: Collection[str] = ()
         self.first_block = 0
         """Where the swarm's part begins: blocks before it are run by the ends."""
         self.failures: list[StageFailed] = []
@@ -254,7 +256,7 @@ class Session:
             self._heard = {each.word.node: each for each in await self.look()}
         words = current([each.word for each in self._heard.values()], self.terms.model, time.time())
         laid = table([word for word in words if runs_blocks(word, self.terms.numbers)])
-        client = Client(self.rtt_ms, self.reputation, {*avoid, *self.avoid})
+        client = Client(self.rtt_ms, self.reputation, {*avoid, *self.avoid}, self.doubted)
         end = min(span.end, laid.num_blocks)
         if not end or (span.start, end) == (0, laid.num_blocks):
             return best_route(laid, self.demand, client, self.costs).stages, self._heard

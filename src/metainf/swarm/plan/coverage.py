@@ -1,7 +1,8 @@
 """What a swarm serves: its nodes, how many hold each block, what is missing, the expected route."""
 
 import itertools
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
+from typing import Literal
 
 from pydantic import NonNegativeFloat, NonNegativeInt
 
@@ -18,7 +19,9 @@ NONE, MANY = "·", "+"
 
 class NodeState(Frozen):
     """A node as it last announced itself. `age_s` since then, `rtt_ms` as measured by who asks; one that is
-    not `reached` counts for nothing. `target` is where it is about to move, `pings` what it measured."""
+    not `reached` counts for nothing. `target` is where it is about to move, `pings` what it measured.
+    `reputation` and `standing` are those of who asks, who may have none: a node in quarantine is not used,
+    one on trial only where the others do not hold all blocks."""
 
     node: str
     address: str
@@ -30,6 +33,8 @@ class NodeState(Frozen):
     age_s: NonNegativeFloat
     rtt_ms: NonNegativeFloat | None = None
     reached: bool = True
+    reputation: NonNegativeFloat | None = None
+    standing: Literal["tried", "on trial", "quarantine"] | None = None
 
 
 class ModelState(Frozen):
@@ -80,16 +85,16 @@ def swarm_state(
     words: Sequence[Announcement],
     demand: Demand,
     now_s: float,
-    rtt_ms: Mapping[str, float] | None = None,
-    avoid: Collection[str] = (),
+    client: Client | None = None,
+    gone: Collection[str] = (),
 ) -> SwarmState:
-    """The state of all models, those with the most nodes first."""
+    """The state of all models, those with the most nodes first, for a client that does not reach those who
+    are `gone`. Routes are those that its sessions would take."""
     alive = [word for word in _latest(words) if word.valid_until_s + SKEW_S > now_s]
     groups: dict[tuple[str, str], list[Announcement]] = {}
     for word in alive:
         groups.setdefault((word.model, word.profile.canonical()), []).append(word)
-    client = Client(rtt_ms=rtt_ms or {}, avoid=avoid)
-    models = [_model(group, demand, client, now_s) for group in groups.values()]
+    models = [_model(group, demand, (client or Client(), gone), now_s) for group in groups.values()]
     models.sort(key=lambda each: (-len(each.nodes), each.model))
     return SwarmState(at_s=now_s, demand=demand, models=tuple(models))
 
@@ -103,9 +108,11 @@ def _latest(words: Sequence[Announcement]) -> list[Announcement]:
     return list(last.values())
 
 
-def _model(group: list[Announcement], demand: Demand, client: Client, now_s: float) -> ModelState:
-    first = group[0]
-    online = [word for word in current(group, first.model, now_s) if word.node not in client.avoid]
+def _model(
+    group: list[Announcement], demand: Demand, here: tuple[Client, Collection[str]], now_s: float
+) -> ModelState:
+    first, (client, gone) = group[0], here
+    online = [word for word in current(group, first.model, now_s) if word.node not in gone]
     copies = [sum(word.span.start <= at < word.span.end for word in online) for at in range(first.num_blocks)]
     route, why = None, None
     try:
@@ -116,7 +123,7 @@ def _model(group: list[Announcement], demand: Demand, client: Client, now_s: flo
         model=first.model,
         num_blocks=first.num_blocks,
         profile=first.profile,
-        nodes=tuple(sorted((_node(word, client, now_s) for word in group), key=_place)),
+        nodes=tuple(sorted((_node(word, here, now_s) for word in group), key=_place)),
         copies=tuple(copies),
         replicas=all(writes(word) for word in group),
         holes=missing([(word.span.start, word.span.end) for word in online], first.num_blocks),
@@ -134,7 +141,8 @@ def _route(online: list[Announcement], demand: Demand, client: Client) -> Route:
     return Route(stages=(stage,), expected_ms=replica.expected_ms)
 
 
-def _node(word: Announcement, client: Client, now_s: float) -> NodeState:
+def _node(word: Announcement, here: tuple[Client, Collection[str]], now_s: float) -> NodeState:
+    client, gone = here
     return NodeState(
         node=word.node,
         address=word.address,
@@ -145,8 +153,16 @@ def _node(word: Announcement, client: Client, now_s: float) -> NodeState:
         features=word.features,
         age_s=max(0.0, now_s - word.issued_s),
         rtt_ms=client.rtt_ms.get(word.node),
-        reached=word.node not in client.avoid,
+        reached=word.node not in gone,
+        reputation=client.reputation.get(word.node),
+        standing=_standing(word.node, client),
     )
+
+
+def _standing(node: str, client: Client) -> Literal["tried", "on trial", "quarantine"] | None:
+    if node not in client.reputation:
+        return None
+    return "quarantine" if node in client.avoid else "on trial" if node in client.doubted else "tried"
 
 
 def _place(node: NodeState) -> tuple[int, int, str]:

@@ -16,6 +16,8 @@ from metainf.swarm.plan.table import SKEW_S
 from metainf.swarm.words import Announcement, Capacity, Held, Profile, Span
 
 GIB = 2**30
+CACHE_TOKENS = 8192
+"""Of all sessions together, for which room is kept in the caches where nobody says how many."""
 
 
 @dataclass(frozen=True)

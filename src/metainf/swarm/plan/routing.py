@@ -50,11 +50,13 @@ class Costs:
 
 @dataclass(frozen=True)
 class Client:
-    """What the client knows: its own round trips (ms), reputations (1 is neutral), and whom it avoids."""
+    """What the client knows: its own round trips (ms), reputations (1 is neutral), whom it avoids, and whom
+    it asks only where the others do not hold all blocks."""
 
     rtt_ms: Mapping[str, float] = field(default_factory=dict)
     reputation: Mapping[str, float] = field(default_factory=dict)
     avoid: Collection[str] = ()
+    doubted: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,11 @@ class _Charges:
 def best_route(table: Table, demand: Demand, client: Client, costs: Costs | None = None) -> Route:
     """The quickest route for the demand. Raises MissingBlocks, or NoFeasible where links are cut."""
     costs = costs or Costs()
-    usable = _usable(table, client)
-    held = zip(table.start[usable].tolist(), table.end[usable].tolist(), strict=True)
-    gaps = missing(held, table.num_blocks) if table.num_blocks else ()
+    usable = _usable(table, {*client.avoid, *client.doubted})
+    gaps = _gaps(table, usable)
+    if gaps and client.doubted:
+        usable = _usable(table, client.avoid)
+        gaps = _gaps(table, usable)
     if gaps or not len(table):
         raise MissingBlocks(gaps or (Span(start=0, end=1),), max(table.num_blocks, 1))
     charges = _charges(table, demand, client, costs)
@@ -116,9 +120,14 @@ def price(table: Table, stages: tuple[Stage, ...], demand: Demand, client: Clien
     return float(spent)
 
 
-def _usable(table: Table, client: Client) -> Mask:
-    avoided = set(client.avoid)
+def _usable(table: Table, avoid: Collection[str]) -> Mask:
+    avoided = set(avoid)
     return np.array([node not in avoided for node in table.nodes], dtype=bool)
+
+
+def _gaps(table: Table, usable: Mask) -> tuple[Span, ...]:
+    held = zip(table.start[usable].tolist(), table.end[usable].tolist(), strict=True)
+    return missing(held, table.num_blocks) if table.num_blocks else ()
 
 
 def _charges(table: Table, demand: Demand, client: Client, costs: Costs) -> _Charges:

@@ -79,8 +79,12 @@ class Reputations:
 
     def standing(self, node: str) -> Standing | None:
         """What is remembered of a node; None for an unknown one."""
+        return self.standings([node])[node]
+
+    def standings(self, nodes: Collection[str]) -> dict[str, Standing | None]:
+        """The same of several nodes, in one reading."""
         with self._opened() as file:
-            return self._read(file, node)
+            return {node: self._read(file, node) for node in nodes}
 
     def _read(self, file: sqlite3.Connection, node: str) -> Standing | None:
         row = file.execute("select told from standing where node = ?", (node,)).fetchone()
@@ -89,7 +93,7 @@ class Reputations:
     def believed(self, nodes: Collection[str]) -> Believed:
         """How far these nodes are believed now."""
         now, policy = self.clock(), self.policy
-        known = {node: self.standing(node) for node in nodes}
+        known = self.standings(nodes)
         struck = {
             n for n, each in known.items() if each is not None and quarantined_until_s(each, policy) > now
         }
@@ -103,4 +107,9 @@ class Reputations:
 
     def audit_share(self, node: str) -> float:
         """Which share of the node's answers should be audited (0 to 1)."""
-        return audit_share(self.standing(node), self.clock(), self.policy)
+        return self.audit_shares([node])[node]
+
+    def audit_shares(self, nodes: Collection[str]) -> dict[str, float]:
+        """The same for several nodes."""
+        now = self.clock()
+        return {node: audit_share(each, now, self.policy) for node, each in self.standings(nodes).items()}
