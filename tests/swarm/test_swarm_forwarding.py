@@ -171,6 +171,7 @@ def _changed(node: Node, towards: str) -> None:
 
         class Two:
             read = staticmethod(context.read)
+            invocation_metadata = staticmethod(context.invocation_metadata)
 
             @staticmethod
             async def write(message: bytes) -> None:

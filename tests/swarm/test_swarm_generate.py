@@ -14,7 +14,7 @@ for name in ("transformers", "grpc", "google.protobuf", "cryptography"):
 from small_swarm import InMemory, Place, place, small_model, swarm_of, whole_text  # noqa: E402
 
 from metainf.domain import BadInput  # noqa: E402
-from metainf.swarm.host import generating, watching  # noqa: E402
+from metainf.swarm.host import believing, generating  # noqa: E402
 from metainf.swarm.host.caller import Caller, NotLetIn, NotServed  # noqa: E402
 from metainf.swarm.host.generating import Course, Joined, Swarm, Written  # noqa: E402
 from metainf.swarm.plan.routing import MissingBlocks  # noqa: E402
@@ -92,7 +92,7 @@ def test_a_text_waits_for_a_node_and_goes_on(
 ) -> None:
     """The only holder of two blocks dies and nobody takes its place for a second: then somebody does. A
     session that has no patience is followed by another."""
-    monkeypatch.setattr(watching, "Terms", functools.partial(watching.Terms, patience_s=patience_s))
+    monkeypatch.setattr(believing, "Terms", functools.partial(believing.Terms, patience_s=patience_s))
 
     async def story() -> None:
         async with swarm_of(folder, HALVES) as (here, swarm):

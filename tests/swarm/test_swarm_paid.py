@@ -16,7 +16,7 @@ from orders import ARBITER, OPERATOR, PAYER, Clock, deposit  # noqa: E402
 from small_swarm import LAYERS, Place, small_model, swarm_of  # noqa: E402
 
 from metainf.domain import NoFeasible  # noqa: E402
-from metainf.swarm.host import generating  # noqa: E402
+from metainf.swarm.host import believing, generating  # noqa: E402
 from metainf.swarm.host.generating import Course, Swarm  # noqa: E402
 from metainf.swarm.host.paying import Purse, settled  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
@@ -157,8 +157,8 @@ def test_without_an_order_or_with_a_poor_or_used_one_nothing_is_written(
     folder: Path, purse: Purse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(generating, "PATIENCE_S", 0.1)
-    whole = generating.Terms
-    monkeypatch.setattr(generating, "Terms", lambda *a, **b: replace(whole(*a, **b), patience_s=0.1))
+    whole = believing.Terms
+    monkeypatch.setattr(believing, "Terms", lambda *a, **b: replace(whole(*a, **b), patience_s=0.1))
 
     async def story(here: Place, swarm: Swarm, purse: Purse) -> None:
         told: list[str] = []

@@ -117,6 +117,7 @@ from small_swarm import place, small_model, whole_text  # noqa: E402
 
 from metainf.swarm.host.caller import Caller, NotServed  # noqa: E402
 from metainf.swarm.host.generating import Course, Joined  # noqa: E402
+from metainf.swarm.host.passing import Passage  # noqa: E402
 from metainf.swarm.net.directory import NODES  # noqa: E402
 from metainf.swarm.plan.routing import MissingBlocks  # noqa: E402
 from metainf.swarm.privacy.guarding import Guard  # noqa: E402
@@ -164,7 +165,10 @@ def test_the_first_blocks_need_no_node(folder: Path, model: Path) -> None:
             async with Joined(Caller(here.directory, guard=guard), model) as swarm:
                 ask = swarm.asked("Grüße", plain=True, max_tokens=COUNT, ignore_eos=True)
                 prompt = swarm.prompt(ask)
-                one = [each async for each in swarm._tokens(prompt, ask, Course())]
+                passage = Passage(swarm, prompt, ask, Course(), 20.0)
+                async for _ in passage.bits():
+                    pass
+                one = passage.made
                 assert swarm.kept is not None
                 return one, prompt, swarm.kept.room.sessions
 

@@ -136,7 +136,7 @@ def test_the_cheaper_of_both_is_taken_and_no_path_leads_through_a_replica(
 def test_status_shows_replicas_apart_with_what_they_would_take() -> None:
     words = [word("whole", (0, 4), 2.0, "llama.cpp"), word("one", (0, 2), 1.0), word("two", (2, 4), 1.0)]
     demand = Demand(new_tokens=10)
-    found = swarm_state(words, demand, 2.0, {each.node: 1.0 for each in words})
+    found = swarm_state(words, demand, 2.0, Client({each.node: 1.0 for each in words}))
     by_kind = {each.replicas: each for each in found.models}
     assert [node.node for node in by_kind[True].nodes] == ["whole"] and by_kind[True].complete
     assert by_kind[True].route is not None and by_kind[True].route.expected_ms == 4 * 2.0 * 10 + 1.0 + 1.0

@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @asynccontextmanager
 async def watched(here: Place, folder: Path, told: Watching, **manner: Any) -> AsyncIterator[Swarm]:
     how = Manner(watching=told, **manner)
-    async with Joined(Caller(here.directory), folder, "small", how) as swarm:
+    async with Joined(Caller(here.directory), folder, "small", manner=how) as swarm:
         yield swarm
 
 
@@ -107,6 +107,7 @@ def two_faced(node: Node, towards: str) -> None:
     async def lying(told: Any, peer: str, context: Any, timer: Any) -> None:
         class Two:
             read = staticmethod(context.read)
+            invocation_metadata = staticmethod(context.invocation_metadata)
 
             @staticmethod
             async def write(message: bytes) -> None:
@@ -263,7 +264,7 @@ def test_profiles_are_kept_apart(folder: Path, codec: str) -> None:
                 ):
                     await text(swarm)
             await here.start("whole", (0, 4))
-            async with Joined(Caller(here.directory), folder, "small", Manner(codec=codec)) as swarm:
+            async with Joined(Caller(here.directory), folder, "small", manner=Manner(codec=codec)) as swarm:
                 course = Course()
                 await text(swarm, course=course)
                 assert course.routes[0].startswith(id_of(here, "whole")[:11])
