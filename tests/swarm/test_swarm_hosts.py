@@ -232,7 +232,8 @@ async def one_is_cut(there: Swarm, right: list[int], one_way: bool = False) -> i
         if len(made) == 10:
             cut = there.route()[0]
             there.network.cut(cut, CLIENT if one_way else None, one_way=one_way)
-    assert made == right and there.recoveries() == 1
+    assert made == right
+    assert there.recoveries() in (1, 2), "the one cut off, and maybe the one that waited for its activations"
     assert cut not in there.route()
     return cut
 

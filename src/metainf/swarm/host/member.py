@@ -134,7 +134,7 @@ class Member:
                 decode_ms_per_block=self.load.decode_ms,
                 prefill_ms_per_token_block=self.load.prefill_ms,
                 queue_ms=round(self.load.queue_ms(), 3),
-                cache_tokens_left=0 if node is None else node.blocks.tokens_left,
+                cache_tokens_left=0 if node is None else node.cache_tokens_left,
                 memory_blocks=self.most,
                 hardware=self.who.hardware,
                 region=told.region,

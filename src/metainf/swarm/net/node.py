@@ -85,6 +85,11 @@ class Node:
             await self._server.stop(grace_s)
         self.batcher.stop()
 
+    @property
+    def cache_tokens_left(self) -> int:
+        """Room for keys and values."""
+        return self.blocks.tokens_left
+
     async def measure(self, tokens: int = 16, tries: int = 5) -> tuple[float, float]:
         """Milliseconds of a block for one token, and for each token of a prompt, as they are here and now."""
         part = next(iter(self.parts.values()))
