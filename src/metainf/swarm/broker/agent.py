@@ -69,7 +69,8 @@ class Agent:
                 await self._reading
         for each in self.waiting.values():
             each.cancel()
-        await self._connection.close()
+        with contextlib.suppress(Exception):  # it may be reconnecting
+            await self._connection.close()
 
     async def ask(self, job: Job) -> Reply:
         """Send, and wait for the answer. Asking again for the same job waits for the same answer.

@@ -85,7 +85,8 @@ class Consumer:
                 await self._working
         if self._busy:
             await asyncio.wait(self._busy)
-        await self._connection.close()
+        with contextlib.suppress(Exception):  # it may be reconnecting
+            await self._connection.close()
 
     async def _rung(self, _: Any) -> None:
         self._bell.set()

@@ -12,7 +12,7 @@ from metainf.swarm.plan.routing import Client
 from metainf.swarm.trust.reputation_store import Believed
 from metainf.swarm.words import Announcement, Demand
 
-CONNECT_S = 2.0
+CONNECT_S, AGAIN_S = 2.0, 2.5
 MOST_AT_ONCE = 256
 """Connections that are timed at the same time."""
 
@@ -56,6 +56,9 @@ Believe = Callable[[Collection[str]], Believed]
 async def state(directory: Directory, demand: Demand, believe: Believe | None = None) -> SwarmState:
     """Read, measure and tell; `believe` gives what is known of names. Raises DirectoryLost."""
     seen = await look(directory)
+    if not seen.words:  # a member of a hash table hears of the others in rounds
+        await asyncio.sleep(AGAIN_S)
+        seen = await look(directory)
     return seen.state(demand, None if believe is None else believe(seen.rtt_ms))
 
 
