@@ -16,7 +16,7 @@ PERMISSIVE = {
     "0BSD", "3-Clause BSD License", "Apache", "Apache 2.0", "Apache 2.0 License", "Apache License 2.0",
     "Apache License, Version 2.0", "Apache Software License", "Apache-2.0", "LLVM-exception", "BSD",
     "BSD License", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0",
-    "Boost Software License 1.0 (BSL-1.0)", "CC0-1.0",
+    "Boost Software License 1.0 (BSL-1.0)", "CC0-1.0", "CC0 1.0 Universal (CC0 1.0) Public Domain Dedication",
     "CNRI-Python", "HPND", "ISC", "ISC License (ISCL)", "MIT", "MIT License", "MIT-0", "MIT-CMU", "PSF-2.0",
     "Python Software Foundation License", "The Unlicense (Unlicense)", "Unlicense", "Zlib", "ZPL-2.1",
     "Zope Public License", "Public Domain",

@@ -146,7 +146,7 @@ def test_names_that_are_none_are_refused() -> None:
         judged(Plan(choosers=("witch",)))
     with pytest.raises(BadInput, match="no records of source elsewhere"):
         judged(Plan(sources=("elsewhere",)))
-    with pytest.raises(BadInput, match="model, hardware, workload or time"):
+    with pytest.raises(BadInput, match="model, hardware, workload, time or rolling"):
         plan_of(by=("colour",))
     with pytest.raises(BadInput, match="quality"):
         plan_of(quality="best")
