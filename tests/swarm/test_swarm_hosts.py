@@ -38,6 +38,10 @@ FIRST, SECOND, ALL = Span(start=0, end=3), Span(start=3, end=6), Span(start=0, e
 CLIENT, DIRECTORY = 0, 1
 
 
+MOST_S = 240.0
+"""No story may stand still for longer."""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(4)
@@ -199,6 +203,8 @@ def test_one_text_over_three_hosts_with_latency_and_cuts(folder: Path, tmp_path:
     answers are lost, change nothing in the text; the table forgets who is cut off and lists it once after."""
     if find_spec("hivemind") is None:
         pytest.skip("needs the extra dht")
+    if not os.environ.get("METAINF_SLOW"):
+        pytest.skip("takes a minute or two, and stood still once for a reason not yet known: METAINF_SLOW=1")
 
     async def story() -> None:
         async with swarm(folder, tmp_path, "dht", FIRST, SECOND, ALL) as there:
@@ -220,7 +226,7 @@ def test_one_text_over_three_hosts_with_latency_and_cuts(folder: Path, tmp_path:
             await one_is_cut(there, right, one_way=True)
             assert await there.listed() == there.hosts()
 
-    asyncio.run(story())
+    asyncio.run(asyncio.wait_for(story(), MOST_S))
 
 
 async def one_is_cut(there: Swarm, right: list[int], one_way: bool = False) -> int:
@@ -250,4 +256,4 @@ def test_the_same_with_nats(folder: Path, tmp_path: Path) -> None:
             there.network.heal()
             await there.until_listed(there.hosts(), 10.0)
 
-    asyncio.run(story())
+    asyncio.run(asyncio.wait_for(story(), MOST_S))
