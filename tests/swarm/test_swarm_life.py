@@ -225,6 +225,7 @@ def test_small_nodes_cover_a_model_and_the_gap_of_a_dead_one_is_filled(
             assert [s.span for each in here.lived for s in each.events("moved")] == [died]
             assert sum(len(each.events("moving")) for each in here.lived) == 1
             back = await here.start(identity=key, memory_blocks=2)
+            await here.until_told(back.node, "online")
             words = await here.words()
             assert back.node == ready["node"] and len(words) == 4
             assert words[back.node].address == back.events("ready")[0].address != ready["address"]
