@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from in_process import InMemory
+
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Joined, Swarm
@@ -26,25 +28,6 @@ TEMPLATE = (
     "{% for m in messages %}<|user|>{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
-
-
-class InMemory:
-    """A directory in this process: nothing expires, nothing is far away."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-
-    async def put(self, key: str, record: bytes) -> None:
-        self.kept[key] = record
-
-    async def remove(self, key: str) -> None:
-        self.kept.pop(key, None)
-
-    async def records(self) -> Mapping[str, bytes]:
-        return dict(self.kept)
-
-    async def close(self) -> None:
-        pass
 
 
 def small_model(folder: Path, seed: int = 3, positions: int = 512) -> Path:

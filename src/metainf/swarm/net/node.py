@@ -17,13 +17,14 @@ from metainf.swarm.compute.codec import packed, unpacked
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.forwarding import METHOD, TICKET_BYTES, VERSION, Link, Links, Visit, checked, digest
+from metainf.swarm.net.listening import listening
 from metainf.swarm.net.paid import Till
 from metainf.swarm.net.refusing import Code, No, charged, hired, signed
 from metainf.swarm.trust.signing import Refused
-from metainf.swarm.trust.tls import OPTIONS, grpc, peer_of
+from metainf.swarm.trust.tls import grpc, peer_of
 from metainf.swarm.words import Span, numbers
 
-MOST_PARTS, MOST_STREAMS, MOST_NAME = 16, 256, 128
+MOST_PARTS, MOST_NAME = 16, 128
 IDLE_S = 300.0
 """A stream on which nothing arrives for so long is closed."""
 
@@ -67,15 +68,8 @@ class Node:
     async def listen(self, address: str, credentials: Any, links: Links | None = None) -> int:
         """Start to serve; the port that was taken. Without `links` it hands nothing to other nodes."""
         self.links = links
-        library = grpc()
-        self._server = library.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MOST_STREAMS)
-        handler = library.stream_stream_rpc_method_handler(self._run)
-        service, method = METHOD.strip("/").split("/")
-        self._server.add_generic_rpc_handlers(
-            (library.method_handlers_generic_handler(service, {method: handler}),)
-        )
-        port = int(self._server.add_secure_port(address, credentials))
-        await self._server.start()
+        handler = grpc().stream_stream_rpc_method_handler(self._run)
+        self._server, port = await listening(METHOD, handler, address, credentials)
         return port
 
     async def stop(self, grace_s: float = 5.0) -> None:

@@ -12,10 +12,10 @@ from metainf.hosts.places import Places
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.completing import COMPLETE, EngineFailed, Event, Request, event_message, request_of
 from metainf.swarm.net.forwarding import VERSION, Links
-from metainf.swarm.net.node import MOST_STREAMS
+from metainf.swarm.net.listening import listening
 from metainf.swarm.net.refusing import Code, No
 from metainf.swarm.trust.signing import Refused
-from metainf.swarm.trust.tls import OPTIONS, grpc, peer_of
+from metainf.swarm.trust.tls import grpc, peer_of
 
 IN_LINE = 4
 """Texts that may wait for each place."""
@@ -66,15 +66,8 @@ class ReplicaNode:
 
     async def listen(self, address: str, credentials: Any, links: Links | None = None) -> int:
         """Start to serve; the port that was taken. A replica hands nothing to other nodes."""
-        library = grpc()
-        self._server = library.aio.server(options=OPTIONS, maximum_concurrent_rpcs=MOST_STREAMS)
-        handler = library.unary_stream_rpc_method_handler(self._complete)
-        service, method = COMPLETE.strip("/").split("/")
-        self._server.add_generic_rpc_handlers(
-            (library.method_handlers_generic_handler(service, {method: handler}),)
-        )
-        port = int(self._server.add_secure_port(address, credentials))
-        await self._server.start()
+        handler = grpc().unary_stream_rpc_method_handler(self._complete)
+        self._server, port = await listening(COMPLETE, handler, address, credentials)
         return port
 
     async def stop(self, grace_s: float = 5.0) -> None:
