@@ -223,6 +223,7 @@ async def measured(urls: list[str]) -> tuple[dict[str, Tally], Rates, Floats]:
             "MetaInf": Ours(rates, Learned(count, count, 1), np.random.default_rng(1), worth, switches=False),
             "least loaded": Fixed("least loaded", capacity, np.random.default_rng(1)),
             "round robin": Turns(),
+            **{f"always {each[0]}": Always(node) for node, each in enumerate(ENGINES)},
             "round robin with affinity": Fixed(
                 "round robin with affinity", capacity, np.random.default_rng(1)
             ),
@@ -257,6 +258,16 @@ class Turns:
 
     def methods(self, swarm: Swarm, now_s: float) -> Ints:
         return swarm.method.copy()
+
+
+class Always(Turns):
+    """One node for all: a static choice."""
+
+    def __init__(self, chosen: int) -> None:
+        self.chosen = chosen
+
+    def node(self, swarm: Swarm, ask: Ask, cached: Floats, now_s: float) -> int:
+        return self.chosen
 
 
 def page(tallies: dict[str, Tally], rates: Rates, limits: Floats) -> str:

@@ -1,17 +1,19 @@
 """What the swarm's directories cost with many nodes, and whether those who left stay as ghosts.
 
-python benchmarks/bench_swarm_directory.py [nats|dht] [RECORDS] [EXITS]
+python benchmarks/bench_swarm_directory.py [nats|dht ...] [--records 1000] [--exits 100]
+    [--write docs/swarm.md]
 """
 
+import argparse
 import asyncio
 import os
 import random
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from swarm_stages import Lines, placed
 
 from metainf.swarm.host.embedded import start_server
 from metainf.swarm.net.bucket import NatsDirectory
@@ -22,6 +24,8 @@ from metainf.swarm.trust.identity import Identity
 from metainf.testing.light_members import Crowd, exactly, word
 
 LIVES_S = 120.0
+BEGIN, END = "<!-- made by benchmarks/bench_swarm_directory.py -->", "<!-- end of its figures -->"
+LINES = Lines()
 
 
 def announcements(count: int) -> dict[str, bytes]:
@@ -77,18 +81,18 @@ async def cost(kind: str, url: str, count: int) -> None:
     second: Any = await member(kind, address)
     joined_s = time.perf_counter() - begun
     seen_s = await until_all(second, wanted)
-    print(f"{kind}: {count} records, {size / count:.0f} bytes each, {size / 2**20:.2f} MiB")
-    print(f"  put, 50 at once             {put_s:8.2f} s")
-    print(f"  a new member joins          {joined_s:8.2f} s, has all {seen_s:.2f} s later")
-    print(f"  read again                  {await read_again(second):8.2f} ms")
+    LINES.say(f"{kind}: {count} records, {size / count:.0f} bytes each, {size / 2**20:.2f} MiB")
+    LINES.say(f"  put, 50 at once             {put_s:8.2f} s")
+    LINES.say(f"  a new member joins          {joined_s:8.2f} s, has all {seen_s:.2f} s later")
+    LINES.say(f"  read again                  {await read_again(second):8.2f} ms")
     if kind == "nats":
-        print(f"  read key by key, for comparison {await key_by_key(second):4.2f} s")
+        LINES.say(f"  read key by key, for comparison {await key_by_key(second):4.2f} s")
     else:
         await asyncio.sleep(8.0)
-        print(f"  a round of the program      {second.round_s:8.2f} s")
+        LINES.say(f"  a round of the program      {second.round_s:8.2f} s")
     begun = time.perf_counter()
     believed = len(nodes(await second.records(), time.time()))
-    print(f"  check {believed} signatures     {time.perf_counter() - begun:8.2f} s")
+    LINES.say(f"  check {believed} signatures     {time.perf_counter() - begun:8.2f} s")
     await asyncio.gather(first.close(), second.close())
 
 
@@ -111,18 +115,16 @@ async def ghosts(kind: str, url: str, exits: int) -> None:
         await asyncio.to_thread(crowd.churn, exits, 5)
         took_s = time.perf_counter() - begun
         exact_s = await exactly(reader, lambda: set(crowd.alive), 60.0)
-        print(f"{kind}: {crowd.exits} exits and rejoins in {took_s:.1f} s")
-        print(f"  the directory lists exactly those who live {exact_s:.1f} s later")
+        LINES.say(f"{kind}: {crowd.exits} exits and rejoins in {took_s:.1f} s")
+        LINES.say(f"  the directory lists exactly those who live {exact_s:.1f} s later")
     finally:
         crowd.end()
         await reader.close()
 
 
-def main(words: Sequence[str]) -> None:
-    """Both parts, for one kind or both."""
-    kinds = [words[0]] if words else ["nats", "dht"]
-    count = int(words[1]) if len(words) > 1 else 1000
-    exits = int(words[2]) if len(words) > 2 else 100
+def main(kinds: list[str], count: int, exits: int) -> None:
+    """Both parts, for each kind."""
+    LINES.say(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; a table of two members")
     for kind in kinds:
         with tempfile.TemporaryDirectory() as folder:
             for number, part in enumerate((cost, ghosts)):
@@ -137,4 +139,12 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kinds", nargs="*", choices=["nats", "dht"])
+    parser.add_argument("--records", type=int, default=1000)
+    parser.add_argument("--exits", type=int, default=100)
+    parser.add_argument("--write", type=Path)
+    told = parser.parse_args()
+    main(told.kinds or ["nats", "dht"], told.records, told.exits)
+    if told.write:
+        placed(told.write, BEGIN, END, LINES.block())

@@ -1,19 +1,22 @@
 """What a split costs, what int8 weights save and change, what each codec sends and changes. SmolLM2-135M.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_numbers.py [THREADS]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_numbers.py [--threads 1] [--write docs/swarm.md]
 
 Everything happens in one process, so that no network counts. What is compared takes turns. With one thread
 milliseconds are of processor time, which other work on the machine changes little; with more, of the clock.
 """
 
+import argparse
 import itertools
+import os
 import statistics
-import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
+from swarm_stages import Lines, placed
 from torch.nn.functional import linear
 
 from metainf.swarm.compute import codec
@@ -31,6 +34,8 @@ QUESTIONS = (
     "Who wrote Hamlet?", "Why is the sky blue?", "Give a recipe for bread.",
     "Translate 'good morning' into French.", "What does a compiler do?",
 )  # fmt: skip
+BEGIN, END = "<!-- made by benchmarks/bench_swarm_numbers.py -->", "<!-- end of its figures -->"
+LINES = Lines()
 Logits = Callable[[list[int]], Any]
 
 
@@ -67,7 +72,9 @@ def split(whole: Blocks, thirds: list[Blocks], hidden: Any) -> None:
         {"30": one_token([whole], "a", hidden), "3 x 10": one_token(thirds, "b", hidden)}, 3 * TURNS
     )
     share = found["3 x 10"] / found["30"] - 1
-    print(f"a token: 30 blocks {found['30']:.2f} ms, 3 x 10 blocks {found['3 x 10']:.2f} ms ({share:+.1%})")
+    LINES.say(
+        f"a token: 30 blocks {found['30']:.2f} ms, 3 x 10 blocks {found['3 x 10']:.2f} ms ({share:+.1%})"
+    )
     for part in (whole, *thirds):
         part.close("a")
         part.close("b")
@@ -88,7 +95,7 @@ def batches(whole: Blocks, hidden: Any) -> None:
         rates.append(f"{count}: {took:.0f} ms, {count / took * 1000:.0f} tokens/s")
         for name in names:
             whole.close(name)
-    print("sessions in a pass: " + "; ".join(rates))
+    LINES.say("sessions in a pass: " + "; ".join(rates))
 
 
 def linears(turns: int = 20) -> None:
@@ -119,7 +126,7 @@ def linears(turns: int = 20) -> None:
                 for name, work in ways.items()
             }
         for name, value in took.items():
-            print(
+            LINES.say(
                 f"linear layers of ten blocks, {count:2} tokens, {name}: {value:.1f} ms, off {off[name]:.1e}"
             )
 
@@ -194,7 +201,7 @@ def changed(name: str, exact: Any, found: Any, same: list[list[int]], written: l
         for a, b in zip(same, written, strict=True)
     ]
     equal, start = sum(first == TOKENS for first in firsts), statistics.mean(firsts)
-    print(
+    LINES.say(
         f"{name}: logits off by at most {float((exact - found).abs().max()):.3g}, KL {float(apart):.2g}, "
         f"same likeliest token {float(top):.2%}; {equal} of {len(firsts)} texts are equal over {TOKENS} "
         f"tokens, mean equal start {start:.0f}"
@@ -203,7 +210,8 @@ def changed(name: str, exact: Any, found: Any, same: list[list[int]], written: l
 
 def main(threads: int) -> None:
     torch.set_num_threads(threads)
-    print(f"{threads} threads")
+    load = os.getloadavg()[0]
+    LINES.say(f"SmolLM2-135M, {threads} thread(s) of {os.cpu_count()} cores, load {load:.1f} at the start")
     folder = packaged()
     checkpoint = Checkpoint(folder)
     ends, whole = Ends(checkpoint), Blocks(checkpoint, Span(start=0, end=EDGES[-1]))
@@ -213,7 +221,7 @@ def main(threads: int) -> None:
     batches(whole, ends.embed([5]))
     hidden = ends.embed([5])
     took = taking_turns({"f": one_token([whole], "a", hidden), "i": one_token([rounded], "a", hidden)})
-    print(
+    LINES.say(
         f"30 blocks: float32 {whole.bytes / MIB:.0f} MiB, {took['f']:.1f} ms a token; "
         f"int8 {rounded.bytes / MIB:.0f} MiB, {took['i']:.1f} ms"
     )
@@ -238,4 +246,10 @@ def main(threads: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--write", type=Path)
+    told = parser.parse_args()
+    main(told.threads)
+    if told.write:
+        placed(told.write, BEGIN, END, LINES.block())

@@ -1,21 +1,22 @@
 """Sixteen sessions at once against one, through one node and through three stages on this machine.
 
-    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_sessions.py [ROUNDS]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/bench_swarm_sessions.py [--rounds 3] [--write docs/swarm.md]
 
 Nodes are processes with one thread each and hold SmolLM2-135M in float32. All sessions run in this process,
 which calculates every embedding and head. Tokens/s count from the first session's start to the last one's
 end, with their prompts; so do those of the one session. Each text is compared with what one process writes.
 """
 
+import argparse
 import asyncio
 import os
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import torch
+from swarm_stages import placed, thirds
 
 from metainf.swarm.compute.blocks import Blocks
 from metainf.swarm.compute.ends import Ends
@@ -32,6 +33,9 @@ from metainf.swarm.words import Span
 
 MANY, TOKENS = 16, 64
 """Sessions at once, and the tokens that each writes."""
+BEGIN, END = "<!-- made by benchmarks/bench_swarm_sessions.py -->", "<!-- end of its figures -->"
+Rates = tuple[float, float]
+"""Tokens/s of one session, and of many at once."""
 
 
 def prompt(number: int) -> list[int]:
@@ -70,8 +74,8 @@ class Swarm:
         self.me = Identity(os.urandom(SEED_BYTES))
         self.mine = certify(self.me, time.time())
 
-    async def compared(self, spans: list[Span], expected: list[list[int]], rounds: int) -> list[float]:
-        """How many times the tokens/s of one session many reach, in each round."""
+    async def compared(self, spans: list[Span], expected: list[list[int]], rounds: int) -> list[Rates]:
+        """What one session and many reach, in each round."""
         with tempfile.TemporaryDirectory() as scratch:
             server = start_server(Path(scratch))
             told = [Told(checkpoint=str(self.folder), join=server.url, span=span) for span in spans]
@@ -91,7 +95,7 @@ class Swarm:
                 await all_stopped(nodes)
                 server.stop()
 
-    async def _round(self, book: Book, stages: int, expected: list[list[int]]) -> float:
+    async def _round(self, book: Book, stages: int, expected: list[list[int]]) -> Rates:
         def session(number: int) -> Session:
             terms = Terms(f"session {number}", self.model, step_s=60, open_s=30)
             return Session(self.ends, book.look, self.mine, terms)
@@ -100,10 +104,20 @@ class Swarm:
         many, rate = await at_once([session(number) for number in range(MANY)])
         assert [*one, *many] == [expected[0], *expected], "the texts differ"
         print(f"{stages} stages: one session {single:.1f} tokens/s, {MANY} at once {rate:.1f}", flush=True)
-        return rate / single
+        return single, rate
 
 
-async def main(rounds: int) -> None:
+def row(stages: int, rates: list[Rates]) -> str:
+    """Medians, and the range of the gain."""
+    gains = [many / one for one, many in rates]
+    one, many = (statistics.median(each) for each in zip(*rates, strict=True))
+    return (
+        f"| {stages} | {one:.1f} | {many:.1f} | {statistics.median(gains):.1f} "
+        f"({min(gains):.1f}–{max(gains):.1f}) |"
+    )
+
+
+async def main(rounds: int, page: Path | None) -> None:
     torch.set_num_threads(1)
     folder = packaged()
     checkpoint = Checkpoint(folder)
@@ -111,12 +125,25 @@ async def main(rounds: int) -> None:
     whole = Blocks(checkpoint, Span(start=0, end=count))
     expected = [alone(whole, ends, prompt(number)) for number in range(MANY)]
     swarm = Swarm(folder, checkpoint, ends)
-    third = count // 3
-    for spans in ([whole.span], [Span(start=at, end=at + third) for at in range(0, count, third)]):
-        gains = await swarm.compared(spans, expected, rounds)
-        gain = statistics.median(gains)
-        print(f"median through {len(spans)} stages: {MANY} sessions {gain:.1f} times one, texts equal")
+    lines = [
+        f"{rounds} rounds, {TOKENS} tokens a session after prompts of {len(prompt(0))}, "
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start; "
+        "medians. Every text is what one process writes.",
+        "",
+        f"| stages | one session, tokens/s | {MANY} sessions, tokens/s | gain |",
+        "|---|---|---|---|",
+    ]
+    for spans in ([whole.span], thirds(count)):
+        lines.append(row(len(spans), await swarm.compared(spans, expected, rounds)))
+    text = "\n".join(lines)
+    print(text)
+    if page:
+        placed(page, BEGIN, END, text)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--write", type=Path)
+    told = parser.parse_args()
+    asyncio.run(main(told.rounds, told.write))

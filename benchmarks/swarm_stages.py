@@ -102,3 +102,17 @@ def placed(page: Path, begin: str, end: str, text: str) -> None:
     """Put what was measured between the marks of a page."""
     head, _, rest = page.read_text(encoding="utf-8").partition(begin)
     page.write_text(f"{head}{begin}\n{text}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+
+
+class Lines:
+    """What a benchmark says as it goes, kept for a page as one block of plain text."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+        self.said.append(line)
+
+    def block(self) -> str:
+        return "\n".join(["```text", *self.said, "```"])

@@ -141,6 +141,7 @@ def test_blank_texts_do_not_count():
     ],
 )
 def test_hostile_texts_are_read_in_linear_time(hostile):
-    start = time.perf_counter()
+    """A guard, not a timing: what is quadratic in fifty thousand characters needs minutes."""
+    start = time.process_time()
     m.content_features([hostile])
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 20

@@ -166,7 +166,7 @@ def test_deadlines_limits_and_strangers(server: Server) -> None:
             begun = time.monotonic()
             with pytest.raises(TooLate, match="before its deadline"):
                 await agent.ask(job(1, "agent", within_s=0.3))
-            assert time.monotonic() - begun < 5
+            assert time.monotonic() - begun < 30
             with pytest.raises(BadInput, match="a job of agent agent, found one of other"):
                 await agent.ask(job(2, "other"))
             sent = [asyncio.create_task(agent.ask(job(number, "agent"))) for number in (3, 4)]

@@ -155,7 +155,7 @@ def test_a_way_on_which_nothing_comes_is_carried_by_the_client(folder: Path, exp
             async with swarm.session(step_s=3.0, floor_s=3.0) as session:
                 begun = time.perf_counter()
                 assert await written(session, COUNT, 8, cut) == expected
-                assert time.perf_counter() - begun < 5
+                assert time.perf_counter() - begun < 30
                 assert session.recoveries == [] and not session.parts[1].stream.fed
                 assert session.parts[2].stream.fed
 

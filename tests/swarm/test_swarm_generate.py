@@ -259,6 +259,6 @@ def test_a_directory_that_is_lost_does_not_end_what_runs(folder: Path) -> None:
                 here.directory.broken = True
                 begun = time.monotonic()
                 shown = await swarm.generate(swarm.asked("x", max_tokens=50, ignore_eos=True))
-                assert shown.output_tokens == 50 and time.monotonic() - begun < 10
+                assert shown.output_tokens == 50 and time.monotonic() - begun < 30
 
     asyncio.run(story())

@@ -1,7 +1,5 @@
 """Placement against all arrangements there are, the other rules, and when a node moves."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -62,12 +60,11 @@ def test_one_node_takes_the_best_span_there_is(
     assert chosen == pytest.approx(max(every), rel=1e-6)
 
 
-def test_a_large_swarm_wastes_little_and_is_quick() -> None:
+def test_a_large_swarm_wastes_little() -> None:
+    """How long it takes is for benchmarks/bench_swarm.py: the bar is 1 s."""
     rng = np.random.default_rng(3)
     nodes = [capacity(i, float(np.exp(rng.normal(3, 1))), int(rng.integers(2, 40))) for i in range(1000)]
-    begun = time.process_time()
     held = arrange(nodes, 80)
-    assert time.process_time() - begun < 2.0, "the bar is 1 s, which benchmarks/bench_swarm.py measures"
     bound = sum(node.blocks_per_s for node in nodes) / 80
     assert throughput(held, 80) > 0.95 * bound
 

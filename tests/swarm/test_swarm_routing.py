@@ -1,7 +1,6 @@
 """Routes against every route there is, what is missing, and how quick it is."""
 
 import itertools
-import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -174,16 +173,12 @@ def crowd(count: int, blocks: int, seed: int) -> list[Announcement]:
     return said
 
 
-def test_a_thousand_nodes_are_quick() -> None:
-    """The bar is 20 ms, which benchmarks/bench_swarm.py measures; a busy machine gets five times as long."""
+def test_a_route_through_a_thousand_nodes_covers_every_block() -> None:
+    """How long it takes is for benchmarks/bench_swarm.py: the bar is 20 ms."""
     laid = table(crowd(1000, 80, 1))
-    took = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        route = best_route(laid, Demand(prompt_tokens=100, new_tokens=100), Client())
-        took.append(time.perf_counter() - begun)
-    assert min(took) < 0.1
-    assert route.stages[-1].span.end == 80
+    route = best_route(laid, Demand(prompt_tokens=100, new_tokens=100), Client())
+    edges = [0, *(stage.span.end for stage in route.stages)]
+    assert [stage.span.start for stage in route.stages] == edges[:-1] and edges[-1] == 80
 
 
 def test_a_way_around_a_part_speaks_of_the_models_own_blocks() -> None:

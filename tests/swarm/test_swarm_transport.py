@@ -100,7 +100,7 @@ def test_a_node_that_never_answers_is_left_after_its_deadline(folder: Path, expe
             async with swarm.session(step_s=0.5) as session:
                 begun = time.perf_counter()
                 assert await written(session, 24) == expected
-                assert time.perf_counter() - begun < 10
+                assert time.perf_counter() - begun < 30
                 assert "no answer within 0.5 s" in session.recoveries[0].why
 
     asyncio.run(story())
