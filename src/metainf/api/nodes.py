@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 
-from metainf.api.replicas import Asked, prepared
+from metainf.api.replicas import Asked, all_prepared
 from metainf.domain import BadInput
 from metainf.swarm.host.running import Said, Told, run
 from metainf.swarm.host.sources import folder_of
@@ -31,7 +31,8 @@ def run_replica(asked: Asked, told: Told, say: Callable[[Said], None], note: Cal
     from metainf.swarm.host.whole import run as run_whole
 
     told = told.model_copy(update={"checkpoint": str(folder_of(asked.model))})
-    run_whole(told, prepared(asked, note), say)
+    first, *others = all_prepared(asked, note)
+    run_whole(told, first, say, others)
 
 
 def processors() -> int:

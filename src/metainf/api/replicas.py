@@ -1,7 +1,7 @@
 """A whole model for a swarm: which engine and method, by MetaInf's own selection for this machine."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from metainf.domain import (
     NotSupported,
     Objective,
     Precision,
+    PrefixCache,
     WeightQuantization,
 )
 
@@ -31,12 +32,14 @@ ENGINES = ("llama.cpp", "openvino", "transformers", "vllm", "sglang", "tensorrt-
 SPELLED = {"llamacpp": "llama.cpp", "llama_cpp": "llama.cpp", "trtllm": "tensorrt-llm"}
 PLACES, INPUT_TOKENS, OUTPUT_TOKENS, TOP = 4, 256, 128, 20
 CONTEXT_TOKENS = 4096
+MOST_NAME = 64
 UNPREDICTED = (NoFeasible, NotSupported)
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What a replica is to be. `engine` and `method` (a recipe) are chosen where they are not given."""
+    """What a replica is to be. `engine` and `method` (a recipe) are chosen where they are not given. It may
+    change to each of the `methods`, of which the first is its own where no `method` is given."""
 
     model: str | None = None
     engine: str | None = None
@@ -44,6 +47,20 @@ class Asked:
     places: int = PLACES
     context_tokens: int = CONTEXT_TOKENS
     offline: bool = False
+    methods: tuple[str, ...] = ()
+
+
+def all_prepared(asked: Asked, say: Callable[[str], None] = lambda _: None) -> "list[Start]":
+    """The engine by its method, then by the others that it may change to. Raises as `prepared` does, and
+    BadInput for too many."""
+    from metainf.swarm.words import MOST_METHODS
+
+    first = prepared(replace(asked, method=asked.method or next(iter(asked.methods), None)), say)
+    names = [name for name in dict.fromkeys(asked.methods) if name != first.method]
+    if len(names) >= MOST_METHODS:
+        raise BadInput(f"expected at most {MOST_METHODS - 1} other methods, found {len(names)}")
+    others = [prepared(replace(asked, engine=first.engine.name, method=name), say) for name in names]
+    return [first, *others]
 
 
 def prepared(asked: Asked, say: Callable[[str], None] = lambda _: None) -> "Start":
@@ -147,6 +164,7 @@ def context_of(asked: Asked, subject: "Subject") -> int:
 
 
 def _start(asked: Asked, engine: "ServingEngine", subject: "Subject", method: Method, how: str) -> "Start":
+    from metainf.measure.recipes import recipe_name
     from metainf.swarm.host.engine import Start
     from metainf.swarm.host.measuring import hardware_name
     from metainf.swarm.words import Profile
@@ -156,6 +174,8 @@ def _start(asked: Asked, engine: "ServingEngine", subject: "Subject", method: Me
     precision, weights = method.get(Precision), method.get(WeightQuantization)
     stored = subject.model.quantization or "none"
     dtype = (precision.dtype if precision is not None else subject.model.dtype) or "auto"
+    prefixes, context = method.get(PrefixCache), context_of(asked, subject)
+    keeps = prefixes is not None and prefixes.enabled
     quantization = (weights.format if weights is not None else stored)[:32]
     return Start(
         engine=engine,
@@ -165,7 +185,9 @@ def _start(asked: Asked, engine: "ServingEngine", subject: "Subject", method: Me
         if subject.hardware.device.kind == "cpu"
         else _named(subject),
         places=asked.places,
-        context_tokens=context_of(asked, subject),
+        context_tokens=context,
+        method=(asked.method or recipe_name(method, engine))[:MOST_NAME],
+        prefix_tokens=asked.places * context if keeps else 0,
         how=f"{how}: {' '.join(sorted(each.kind for each in method.techniques)) or 'no techniques'}",
     )
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from metainf.api.foretelling import Foretelling
 from metainf.domain import BadInput
 from metainf.hosts.asked import Ask, Piece
 from metainf.swarm.compute.shards import Checkpoint
@@ -20,6 +21,8 @@ from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.demo import Script, Shown
 from metainf.swarm.host.demo import demo as _demo
 from metainf.swarm.host.generating import Course, Joined, Swarm, Written, written
+from metainf.swarm.host.limits import Limits
+from metainf.swarm.host.scheduling import Scheduler
 from metainf.swarm.host.serving import Serving
 from metainf.swarm.host.sources import folder_of
 from metainf.swarm.net.directory import joined as directory_at
@@ -27,7 +30,7 @@ from metainf.swarm.plan.coverage import ModelState, SwarmState, bar
 from metainf.swarm.privacy.guarding import Guard
 from metainf.swarm.privacy.measured import what
 from metainf.swarm.privacy.words import Required
-from metainf.swarm.trust.identity import SEED_BYTES, Identity
+from metainf.swarm.trust.identity import SEED_BYTES, Identity, kept
 from metainf.swarm.trust.reputation_store import Reputations
 from metainf.swarm.words import Demand
 
@@ -37,6 +40,7 @@ __all__ = [
     "Connected",
     "Course",
     "Demand",
+    "Limits",
     "Manner",
     "ModelState",
     "Piece",
@@ -93,7 +97,8 @@ async def joined(
     `swarm.watch` tells. Raises BadInput, MissingExtra, DirectoryLost, NotSupported.
     """
     folder = await asyncio.to_thread(folder_of, model)
-    async with Joined(await _caller(join, required), folder, None, replicas, manner) as swarm:
+    caller = await _caller(join, required, manner or Manner(), folder)
+    async with Joined(caller, folder, None, replicas, manner) as swarm:
         yield swarm
 
 
@@ -109,12 +114,17 @@ async def serve(
 ) -> None:
     """An OpenAI-compatible endpoint in front of a swarm, until SIGTERM or SIGINT."""
     folder = await asyncio.to_thread(folder_of, model)
-    await serving.serve(await _caller(join, required), folder, told, say, billing, manner)
+    caller = await _caller(join, required, manner or Manner(), folder)
+    await serving.serve(caller, folder, told, say, billing, manner)
 
 
-async def _caller(join: str, required: Required | None) -> Caller:
+async def _caller(join: str, required: Required | None, manner: Manner, folder: Path) -> Caller:
     identity, guard = Identity(os.urandom(SEED_BYTES)), Guard(required or Required())
-    return Caller(await directory_at(join, identity, stays=False), identity, guard=guard)
+    if manner.identity is not None:
+        identity = kept(Path(manner.identity))
+    scheduler = Scheduler(Foretelling(folder)) if manner.choose == "scheduler" else None
+    directory = await directory_at(join, identity, stays=False)
+    return Caller(directory, identity, guard=guard, scheduler=scheduler, changes=manner.changes)
 
 
 def digest_of(model: str | None) -> str | None:

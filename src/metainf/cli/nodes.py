@@ -74,6 +74,14 @@ def node(
     method: Annotated[
         str | None, typer.Option(help="The replica's method, as in `metainf measure --method`.")
     ] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(help="Methods that a replica may change to, after commas; the first is its --method."),
+    ] = None,
+    obey: Annotated[
+        list[str] | None,
+        typer.Option(help="Who may change a replica's method: the name of a `swarm serve`; repeatable."),
+    ] = None,
     places: Annotated[int, typer.Option(min=1, help="Texts that a replica writes at once.")] = 4,
     context_tokens: Annotated[int, typer.Option(min=16, help="Tokens of a replica's longest text.")] = 4096,
     paid: Annotated[bool, typer.Option("--paid", help="Calculate only for orders that pay.")] = False,
@@ -123,6 +131,7 @@ def node(
             "slowness": slowness,
             "paid": paid,
             "least_nanousd_per_pass": least_nanousd_per_pass,
+            "obey": obey or [],
             "ledger": None if ledger is None else str(ledger),
         }
     )
@@ -131,11 +140,16 @@ def node(
         typer.echo(said.canonical() if json else said.text)
 
     if not replica:
-        if engine is not None or method is not None:
-            raise BadInput("expected --replica beside --engine and --method: blocks run on PyTorch")
+        if any((engine, method, methods, obey)):
+            raise BadInput(
+                "expected --replica beside --engine, --method, --methods and --obey: blocks run on PyTorch"
+            )
         nodes.run_node(model, told, say)
         return
     if span is not None:
         raise BadInput("expected no --span of a replica: it offers the whole model")
-    asked = nodes.Asked(model, engine, method, places, context_tokens)
+    if obey and not methods:
+        raise BadInput("expected --methods beside --obey: those that it may change to")
+    names = tuple(name.strip() for name in (methods or "").split(",") if name.strip())
+    asked = nodes.Asked(model, engine, method, places, context_tokens, methods=names)
     nodes.run_replica(asked, told, say, lambda line: typer.echo(line, err=True))

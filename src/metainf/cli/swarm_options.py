@@ -8,6 +8,19 @@ import typer
 if TYPE_CHECKING:
     from metainf.api.swarming import Manner, Verdicts
 
+Weights = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="A checkpoint's folder, a GGUF file, or a hub name in the hub's cache; SmolLM2-135M by default.",
+    ),
+]
+
+OnlyBlocks = Annotated[
+    bool,
+    typer.Option("--only-blocks", help="Never ask replicas: whole models that other engines run."),
+]
 Codec = Annotated[
     str,
     typer.Option(
@@ -39,7 +52,9 @@ Trials = Annotated[
 ]
 
 
-def manner(codec: str, quantization: str, watching: dict[str, Any]) -> "Manner":
+def manner(
+    codec: str, quantization: str, watching: dict[str, Any], choosing: dict[str, Any] | None = None
+) -> "Manner":
     """How texts go through the swarm, of plain values. Raises BadInput."""
     from metainf.api import swarming
     from metainf.domain import BadInput
@@ -51,8 +66,11 @@ def manner(codec: str, quantization: str, watching: dict[str, Any]) -> "Manner":
         )
     told = {**watching, "share": share, "reputation": None if file is None else str(file.expanduser())}
     watched = share is not None or file is not None
+    more = {key: value for key, value in (choosing or {}).items() if value is not None}
+    if "identity" in more:
+        more["identity"] = str(more["identity"].expanduser())
     return swarming.Manner.of(
-        {"codec": codec, "quantization": quantization, **({"watching": told} if watched else {})}
+        {"codec": codec, "quantization": quantization, **more, **({"watching": told} if watched else {})}
     )
 
 

@@ -50,6 +50,11 @@ def _model(each: "ModelState", state: "SwarmState") -> Iterator[str]:
         )
     elif each.why_no_route and not each.holes:
         yield f"  no route: {each.why_no_route}"
+    for node in each.nodes:
+        if (said := node.features.writing) is not None:
+            told = f"{node.node[:11]} by {said.method}: {said.texts} texts in {said.places} places"
+            others = ", ".join(other.method for other in said.methods if other.method != said.method)
+            yield f"  method  {told}{f'; may run {others}' if others else ''}"
     judged = any(node.standing is not None for node in each.nodes)
     head = (*HEAD, *STANDINGS) if judged else HEAD
     rows = [head, *(tuple(cell(item) for item in _row(node)[: len(head)]) for node in each.nodes)]

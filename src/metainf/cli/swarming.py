@@ -14,15 +14,17 @@ from metainf.cli.swarm_options import (
     Audit,
     AuditHere,
     Codec,
+    OnlyBlocks,
     Quantization,
     Reputation,
     Trials,
+    Weights,
     audited,
     manner,
 )
 from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required, swarm_privacy
+from metainf.cli.swarm_serving import register as serve_registered
 from metainf.cli.swarm_showing import swarm_demo, swarm_manifests, swarming_of
-from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
     from metainf.api.swarming import Verdicts, Written
@@ -36,19 +38,6 @@ Join = Annotated[
         "--join", "-j", help="The swarm's directory, such as nats://host:4222.", envvar="METAINF_SWARM"
     ),
 ]
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help="A checkpoint's folder, a GGUF file, or a hub name in the hub's cache; SmolLM2-135M by default.",
-    ),
-]
-
-OnlyBlocks = Annotated[
-    bool,
-    typer.Option("--only-blocks", help="Never ask replicas: whole models that other engines run."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +45,7 @@ def register(app: typer.Typer) -> None:
     swarm.command("demo")(swarm_demo)
     swarm.command("manifests")(swarm_manifests)
     swarm.command("privacy")(swarm_privacy)
+    serve_registered(swarm)
     app.add_typer(swarm, name="swarm")
 
 
@@ -146,77 +136,6 @@ def swarm_generate(
     typer.echo(_summary(shown), err=True)
     if verdicts is not None:
         typer.echo(audited(verdicts), err=True)
-
-
-@swarm.command("serve")
-def swarm_serve(
-    join: Annotated[
-        str | None,
-        typer.Option("--join", "-j", help="The swarm's directory, if not --queue.", envvar="METAINF_SWARM"),
-    ] = None,
-    model: Weights = None,
-    host: Annotated[str, typer.Option(help="Address to listen at; beyond this machine only with a key.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8323,
-    api_key: Annotated[
-        str | None, typer.Option(envvar="METAINF_SWARM_API_KEY", help="The key that callers must show.")
-    ] = None,
-    name: Annotated[str | None, typer.Option(help="What callers call the model; its folder's name.")] = None,
-    sessions: Annotated[int, typer.Option(min=1, help="Texts that are written at once.")] = 8,
-    waiting: Annotated[int, typer.Option(min=0, help="Requests that may wait; more get status 429.")] = 32,
-    only_blocks: OnlyBlocks = False,
-    grace: Annotated[str, typer.Option(help="What running requests get when it is told to stop.")] = "30s",
-    privacy: Privacy = "transport",
-    trust: Trust = None,
-    keep: Keep = 0,
-    queue: Annotated[
-        str | None, typer.Option(help="Ask through this queue instead, whose workers run the models.")
-    ] = None,
-    pay_from: PayFrom = None,
-    ledger: Ledger = None,
-    price: Price = 0,
-    arbiter: Arbiter = None,
-    evidence: Annotated[Path, typer.Option(help="Folder of evidence of texts that are paid.")] = Path(
-        "evidence"
-    ),
-    codec: Codec = "f32",
-    quantization: Quantization = "none",
-    audit: Audit = None,
-    reputation: Reputation = None,
-    audit_here: AuditHere = False,
-    trials: Trials = False,
-) -> None:
-    """Answer OpenAI's API with the texts of a swarm."""
-    import asyncio
-
-    from metainf.domain import BadInput
-
-    if join is None and queue is None:
-        raise BadInput("expected --join or --queue, found neither")
-    purse = paying.purse(pay_from, ledger, price, arbiter)
-    swarming = swarming_of()
-    watching = {"share": audit, "reputation": reputation, "here": audit_here, "trials": trials}
-    how = manner(codec, quantization, watching)
-    told = swarming.Serving.of(
-        {
-            "host": host, "port": port, "api_key": api_key, "name": name, "places": sessions,
-            "in_line": waiting, "grace_s": seconds(grace), "replicas": not only_blocks,
-        }
-    )  # fmt: skip
-
-    def say(line: str) -> None:
-        typer.echo(line, err=True)
-
-    if queue is not None:
-        from metainf.api import queueing
-
-        asyncio.run(queueing.serve(queue, told, say, purse))
-        return
-    assert join is not None
-    billing = None if purse is None else swarming.Billing(purse, evidence)
-    needs = required(privacy, trust, keep)
-    asyncio.run(swarming.serve(join, model, told, say, billing, required=needs, manner=how))
 
 
 @swarm.command("status")

@@ -14,7 +14,9 @@ NodeId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,63}$")]
 """A node's name: of an identity, `ed-` and the digest of its public key."""
 Digest = Annotated[str, Field(pattern=r"^[a-z0-9]{2,12}:[0-9a-f]{16,128}$")]
 State = Literal["joining", "online", "draining"]
-MOST_BLOCKS, MOST_PINGS, MOST_LABELS = 4096, 64, 16
+MOST_BLOCKS, MOST_PINGS, MOST_LABELS, MOST_METHODS = 4096, 64, 16, 8
+MethodName = Annotated[str, Field(min_length=1, max_length=64)]
+"""A recipe, as in `metainf measure --method`."""
 LEAST_REPUTATION, MOST_REPUTATION = 0.1, 10.0
 
 
@@ -56,6 +58,34 @@ def numbers(dtype: str, quantization: str = "none") -> str:
     return dtype if quantization == "none" else f"{dtype}+{quantization}"
 
 
+class Offered(Frozen):
+    """A method that a replica runs or may change to. Speeds are of one block, of a text alone, None where it
+    was not tried; `prefix_tokens` of beginnings stay in its cache."""
+
+    method: MethodName
+    decode_ms_per_block: PositiveFloat | None = None
+    prefill_ms_per_token_block: NonNegativeFloat | None = None
+    prefix_tokens: NonNegativeInt = 0
+
+
+class Writing(Frozen):
+    """What a replica says besides: the method that it runs and those that it may run, how many texts it
+    writes at once, how many it has now, and tokens of prompts that have no answer yet."""
+
+    method: MethodName
+    methods: tuple[Offered, ...] = Field(min_length=1, max_length=MOST_METHODS)
+    places: PositiveInt
+    texts: NonNegativeInt = 0
+    waiting_tokens: NonNegativeInt = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Writing":
+        names = [each.method for each in self.methods]
+        if self.method not in names or len(set(names)) < len(names):
+            raise ValueError(f"expected {self.method} once among the methods, found {names}")
+        return self
+
+
 class Features(Frozen):
     """What a node says of itself. Speeds are of one block; memory counts whole blocks."""
 
@@ -68,6 +98,8 @@ class Features(Frozen):
     region: str | None = Field(default=None, max_length=64)
     usd_per_hour: NonNegativeFloat | None = None
     labels: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=MOST_LABELS)
+    writing: Writing | None = None
+    """Of a replica only."""
 
 
 class Ping(Frozen):

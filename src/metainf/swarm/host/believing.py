@@ -54,11 +54,16 @@ class Watching(Frozen):
 
 class Manner(Frozen):
     """How texts go through the swarm: activations as `codec` on the wire, through nodes whose weights are
-    held as `quantization`, and watched or not."""
+    held as `quantization`, and watched or not. Between replicas and a path the `scheduler` chooses, or the
+    `speed` that is announced; with `changes` it tells replicas that obey to run other methods. `identity` is
+    the file of the caller's key."""
 
     codec: Literal["f32", "f16", "bf16", "int8"] = "f32"
     quantization: Literal["none", "int8"] = "none"
     watching: Watching | None = None
+    choose: Literal["scheduler", "speed"] = "scheduler"
+    changes: bool = False
+    identity: str | None = None
 
     @property
     def numbers(self) -> str:
@@ -145,10 +150,11 @@ class Watch:
             self.reputation[node] = reputation(None, time.time(), self.kept.policy)
             self.doubted.add(node)
 
-    def ended(self, session: Session) -> None:
-        """Take what a session says of its nodes, and draw what is audited. Quick: nothing is calculated."""
+    def ended(self, session: Session, audited: bool = True) -> None:
+        """Take what a session says of its nodes, and draw what is audited, if it may be. Quick: nothing is
+        calculated."""
         self._events += outcomes(session, self.caller.heard, time.time())
-        for part in session.parts if self.told.share is not None else ():
+        for part in session.parts if audited and self.told.share is not None else ():
             stage = part.stream.stage
             share = self._shares.get(stage.node, 1.0)
             if part.made and drawn(self.auditor.secret, session.terms.session, stage, share):

@@ -8,16 +8,18 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from metainf.domain import NoFeasible
 from metainf.swarm.host.book import guest, pause
+from metainf.swarm.host.flights import Flight
 from metainf.swarm.host.knocking import gaps, knocked, served, whole
 from metainf.swarm.host.pings import Pings
+from metainf.swarm.host.scheduling import Asking, Circle, Scheduler
+from metainf.swarm.host.wishing import wishing
 from metainf.swarm.net.client import Channels
 from metainf.swarm.net.completing import Replica as Asked
 from metainf.swarm.net.completing import ReplicaFailed
@@ -68,12 +70,15 @@ class _Door:
 
 @dataclass
 class Caller:
-    """Use as an asynchronous context. Sessions get `look`, `mine` and `channels`."""
+    """Use as an asynchronous context. Sessions get `look`, `mine` and `channels`. Without a `scheduler` texts
+    go where announced speeds promise most; where it `changes` methods, replicas are told to that obey."""
 
     directory: Directory
     identity: Identity = field(default_factory=lambda: Identity(os.urandom(SEED_BYTES)))
     channels: Channels = field(default_factory=dict)
     guard: Guard = field(default_factory=Guard)
+    scheduler: Scheduler | None = field(default_factory=Scheduler)
+    changes: bool = False
 
     def __post_init__(self) -> None:
         self.mine = certify(self.identity, time.time())
@@ -97,7 +102,9 @@ class Caller:
             await self.directory.close()
             raise
         present = guest(self.book, self.mine, self.identity, self._stop)
-        doing = (present, self._keep_reading(), self._keep_measuring())
+        doing = [present, self._keep_reading(), self._keep_measuring()]
+        if self.changes:
+            doing.append(wishing(self, self._stop))
         self._tasks = [asyncio.create_task(each) for each in doing]
         return self
 
@@ -128,16 +135,30 @@ class Caller:
         self._models.add(model)
         self._mind()
 
-    def way(self, model: str, demand: Demand, wanted: Wanted, avoid: Collection[str] = ()) -> Route | Replica:
-        """The cheaper of the best path and the best replica among the nodes that let one in. Raises as
-        `best_way` does."""
+    def way(
+        self, model: str, asking: Asking, wanted: Wanted, known: Client | None = None
+    ) -> tuple[Route | Replica, Flight]:
+        """Who writes a text, of the nodes that let one in: by the scheduler's choice, else the cheaper of the
+        best path and the best replica. `known` is what one knows of nodes beside their round trips. Raises as
+        `best_way` does, and BadInput for a text beyond its budget."""
         words = [door.heard.word for door in self._doors.values() if door.open]
-        return best_way(current(words, model, time.time()), demand, Client(self.rtt_ms, avoid=avoid), wanted)
+        words = [word for word in current(words, model, time.time()) if asking.limits.admits(word)]
+        client = replace(known or Client(), rtt_ms=self.rtt_ms)
+        plain = Client(self.rtt_ms, avoid=client.avoid)
+        present = best_way(words, asking.demand, plain, wanted)
+        if self.scheduler is None or (wanted.path_first and isinstance(present, Route)):
+            return present, Flight()
+        return self.scheduler.way(Circle(words, client, wanted), asking, present)
+
+    def channel_to(self, node: str) -> Any:
+        """The channel to a node that lets one in; None where there is none."""
+        door = self._doors.get(node)
+        return None if door is None else self.channels.get(door.place)
 
     def replica(self, node: str, model: str, demand: Demand) -> tuple[Asked, str]:
         """A replica to ask, and its engine's name. Raises ReplicaFailed where it left just now."""
-        door = self._doors.get(node)
-        if door is None or (kept := self.channels.get(door.place)) is None:
+        door, kept = self._doors.get(node), self.channel_to(node)
+        if door is None or kept is None:
             raise ReplicaFailed(node, "it has left")
         word, said = door.heard.word, door.heard.word.features
         promised_ms = said.queue_ms + said.prefill_ms_per_token_block * demand.prompt_tokens * word.num_blocks

@@ -1,7 +1,7 @@
 """An engine behind a replica: started as a child on this machine's loopback, watched, measured, restarted."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ from metainf.measure.words import ClosedLoop, Endpoint, Request, Timing, Traffic
 from metainf.swarm.host.load import Load
 from metainf.swarm.host.measuring import Speed
 from metainf.swarm.net.completing import EngineDoor
-from metainf.swarm.words import Profile
+from metainf.swarm.words import Profile, Writing
 
 WARM_TOKENS, TOKENS, TRIES, ANSWER_S = 4, 24, 3, 300.0
 PROMPT = (
@@ -31,7 +31,8 @@ class NotMeasured(MetaInfError):
 @dataclass(frozen=True)
 class Start:
     """How an engine starts and what is said of it. `places` texts are written at once, each of at most
-    `context_tokens`; `how` tells how engine and method were chosen."""
+    `context_tokens`; `how` tells how engine and method were chosen. `prefix_tokens` of beginnings stay in its
+    cache."""
 
     engine: Measurable
     launch: Launch
@@ -40,6 +41,8 @@ class Start:
     places: int
     context_tokens: int
     how: str
+    method: str = "unnamed"
+    prefix_tokens: int = 0
 
 
 class Child:
@@ -49,10 +52,12 @@ class Child:
         self.start_as = start
         self.served: Served | None = None
         self._kept = ExitStack()
+        self._starting: asyncio.Future[Served] | None = None
 
     async def start(self) -> EngineDoor:
         """Where it answers. Raises EngineEnded, NotReady, Garbage, MissingExtra."""
-        self.served = await asyncio.to_thread(self._start)
+        self._starting = asyncio.ensure_future(asyncio.to_thread(self._start))
+        self.served = await asyncio.shield(self._starting)  # a thread cannot be given up
         return EngineDoor(self.served.endpoint.base_url, self.served.endpoint.model)
 
     def _start(self) -> Served:
@@ -66,7 +71,9 @@ class Child:
         return process is None or process.poll() is not None
 
     async def stop(self) -> None:
-        """End it; nothing where it is over."""
+        """End it; nothing where it is over. One that is about to start is waited for."""
+        if self._starting is not None:
+            await asyncio.wait({self._starting})
         kept, self._kept, self.served = self._kept, ExitStack(), None
         await asyncio.to_thread(kept.close)
 
@@ -109,6 +116,10 @@ class WholeLoad(Load):
     num_blocks: int = 1
     text_ms: float = 0.0
     places: Places | None = field(default=None, repr=False)
+    says: Callable[[], Writing] | None = field(default=None, repr=False)
+
+    def writing(self) -> Writing | None:
+        return None if self.says is None else self.says()
 
     def wrote(self, times_ms: tuple[float, ...], tokens: tuple[int, int]) -> None:
         """A text is over: how long it waited, took to its first token, and from there to its end; tokens of

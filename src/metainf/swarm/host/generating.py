@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.believing import Manner, Watch
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.course import Course, Tell
+from metainf.swarm.host.limits import Bounded, Limits
 from metainf.swarm.host.passing import Bit, Passage
 from metainf.swarm.host.sampling import Choosing
 from metainf.swarm.host.tokens import Tokens
 from metainf.swarm.net.client import Session
 from metainf.swarm.privacy.splitting import KeptEnds, first_blocks
+from metainf.swarm.trust.signing import Heard
 
 STEP_S, PATIENCE_S = 10.0, 20.0
 __all__ = ["Course", "Joined", "Swarm", "Tell", "Written", "written"]
@@ -79,14 +82,14 @@ class Swarm:
 
     def asked(self, text: str, system: str | None = None, plain: bool = False, **terms: Any) -> Ask:
         """A question: a conversation in the model's chat template where it has one, unless it is `plain`.
-        `terms` are those of `Ask`. Raises BadInput for a `system` that no template takes."""
+        `terms` are those of `Ask`, and `limits`. Raises BadInput for a `system` that no template takes."""
         if plain or not self.tokens.has_template:
             if system is not None:
                 raise BadInput("expected a chat template for the system's words, found none: leave them away")
-            return Ask(text, **terms)
+            return Bounded(text, **terms)
         told = [] if system is None else [{"role": "system", "content": system}]
         rendered = self.tokens.render([*told, {"role": "user", "content": text}])
-        return Ask(rendered, chat=True, **terms)
+        return Bounded(rendered, chat=True, **terms)
 
     def prompt(self, ask: Ask) -> list[int]:
         """The tokens of what is asked. Raises BadInput where they, and the answer, do not fit the model."""
@@ -151,26 +154,33 @@ class Swarm:
         finally:
             mark.end(why, output_tokens=made, recoveries=len(course.recoveries))
 
-    def session(self, choosing: Choosing, course: Course) -> "_Counted":
-        """A way through blocks for one text."""
+    def session(self, choosing: Choosing, course: Course, limits: Limits | None = None) -> "_Counted":
+        """A way through blocks for one text, by nodes that its limits admit."""
         bill = course.bill
         name, order = (os.urandom(8).hex(), "") if bill is None else (bill.session, bill.order)
         trace = course.mark.trace
         terms = self.manner.terms(name, self.model, step_s=STEP_S, order=order, trace=trace)
         caller, ends = self.caller, choosing if self.kept is None else KeptEnds(choosing, self.kept)
-        session = Session(ends, caller.look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
+        look = caller.look if limits is None or not limits.trust else partial(_admitted, caller, limits)
+        session = Session(ends, look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
         session.rtt_ms = caller.rtt_ms
         session.first_block = caller.guard.required.keep
         if self.watch is not None:
             self.watch.believed(session)
-        return _Counted(self, session, course)
+        return _Counted(self, session, course, look is caller.look)
+
+
+async def _admitted(caller: Caller, limits: Limits) -> list[Heard]:
+    """The nodes that let one in and that a text's limits admit."""
+    return [each for each in await caller.look() if limits.admits(each.word)]
 
 
 class _Counted:
-    """A session whose failures are told to the membership and to the course of its text."""
+    """A session whose failures are told to the membership and to the course of its text. It is audited only
+    where all nodes of the caller may see it."""
 
-    def __init__(self, swarm: Swarm, session: Session, course: Course) -> None:
-        self.swarm, self.session, self.course = swarm, session, course
+    def __init__(self, swarm: Swarm, session: Session, course: Course, audited: bool) -> None:
+        self.swarm, self.session, self.course, self.audited = swarm, session, course, audited
 
     async def __aenter__(self) -> Session:
         self.swarm.sessions += 1
@@ -182,7 +192,7 @@ class _Counted:
             self.course.bill.close(await self.session.receipted(), self.course.answer)
         self.course.recoveries += self.session.recoveries
         if self.swarm.watch is not None:
-            self.swarm.watch.ended(self.session)
+            self.swarm.watch.ended(self.session, self.audited)
         for node in self.session.banned:
             self.swarm.caller.lost(node)
         if isinstance(self.session.ends, KeptEnds):

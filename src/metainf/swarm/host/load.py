@@ -9,6 +9,7 @@ from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.measuring import Speed
 from metainf.swarm.host.metrics import Tally
 from metainf.swarm.net.node import Node, Offer
+from metainf.swarm.words import Writing
 
 WEIGHT = 0.1
 """Of the newest step in the moving averages."""
@@ -29,6 +30,10 @@ class Load:
     def at_rest(cls, speed: Speed, slowness: float = 1.0) -> "Load":
         slow = max(1.0, slowness)
         return cls(speed.decode_ms_per_block * slow, speed.prefill_ms_per_token_block * slow)
+
+    def writing(self) -> Writing | None:
+        """What a replica says of its texts and methods; None of blocks."""
+        return None
 
     def done(self, waited_ms: float, pass_ms: float, blocks: int, tokens: int) -> None:
         """A step is over that waited and then took so long, for so many blocks and tokens."""

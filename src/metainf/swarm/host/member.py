@@ -140,6 +140,7 @@ class Member:
                 region=told.region,
                 usd_per_hour=told.usd_per_hour,
                 labels=told.labels,
+                writing=self.load.writing(),
             ),
             pings=self.pings.told(),
             issued_s=now,

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING, cast
 from metainf.domain import NoFeasible
 from metainf.hosts.asked import Ask
 from metainf.swarm.host.course import Course
+from metainf.swarm.host.flights import Flight
+from metainf.swarm.host.limits import limits_in
 from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
+from metainf.swarm.host.scheduling import Asking
 from metainf.swarm.ledger.evidence import answer_digest
 from metainf.swarm.net.completing import ReplicaFailed, Request, completed
 from metainf.swarm.net.part import Recovery
 from metainf.swarm.plan.replicas import Replica, Wanted
-from metainf.swarm.words import Demand, Span, Stage
+from metainf.swarm.plan.routing import Client
+from metainf.swarm.words import Demand, Route, Span, Stage
 
 if TYPE_CHECKING:
     from metainf.swarm.host.generating import Swarm
@@ -61,18 +65,18 @@ class Passage:
         self._bill()
         patience_s, went_on_s = 0.0, time.monotonic()
         while len(self.made) < self.ask.max_tokens:
-            numbers = self.wanted.numbers
+            numbers, before = self.wanted.numbers, len(self.made)
             await caller.let_in(model, patience_s, replicas=self.wanted.replicas, numbers=numbers)
             try:
-                way = None
-                if self.wanted.replicas:
-                    way = caller.way(model, self._demand(), self.wanted, self.avoid)
+                way, flight = self._way()
                 source = self._asked(way) if isinstance(way, Replica) else self._through(choosing)
-                async with aclosing(source) as bits:
-                    async for bit in bits:
-                        went_on_s = time.monotonic()
-                        self._went_on()
-                        yield bit
+                with flight:
+                    async with aclosing(source) as bits:
+                        async for bit in bits:
+                            went_on_s = time.monotonic()
+                            self._went_on()
+                            flight.wrote(bit.tokens - before, bit.finished is not None)
+                            yield bit
                 return
             except ReplicaFailed as error:
                 self._failed(error)
@@ -85,6 +89,17 @@ class Passage:
                 await asyncio.sleep(AGAIN_S)
             patience_s = self.patience_s
         yield Bit("", len(self.made), "length")
+
+    def _way(self) -> tuple[Replica | Route | None, Flight]:
+        """Who writes on; None for a path where no replica is taken."""
+        if not self.wanted.replicas:
+            return None, Flight()
+        swarm, watch, demand = self.swarm, self.swarm.watch, self._demand()
+        known = Client(avoid=self.avoid)
+        if watch is not None:
+            known = Client({}, watch.reputation, self.avoid | watch.avoid, watch.doubted)
+        asking = Asking((*self.prompt, *self.made), demand.new_tokens, limits_in(self.ask))
+        return swarm.caller.way(swarm.model, asking, self.wanted, known)
 
     def _bill(self) -> None:
         """An order for the whole text, where it is paid for."""
@@ -106,7 +121,7 @@ class Passage:
 
     async def _through(self, choosing: Choosing) -> AsyncGenerator[Bit, None]:
         """Through blocks, token by token."""
-        async with self.swarm.session(choosing, self.course) as session:
+        async with self.swarm.session(choosing, self.course, limits_in(self.ask)) as session:
             left = self.ask.max_tokens - len(self.made)
             fresh = session.generate([*self.prompt, *self.made], left)
             async with aclosing(cast(AsyncGenerator[int, None], fresh)) as tokens:

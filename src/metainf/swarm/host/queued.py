@@ -20,9 +20,9 @@ from metainf.swarm.broker.deciding import choose_group, groups_of, priority_of
 from metainf.swarm.broker.members import bucket, members, waiting_by_group
 from metainf.swarm.broker.streams import BrokerLost, Crowded
 from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member, Token, Wish
+from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.paying import Bill, Purse
 from metainf.swarm.host.serving import CHAT_TOKENS
-from metainf.swarm.host.working import OWN
 from metainf.swarm.ledger.evidence import Claim
 from metainf.swarm.trust.sealed import digest
 
@@ -34,7 +34,7 @@ WANTED, LOOK_S = "X-Metainf-Wanted-S", 1.0
 
 class Asked(Frozen):
     """What a request says of itself in its field `metainf`: within how many seconds an answer is wanted, when
-    it is of no use any more, who may serve it."""
+    it is of no use any more, who may serve it, and limits for the swarm that does (`host.limits`)."""
 
     wanted_s: PositiveFloat = 60.0
     deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
@@ -43,6 +43,13 @@ class Asked(Frozen):
     regions: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     most_usd_per_hour: PositiveFloat | None = None
+    ttft_s: PositiveFloat | None = None
+    tpot_s: PositiveFloat | None = None
+    most_usd: PositiveFloat | None = None
+
+    def limits(self) -> Json:
+        """What the worker is told."""
+        return self.model_dump(include={"ttft_s", "tpot_s", "most_usd"}, exclude_none=True)
 
 
 @dataclass
@@ -77,7 +84,9 @@ class Desk:
         wish, groups = Wish.of({"model": body["model"], **told}), await self.groups()
         chosen = choose_group(wish, groups)
         wish = wish.model_copy(update={"work_s": chosen.request_s})
-        bill = self._bill(body, chosen.name)
+        bill, own = self._bill(body, chosen.name), asked.limits()
+        if bill is not None:
+            own["order"] = bill.order
         now = time.time()
         job = Job.of(
             {
@@ -88,7 +97,7 @@ class Desk:
                 "priority": priority_of(wish),
                 "issued_s": now,
                 "deadline_s": now + asked.deadline_s,
-                "body": json.dumps(body if bill is None else body | {OWN: {"order": bill.order}}),
+                "body": json.dumps(body | {OWN: own} if own else body),
             }
         )
         reply = await self.agent.ask(job)

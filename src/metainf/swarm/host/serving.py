@@ -24,6 +24,7 @@ from metainf.swarm.host.believing import Manner
 from metainf.swarm.host.billing import Billing
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Course, Joined, Swarm
+from metainf.swarm.host.limits import OWN, bounded, limits_of
 from metainf.swarm.net.directory import DirectoryLost
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ class SwarmWriter:
             "requests_waiting": self.places.in_line,
             "nodes_open": len(self.swarm.caller.channels),
         }
-        return self.counters.text(levels)
+        scheduler = self.swarm.caller.scheduler
+        return self.counters.text(levels) + ("" if scheduler is None else scheduler.told().prometheus())
 
     def close(self) -> None:
         """Take no more; texts that are being written go on."""
@@ -139,6 +141,7 @@ class SwarmDoor(Door):
     def application(self, middlewares: Sequence[Any] = ()) -> "Application":
         app = super().application(middlewares)
         app.router.add_get("/ready", self.ready)
+        app.router.add_get("/v1/scheduler", self.scheduler)
         return app
 
     def read(self, body: Json) -> Ask:
@@ -152,7 +155,7 @@ class SwarmDoor(Door):
         lengths = (body.get("max_tokens"), body.get("max_completion_tokens"))
         if "messages" in body and lengths == (None, None):
             body = {**body, "max_tokens": CHAT_TOKENS}
-        return super().read(body)
+        return bounded(super().read(body), limits_of(body.get(OWN)))
 
     async def ready(self, request: "Request") -> "StreamResponse":
         """200 where nodes that let us in hold all blocks, else 503 and why."""
@@ -163,6 +166,16 @@ class SwarmDoor(Door):
         except MetaInfError as error:
             return refused(Refusal(503, "api_error", "not_ready", str(error), NO_ROUTE_WAIT_S))
         return await self.health(request)
+
+    async def scheduler(self, request: "Request") -> "StreamResponse":
+        """What the scheduler chose and learnt; 404 where there is none."""
+        from aiohttp import web
+
+        scheduler = self.swarm.caller.scheduler
+        if scheduler is None:
+            told = "no scheduler chooses here: start with --choose scheduler"
+            return refused(Refusal(404, "invalid_request_error", "no_scheduler", told))
+        return web.json_response(scheduler.told().model_dump(mode="json"))
 
 
 def application(
@@ -250,4 +263,6 @@ async def serve(
             except NoFeasible as error:
                 say(f"no way through the swarm yet: {error}")
             say(f"{swarm.name} ({swarm.model}) through {len(await swarm.caller.look())} nodes")
+            if swarm.caller.changes:
+                say(f"changes the methods of replicas that obey {swarm.caller.identity.node}")
             await listen(app, taken, writer.close, told.grace_s)

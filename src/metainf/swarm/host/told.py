@@ -26,6 +26,8 @@ class Told(Frozen):
 
     `paid`: it calculates only for orders of at least `least_nanousd_per_pass`, whose money the ledger in the
     file `ledger` holds, where one is given.
+
+    `obey`: those for whom a replica changes its method.
     """
 
     checkpoint: str
@@ -54,6 +56,7 @@ class Told(Frozen):
     paid: bool = False
     least_nanousd_per_pass: NonNegativeInt = 0
     ledger: str | None = None
+    obey: tuple[NodeId, ...] = ()
 
 
 class Said(Frozen):
@@ -66,6 +69,8 @@ class Said(Frozen):
         "join",
         "moving",
         "moved",
+        "changing",
+        "changed",
         "draining",
         "left",
         "lost",

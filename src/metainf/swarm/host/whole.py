@@ -7,6 +7,7 @@ and leaves where none comes up.
 import asyncio
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from metainf.domain import BadInput, MetaInfError
@@ -15,8 +16,10 @@ from metainf.swarm.host.book import Book, keep_reading, pause
 from metainf.swarm.host.engine import Child, Start, WholeLoad, measured
 from metainf.swarm.host.member import Member, Say, Who
 from metainf.swarm.host.moving import begin, leave
+from metainf.swarm.host.repertoire import Repertoire
 from metainf.swarm.host.running import Overtaken, until, until_told
 from metainf.swarm.host.told import Told
+from metainf.swarm.net.changing import Obeying
 from metainf.swarm.net.directory import HivemindDirectory, joined
 from metainf.swarm.net.replica import ReplicaNode, WholeOffer
 from metainf.swarm.plan.joining import Need, Subject
@@ -33,15 +36,19 @@ class EngineLost(MetaInfError):
     """An engine that ends again and again."""
 
 
-async def serve(told: Told, start: Start, say: Say, stop: asyncio.Event) -> None:
-    """Run one replica until `stop`. Raises DirectoryLost where there is no directory at the start, BadInput,
-    EngineEnded and NotReady where the engine does not come up, EngineLost where it dies again and again,
-    Overtaken where another process takes the same identity."""
+async def serve(
+    told: Told, start: Start, say: Say, stop: asyncio.Event, others: Sequence[Start] = ()
+) -> None:
+    """Run one replica until `stop`; it may change to one of the `others`.
+
+    Raises DirectoryLost where there is no directory at the start, BadInput, EngineEnded and NotReady where
+    the engine does not come up, EngineLost where it dies again and again, Overtaken where another process
+    takes the same identity."""
     child = Child(start)
     member = None
     tasks: list[asyncio.Task[None]] = []
     try:
-        member, node = await _prepared(told, start, child, say)
+        member, node, repertoire = await _prepared(told, (start, *others), child, say)
         member.stop = stop
         member.after_earlier()
         await begin(member, node)
@@ -49,7 +56,7 @@ async def serve(told: Told, start: Start, say: Say, stop: asyncio.Event) -> None
         member.say("ready", f"ready {member.who.node} {member.span} {features} port {member.port}")
         if isinstance(member.book.directory, HivemindDirectory):
             member.say("join", f"join {member.book.directory.join_address}")
-        watching = _watching(member, node, child)
+        watching = _watching(member, repertoire, child)
         doing = (keep_reading(member.book, stop), member.speaking(), member.pinging(), watching)
         tasks = [asyncio.create_task(each) for each in doing]
         await until(stop, tasks)
@@ -67,8 +74,11 @@ async def serve(told: Told, start: Start, say: Say, stop: asyncio.Event) -> None
     member.say("left", "left")
 
 
-async def _prepared(told: Told, start: Start, child: Child, say: Say) -> tuple[Member, ReplicaNode]:
+async def _prepared(
+    told: Told, starts: Sequence[Start], child: Child, say: Say
+) -> tuple[Member, ReplicaNode, Repertoire]:
     """The engine runs and is measured, and nothing is announced yet."""
+    start = starts[0]
     if len(told.labels) >= MOST_LABELS:
         raise BadInput(f"expected at most {MOST_LABELS - 1} labels of a replica, found {len(told.labels)}")
     identity = kept(Path(told.identity)) if told.identity else Identity(os.urandom(SEED_BYTES))
@@ -89,6 +99,9 @@ async def _prepared(told: Told, start: Start, child: Child, say: Say) -> tuple[M
         load = WholeLoad(speed.decode_ms_per_block, speed.prefill_ms_per_token_block, num_blocks=count)
         node = ReplicaNode(WholeOffer(who.node, model, start.places, start.context_tokens), load)
         node.door, load.places = door, node.places
+        repertoire = Repertoire(starts, speed, node)
+        load.says, node.change = repertoire.writing, repertoire.wish
+        node.obeying = Obeying(who.node, told.obey, tuple(repertoire.starts)) if told.obey else None
         member = Member(told, who, book, load, say)
         await book.look()
     except BaseException:
@@ -102,15 +115,20 @@ async def _prepared(told: Told, start: Start, child: Child, say: Say) -> tuple[M
         f"{prompt_ms:.3g} ms, {start.places} texts at once of {start.context_tokens} tokens",
     )
     member.judge_clock()
-    return member, node
+    return member, node, repertoire
 
 
-async def _watching(member: Member, node: ReplicaNode, child: Child) -> None:
-    """Start the engine anew where it ended, and say meanwhile that the node does not serve."""
+async def _watching(member: Member, repertoire: Repertoire, child: Child) -> None:
+    """Start the engine anew where it ended, and say meanwhile that the node does not serve. Change the method
+    where that is wished."""
+    node = repertoire.node
     failures, since_s = 0, time.monotonic()
     while not member.stop.is_set():
         await pause(member.stop, WATCH_S)
-        if member.stop.is_set() or not child.ended:
+        if member.stop.is_set():
+            continue
+        if not child.ended:
+            await repertoire.changed(member, child)
             continue
         failures = failures + 1 if time.monotonic() - since_s < LIVED_S else 1
         node.door, member.state = None, "joining"
@@ -131,6 +149,6 @@ async def _watching(member: Member, node: ReplicaNode, child: Child) -> None:
         member.say("ready", f"ready {member.who.node} {member.span} again, port {member.port}")
 
 
-def run(told: Told, start: Start, say: Say) -> None:
+def run(told: Told, start: Start, say: Say, others: Sequence[Start] = ()) -> None:
     """Run one replica in this process until SIGTERM or SIGINT; a second one ends it at once."""
-    asyncio.run(until_told(lambda stop: serve(told, start, say, stop)))
+    asyncio.run(until_told(lambda stop: serve(told, start, say, stop, others)))

@@ -16,10 +16,9 @@ from metainf.swarm.broker.members import announcing, bucket
 from metainf.swarm.broker.streams import MEMBER_S
 from metainf.swarm.broker.words import MOST_BODY, Job, Member
 from metainf.swarm.host.generating import Course
+from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.paying import Bill
 
-OWN = "metainf"
-"""The field of a request and of its answer that is MetaInf's own."""
 WEIGHT = 0.2
 AGAIN = (429, 503)
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -36,8 +35,10 @@ def answering(answer: Answer, course: ContextVar[Course | None]) -> Handle:
             if not isinstance(body, dict) or not ("messages" in body or "prompt" in body):
                 raise BadInput("expected a JSON object with messages or prompt")
             own = body.pop(OWN, None) or {}
-            order = own.get("order") if isinstance(own, dict) else None
+            order = own.pop("order", None) if isinstance(own, dict) else None
             bill = Bill(order) if isinstance(order, str) else None
+            if own:
+                body[OWN] = own  # its limits
             mark = course.set(Course(bill=bill))
             try:
                 made = await answer({**body, "stream": False})

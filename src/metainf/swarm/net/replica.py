@@ -10,6 +10,7 @@ from metainf.domain import BadInput
 from metainf.hosts.asked import Refusal
 from metainf.hosts.places import Places
 from metainf.swarm.net import wire_pb2 as wire
+from metainf.swarm.net.changing import Obeying
 from metainf.swarm.net.completing import COMPLETE, EngineFailed, Event, Request, event_message, request_of
 from metainf.swarm.net.forwarding import VERSION, Links
 from metainf.swarm.net.listening import listening
@@ -54,6 +55,13 @@ class ReplicaNode:
         self.door: Door | None = None
         self.places = Places(offer.places, offer.places * IN_LINE)
         self.draining = False
+        self.closed = ""
+        """Why nobody is taken for now, where that is so."""
+        self.obeying: Obeying | None = None
+        self.change: Callable[[str], None] = lambda _: None
+        """Called with the method that somebody wishes who is obeyed."""
+        self.waiting_tokens = 0
+        """Of prompts that have no answer yet."""
         self.streams = self.texts = 0
         self.failed: Callable[[], None] = lambda: None
         """Called where the engine broke a text off."""
@@ -80,7 +88,11 @@ class ReplicaNode:
         self.streams += 1
         try:
             peer_of(context)
-            request = self._asked(message)
+            told = _read(message)
+            if told.WhichOneof("kind") == "change":
+                await context.write(self._changing(told.change))
+                return
+            request = self._asked(told)
             if request is None:
                 await context.write(event_message(Event()))
                 return
@@ -95,18 +107,23 @@ class ReplicaNode:
         finally:
             self.streams -= 1
 
-    def _asked(self, message: bytes) -> Request | None:
-        """What is to be written; None where somebody only knocks. Raises No."""
-        from google.protobuf.message import DecodeError
-
+    def _changing(self, told: Any) -> bytes:
+        """The answer to a wish for another method, which is begun. Raises No."""
         try:
-            told = wire.ToNode.FromString(message)
-        except DecodeError:
-            raise No(Code.MALFORMED, "expected a message of this protocol") from None
+            if self.obeying is None:
+                raise Refused("this node runs one method")
+            method = self.obeying.heard(told.change, time.time())
+        except Refused as error:
+            raise No(Code.NOT_OBEYED, str(error)) from None
+        self.change(method)
+        return bytes(wire.FromNode(changing=wire.Changing(method=method)).SerializeToString())
+
+    def _asked(self, told: Any) -> Request | None:
+        """What is to be written; None where somebody only knocks. Raises No."""
         if told.WhichOneof("kind") != "ask" or told.ask.version != VERSION:
             raise No(Code.MALFORMED, f"expected a text to write, in version {VERSION} of the protocol")
-        if self.draining or self.door is None:
-            why = "this node is leaving" if self.draining else "its engine is being started"
+        if self.draining or self.closed or self.door is None:
+            why = "this node is leaving" if self.draining else self.closed or "its engine is being started"
             raise No(Code.DRAINING, why)
         if told.ask.model != self.offer.model:
             raise No(Code.WRONG_MODEL, f"expected {self.offer.model}, asked for {told.ask.model[:80]}")
@@ -122,7 +139,8 @@ class ReplicaNode:
         return request
 
     async def _write(self, request: Request, context: Any) -> None:
-        begun = time.perf_counter()
+        begun, unread = time.perf_counter(), len(request.prompt)
+        self.waiting_tokens += unread
         try:
             async with self.places.place():
                 entered, first, tokens = time.perf_counter(), None, 0
@@ -131,7 +149,10 @@ class ReplicaNode:
                     raise No(Code.DRAINING, "its engine is being started")
                 async with aclosing(door.events(request)) as events:
                     async for event in events:
-                        first = first or time.perf_counter()
+                        if first is None:
+                            first, self.waiting_tokens, unread = (
+                                time.perf_counter(), self.waiting_tokens - unread, 0,
+                            )  # fmt: skip
                         tokens = event.output_tokens or tokens + 1
                         if event.finished is not None:  # who has the end may leave at once
                             self._wrote((begun, entered, first), (len(request.prompt), tokens))
@@ -140,6 +161,8 @@ class ReplicaNode:
             raise No(Code.NO_ROOM, str(refusal)) from None
         except BadInput as error:
             raise No(Code.MALFORMED, str(error)) from None
+        finally:
+            self.waiting_tokens -= unread
 
     def _wrote(self, at_s: tuple[float, float, float], tokens: tuple[int, int]) -> None:
         """A text is over that was asked for, got its place and had its first piece at these times."""
@@ -147,3 +170,13 @@ class ReplicaNode:
         begun, entered, first = at_s
         spent_s = (entered - begun, first - entered, time.perf_counter() - first)
         self.account.wrote(tuple(each * 1000 for each in spent_s), tokens)
+
+
+def _read(message: bytes) -> Any:
+    """Raises No."""
+    from google.protobuf.message import DecodeError
+
+    try:
+        return wire.ToNode.FromString(message)
+    except DecodeError:
+        raise No(Code.MALFORMED, "expected a message of this protocol") from None

@@ -107,6 +107,7 @@ class Refusal(_message.Message):
         NO_ROOM: _ClassVar[Refusal.Code]
         DRAINING: _ClassVar[Refusal.Code]
         UNPAID: _ClassVar[Refusal.Code]
+        NOT_OBEYED: _ClassVar[Refusal.Code]
     UNSPECIFIED: Refusal.Code
     MALFORMED: Refusal.Code
     WRONG_MODEL: Refusal.Code
@@ -115,6 +116,7 @@ class Refusal(_message.Message):
     NO_ROOM: Refusal.Code
     DRAINING: Refusal.Code
     UNPAID: Refusal.Code
+    NOT_OBEYED: Refusal.Code
     CODE_FIELD_NUMBER: _ClassVar[int]
     WHY_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_POSITION_FIELD_NUMBER: _ClassVar[int]
@@ -139,34 +141,52 @@ class Event(_message.Message):
     data: bytes
     def __init__(self, data: _Optional[bytes] = ...) -> None: ...
 
+class Change(_message.Message):
+    __slots__ = ("version", "change")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    change: str
+    def __init__(self, version: _Optional[int] = ..., change: _Optional[str] = ...) -> None: ...
+
+class Changing(_message.Message):
+    __slots__ = ("method",)
+    METHOD_FIELD_NUMBER: _ClassVar[int]
+    method: str
+    def __init__(self, method: _Optional[str] = ...) -> None: ...
+
 class ToNode(_message.Message):
-    __slots__ = ("open", "step", "link", "join", "ask", "sign")
+    __slots__ = ("open", "step", "link", "join", "ask", "sign", "change")
     OPEN_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     LINK_FIELD_NUMBER: _ClassVar[int]
     JOIN_FIELD_NUMBER: _ClassVar[int]
     ASK_FIELD_NUMBER: _ClassVar[int]
     SIGN_FIELD_NUMBER: _ClassVar[int]
+    CHANGE_FIELD_NUMBER: _ClassVar[int]
     open: Open
     step: Step
     link: Link
     join: Join
     ask: Ask
     sign: Sign
-    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., join: _Optional[_Union[Join, _Mapping]] = ..., ask: _Optional[_Union[Ask, _Mapping]] = ..., sign: _Optional[_Union[Sign, _Mapping]] = ...) -> None: ...
+    change: Change
+    def __init__(self, open: _Optional[_Union[Open, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., link: _Optional[_Union[Link, _Mapping]] = ..., join: _Optional[_Union[Join, _Mapping]] = ..., ask: _Optional[_Union[Ask, _Mapping]] = ..., sign: _Optional[_Union[Sign, _Mapping]] = ..., change: _Optional[_Union[Change, _Mapping]] = ...) -> None: ...
 
 class FromNode(_message.Message):
-    __slots__ = ("opened", "step", "refusal", "joined", "event", "signed")
+    __slots__ = ("opened", "step", "refusal", "joined", "event", "signed", "changing")
     OPENED_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
     JOINED_FIELD_NUMBER: _ClassVar[int]
     EVENT_FIELD_NUMBER: _ClassVar[int]
     SIGNED_FIELD_NUMBER: _ClassVar[int]
+    CHANGING_FIELD_NUMBER: _ClassVar[int]
     opened: Opened
     step: Step
     refusal: Refusal
     joined: Joined
     event: Event
     signed: Signed
-    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., signed: _Optional[_Union[Signed, _Mapping]] = ...) -> None: ...
+    changing: Changing
+    def __init__(self, opened: _Optional[_Union[Opened, _Mapping]] = ..., step: _Optional[_Union[Step, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., joined: _Optional[_Union[Joined, _Mapping]] = ..., event: _Optional[_Union[Event, _Mapping]] = ..., signed: _Optional[_Union[Signed, _Mapping]] = ..., changing: _Optional[_Union[Changing, _Mapping]] = ...) -> None: ...

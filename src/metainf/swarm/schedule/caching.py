@@ -10,10 +10,10 @@ from metainf.swarm.schedule.words import BLOCK_TOKENS, Floats
 
 
 class Prefixes:
-    """Blocks of prompts by node. `room[i]` blocks fit on node i."""
+    """Blocks of prompts by node, each of `block_tokens`. `room[i]` blocks fit on node i."""
 
-    def __init__(self, room: Sequence[int]) -> None:
-        self.room = list(room)
+    def __init__(self, room: Sequence[int], block_tokens: int = BLOCK_TOKENS) -> None:
+        self.room, self.block_tokens = list(room), block_tokens
         self.held: list[OrderedDict[int, None]] = [OrderedDict() for _ in self.room]
         self.where: dict[int, set[int]] = {}
 
@@ -26,8 +26,13 @@ class Prefixes:
             nodes = set(there) if nodes is None else nodes & there
             if not nodes:
                 break
-            found[list(nodes)] = number * BLOCK_TOKENS
+            found[list(nodes)] = number * self.block_tokens
         return found
+
+    def more(self, nodes: int) -> None:
+        """So many nodes more, without room."""
+        self.room += [0] * nodes
+        self.held += [OrderedDict() for _ in range(nodes)]
 
     def sent(self, node: int, blocks: Sequence[int]) -> None:
         """A prompt went to a node, which keeps it as long as it has room."""

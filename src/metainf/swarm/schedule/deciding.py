@@ -24,6 +24,10 @@ HARM = 1.0
 """What a limit that is missed by those who run already counts beside one's own."""
 
 
+class TooDear(NoFeasible):
+    """No node serves the request within its budget."""
+
+
 @dataclass(frozen=True)
 class Outlook:
     """What is expected of each node for one request: arrays of seconds, chances and dollars. `harm` is how
@@ -66,12 +70,13 @@ def outlook(
     tpot = step / (1 - swarm.held_up(now_s))
     queue_s = np.where(swarm.running >= most, ask.output_tokens * tpot / most, 0.0)
     wait_s = swarm.waiting_tokens * per_token + np.maximum(swarm.open_from_s - now_s, 0.0) + queue_s
-    ttft = wait_s + alone_s + tpot
+    ttft = swarm.away_s + wait_s + alone_s + tpot
     together = np.minimum(np.maximum(load, 1.0), most) if load is not None else beside
     base = rates.step_s[at] * slower / together
     usd = swarm.usd_per_s * (alone_s + ask.output_tokens * (per_sequence + base))
     spread = spread_of(rates, at)
     p_meets = below(ttft, ask.max_ttft_s, spread) * below(tpot, ask.max_tpot_s, spread)
+    p_meets = p_meets * below(ttft + ask.output_tokens * tpot, ask.max_e2e_s, spread)
     half = max(ask.output_tokens / 2, 1.0)
     stalled = tpot + swarm.waiting_tokens * per_token / half  # prompts that wait hold up who runs, too
     harm = below(stalled, ask.max_tpot_s, spread)
@@ -92,7 +97,7 @@ def choose(
     """The node to ask. `worth` is the requests within limits that a dollar buys; the rest as in `outlook`.
 
     Where nothing is forecast of any node that may serve, the one with the least to do is taken (`fallback`).
-    Raises NoFeasible where no node may serve the request at all, or within its budget.
+    Raises NoFeasible where no node may serve the request at all, TooDear where none does within its budget.
     """
     ask, cached, _ = request
     may = _may(swarm, ask)
@@ -105,9 +110,8 @@ def choose(
         return Choice(node, math.nan, math.nan, math.nan, math.nan, int(cached[node]), 0.0, fallback=True)
     within = known & (seen.usd <= ask.max_usd)
     if not within.any():
-        raise NoFeasible(
-            f"expected a node within {ask.max_usd:g} USD, the cheapest costs {np.nanmin(seen.usd):.2g}"
-        )
+        cheapest = np.where(known, seen.usd, np.inf).min()
+        raise TooDear(f"expected a node within {ask.max_usd:g} USD, the cheapest costs {cheapest:.2g}")
     well = within & (learned.failing < FAILING)
     score = (
         seen.p_meets

@@ -30,6 +30,11 @@ class _Means:
     mean: Floats
     weight: Floats
 
+    def into(self, other: "_Means") -> None:
+        """Copy to the beginning of larger arrays."""
+        part = tuple(slice(0, length) for length in self.mean.shape)
+        other.mean[part], other.weight[part] = self.mean, self.weight
+
     def add(self, at: int | tuple[int, int], log: float, fades: float) -> None:
         left = self.weight[at] * fades
         self.mean[at] = (left * self.mean[at] + log) / (left + 1)
@@ -67,6 +72,28 @@ class Learned:
         trust = own.weight / (own.weight + NOISE**2 / OWN**2)
         shift = base + trust * own.mean
         return shift, np.sqrt(unsure + OWN**2 * (1 - trust))
+
+    def grown(self, count: int, kinds: int, methods: int) -> "Learned":
+        """The same with room for more."""
+        larger = Learned(count, kinds, methods)
+        for mine, new in zip([*self.own, *self.kind], [*larger.own, *larger.kind], strict=True):
+            mine.into(new)
+        larger.surprises[:, : self.count], larger.failing[: self.count] = self.surprises, self.failing
+        return larger
+
+    def aged(self, seconds: float, fades_s: float) -> None:
+        """What was learnt so long ago counts less: a node that is left alone is tried again at last."""
+        left = math.exp(-seconds / fades_s)
+        for each in (*self.own, *self.kind):
+            each.weight *= left
+        self.failing *= left
+
+    def forget(self, node: int, kind: int) -> None:
+        """Another node stands in this place, of a kind that nobody else is of."""
+        self.surprises[:, node] = self.failing[node] = 0.0
+        for what in range(2):
+            self.own[what].weight[node] = 0.0
+            self.kind[what].weight[kind] = 0.0
 
     def saw(self, swarm: Swarm, outcome: Outcome) -> None:
         """Learn from one outcome. Ratios that are no positive numbers are left out."""

@@ -8,7 +8,7 @@ import numpy as np
 from metainf.swarm.schedule.deciding import choose
 from metainf.swarm.schedule.learning import Learned
 from metainf.swarm.schedule.planning import Following, planned, switch
-from metainf.swarm.schedule.words import Ask, Floats, Ints, Outcome, Rates, Swarm
+from metainf.swarm.schedule.words import Ask, Choice, Floats, Ints, Outcome, Rates, Swarm
 
 SWITCH_S, HORIZON_S = 30.0, 900.0
 """A change of method closes a node for so long; it must pay within the second, or
@@ -48,6 +48,10 @@ class Ours:
         self.usd = self.good / self.worth
 
     def node(self, swarm: Swarm, ask: Ask, cached: Floats, now_s: float) -> int:
+        return self.decide(swarm, ask, cached, now_s).node
+
+    def decide(self, swarm: Swarm, ask: Ask, cached: Floats, now_s: float) -> Choice:
+        """The node, and what is expected of it. Raises as `choose` does."""
         self.following.came(ask, float(cached.max()), now_s)
         if self.plans and now_s >= self.replan_s and (flow := self.following.flow()) is not None:
             self.load = planned(swarm, self.rates, self.learned, flow).load
@@ -63,7 +67,7 @@ class Ours:
             now_s,
         )
         self.worth = self.good / max(self.usd, 1e-12)
-        return made.node
+        return made
 
     def learn(self, swarm: Swarm, outcome: Outcome, good: bool) -> None:
         self.learned.saw(swarm, outcome)

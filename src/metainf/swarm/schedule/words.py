@@ -45,13 +45,14 @@ class Ask:
     """One request: its tokens in, the tokens out that are expected, its limits, the prefix that it shares.
 
     `blocks` are digests of its prompt, one for BLOCK_TOKENS, each of all before it too. `labels` must all be
-    on the node: a trust class, a region, an allow-list.
+    on the node: a trust class, a region, an allow-list. `max_e2e_s` is for the whole answer.
     """
 
     input_tokens: int
     output_tokens: float
     max_ttft_s: float = float("inf")
     max_tpot_s: float = float("inf")
+    max_e2e_s: float = float("inf")
     max_usd: float = float("inf")
     blocks: Sequence[int] = ()
     labels: frozenset[str] = frozenset()
@@ -62,7 +63,7 @@ class Ask:
 class Swarm:
     """The present state, one entry a node. `waiting_tokens` are prompt tokens before a new request.
     `prefilling` is the work of prompts that came lately, which fades (seconds of work a second) since
-    `seen_s`."""
+    `seen_s`; `away_s` the way to the node and back, and what else every first token waits for."""
 
     kind: Ints
     method: Ints
@@ -74,12 +75,13 @@ class Swarm:
     open_from_s: Floats = field(init=False)
     prefilling: Floats = field(init=False)
     seen_s: Floats = field(init=False)
+    away_s: Floats = field(init=False)
 
     def __post_init__(self) -> None:
         count = len(self.kind)
         self.running, self.waiting_tokens = np.zeros(count), np.zeros(count)
         self.open_from_s = np.zeros(count)
-        self.prefilling, self.seen_s = np.zeros(count), np.zeros(count)
+        self.prefilling, self.seen_s, self.away_s = np.zeros(count), np.zeros(count), np.zeros(count)
 
     def sent(self, node: int, work_s: float, now_s: float) -> None:
         """A prompt of so much work went to a node. Its recent work says how often decoding is held up
