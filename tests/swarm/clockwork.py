@@ -122,6 +122,7 @@ class Made:
         await self.place.directory.put(f"{NODES}{identity.node}", seal(identity, word, certified.der))
         self.nodes[name] = self.place.nodes[name] = node  # type: ignore[assignment]
         self.swarm.caller.expect(self.swarm.model)
+        await self.swarm.caller._read()  # sooner than it would by itself
         async with asyncio.timeout(WITHIN_S):
             while identity.node not in {each.word.node for each in await self.swarm.caller.look()}:
                 await asyncio.sleep(0.02)

@@ -23,11 +23,12 @@ from metainf.domain import BadInput  # noqa: E402
 from metainf.measure.process import NotReady  # noqa: E402
 from metainf.measure.words import Endpoint  # noqa: E402
 from metainf.swarm.compute.weights import packaged  # noqa: E402
-from metainf.swarm.host import whole, wishing  # noqa: E402
+from metainf.swarm.host import repertoire, whole, wishing  # noqa: E402
 from metainf.swarm.host.book import signed_word  # noqa: E402
 from metainf.swarm.host.caller import Caller  # noqa: E402
 from metainf.swarm.host.engine import Child, Start  # noqa: E402
 from metainf.swarm.host.generating import Course, Joined, Swarm, Written, written  # noqa: E402
+from metainf.swarm.host.measuring import Speed  # noqa: E402
 from metainf.swarm.host.told import Said, Told  # noqa: E402
 from metainf.swarm.net.changing import NotChanged, asked_to_change, wish  # noqa: E402
 from metainf.swarm.net.completing import EngineDoor  # noqa: E402
@@ -192,24 +193,25 @@ def test_the_schedulers_wish_is_told_to_the_node(folder: Path, monkeypatch: pyte
     monkeypatch.setattr(Kid, "started", [])
     me = Identity(os.urandom(32))
 
-    async def story(obey: tuple[str, ...], found: bool) -> None:
+    async def story() -> None:
+        starts = [started_as("slow"), started_as("quick")]
         async with (
-            replica(folder, [started_as("slow"), started_as("quick")], obey, monkeypatch) as life,
+            replica(folder, starts, (me.node,), monkeypatch) as life,
             Joined(Caller(life.directory, me), folder, "small") as swarm,
         ):
             await swarm.caller.let_in(swarm.model)
             scheduler, node = swarm.caller.scheduler, life.said[-1].node
             assert scheduler is not None and await wishing.wished(swarm.caller) is None
+            for name, method in [(node, "other"), ("ed-gone", "quick")]:
+                monkeypatch.setattr(scheduler, "wish", lambda told=(name, method): told)
+                assert await wishing.wished(swarm.caller) is None and name in scheduler.unwilling
             monkeypatch.setattr(scheduler, "wish", lambda: (node, "quick"))
-            made = await wishing.wished(swarm.caller)
-            assert made == ((node, "quick") if found else None)
-            assert bool(scheduler.unwilling) is not found
-            if found:
-                await life.until(lambda: life.heard("changed"))
-                assert life.writing().method == "quick" and scheduler.counts["changes"] == 1
+            assert await wishing.wished(swarm.caller) == (node, "quick")
+            await life.until(lambda: life.heard("changed"))
+            assert life.writing().method == "quick"
+            assert scheduler.counts == {"changes_wished": 3, "changes": 1}
 
-    asyncio.run(story((me.node,), True))
-    asyncio.run(story((), False))
+    asyncio.run(story())
 
 
 @needs_llama
@@ -222,12 +224,19 @@ def test_the_real_llama_cpp_changes_its_method(monkeypatch: pytest.MonkeyPatch) 
             super().__init__(start)
             children.append(self)
 
+    async def soon(*_: object) -> Speed:
+        return Speed(decode_ms_per_block=1.0, prefill_ms_per_token_block=0.1)
+
     async def story() -> None:
         model = packaged()
         monkeypatch.setattr(whole, "Child", Watched)
-        asked = Asked(engine="llamacpp", places=2, context_tokens=512, methods=("continuous-2", "prefix"))
+        for module in (whole, repertoire):  # measuring is tried elsewhere
+            monkeypatch.setattr(module, "measured", soon)
+        asked = Asked(
+            engine="llamacpp", places=2, context_tokens=512, methods=("continuous-2", "continuous-2+prefix")
+        )
         starts = await asyncio.to_thread(all_prepared, asked)
-        assert [each.method for each in starts] == ["continuous-2", "prefix"]
+        assert [each.method for each in starts] == ["continuous-2", "continuous-2+prefix"]
         assert [each.prefix_tokens for each in starts] == [0, 1024]
         async with (
             replica(model, starts, (me.node,), monkeypatch) as life,
@@ -239,12 +248,12 @@ def test_the_real_llama_cpp_changes_its_method(monkeypatch: pytest.MonkeyPatch) 
             before = process.pid
             await asked_to_change(
                 swarm.caller.channel_to(life.said[-1].node),
-                wish(me, life.said[-1].node, "prefix", time.time()),
+                wish(me, life.said[-1].node, "continuous-2+prefix", time.time()),
             )
             await life.until(lambda: life.heard("changed"))
             served = children[0].served
             assert served is not None and served.pid != before
-            assert life.writing().method == "prefix" and life.word().state == "online"
+            assert life.writing().method == "continuous-2+prefix" and life.word().state == "online"
             await swarm.caller.let_in(swarm.model)
             assert (await text(swarm, 8)).text == first.text
 

@@ -72,7 +72,7 @@ class Plan:
 def planned(swarm: Swarm, rates: Rates, learned: Learned, flow: Flow, method: Ints | None = None) -> Plan:
     """The nodes for a flow, as they run or with other methods. Nodes of which nothing is forecast rest."""
     rate, good, usd = _curves(swarm, rates, learned, flow, swarm.method if method is None else method)
-    gain = np.where(np.isfinite(rate) & (usd > 0), good / usd, -1.0)
+    gain = np.where(np.isfinite(rate) & (usd > 0), good / np.where(usd > 0, usd, 1.0), -1.0)
     load = np.zeros(len(swarm))
     left, bought, spent = flow.rate_per_s * HEADROOM, 0.0, 0.0
     while left > 0:
