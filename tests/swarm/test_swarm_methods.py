@@ -34,7 +34,7 @@ from metainf.swarm.net.changing import NotChanged, asked_to_change, wish  # noqa
 from metainf.swarm.net.completing import EngineDoor  # noqa: E402
 from metainf.swarm.net.directory import NODES  # noqa: E402
 from metainf.swarm.trust.identity import Identity  # noqa: E402
-from metainf.swarm.words import Announcement, Profile, Writing  # noqa: E402
+from metainf.swarm.words import Announcement, Features, Offered, Profile, Writing  # noqa: E402
 from metainf.testing.model_server import Behaviour, ModelServer  # noqa: E402
 
 WITHIN_S = 120.0
@@ -264,3 +264,28 @@ def test_too_many_methods_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metainf.api.replicas.prepared", lambda asked, say: started_as(asked.method))
     with pytest.raises(BadInput, match="at most 7 other methods"):
         all_prepared(Asked(methods=tuple(f"static-{at}" for at in range(9))))
+
+
+def test_what_the_predictor_knows_is_foretold_and_the_rest_is_not() -> None:
+    """The first question is answered with nothing: it is worked out beside the texts, once."""
+    from metainf.api.foretelling import MOST_KNOWN, Foretelling
+
+    def said(hardware: str | None, *methods: str) -> Announcement:
+        offered = tuple(Offered(method=each) for each in methods)
+        writing = Writing(method=methods[0], methods=offered, places=2)
+        features = Features(decode_ms_per_block=1.0, hardware=hardware, writing=writing)
+        profile = Profile(dtype="float32", engine="llama.cpp")
+        return Announcement.model_construct(features=features, profile=profile)
+
+    foretelling = Foretelling(packaged())
+    names = ("continuous-2", "continuous-2+q8_0")
+    known, strange = said("1x raspberry-pi-5, linux", *names), said("2x a machine of the attic", *names)
+    assert foretelling(known) == foretelling(strange) == {} == foretelling(said(None, *names))
+    end_s = time.monotonic() + WITHIN_S
+    while not (found := foretelling(known)) and time.monotonic() < end_s:
+        time.sleep(0.02)
+    assert set(found) == set(names) and foretelling(strange) == {}
+    assert found[names[0]].step_s > found[names[1]].step_s > 0
+    assert foretelling(known) is found
+    foretelling.known |= {("x", "y", (str(at),)): {} for at in range(MOST_KNOWN)}
+    assert foretelling(said("h100", *names)) == {} and len(foretelling.known) == MOST_KNOWN + 2

@@ -198,8 +198,10 @@ async def replica(here: Place, door: Any, decode_ms: float = 0.01, places: int =
 
 @asynccontextmanager
 async def mixed(folder: Path, **fake: Any) -> AsyncIterator[tuple[Place, Swarm, ReplicaNode, Fake]]:
-    """Two nodes of blocks, a replica that says that it is quicker, and a caller that it lets in."""
+    """Two nodes of blocks, a replica that says that it is quicker, and a caller that it lets in and that
+    believes it, for it learns nothing."""
     async with swarm_of(folder, HALVES) as (here, swarm):
+        swarm.caller.scheduler = None
         door = Fake(folder, swarm.tokens, **fake)
         node = await replica(here, door)
         await let_in(swarm, node)

@@ -70,11 +70,12 @@ class Foretelling:
             TEXT_TOKENS,
             self.predictor,
         )
+        arrays = [told.prefill_s_per_token, told.step_s, told.step_per_sequence_s, told.spread]
+        found_of = {name: [float(each[0, at]) for each in arrays] for at, name in enumerate(names)}
         return {
-            name: Speed(*(float(each[0, at]) for each in arrays))
-            for at, name in enumerate(names)
-            for arrays in [(told.prefill_s_per_token, told.step_s, told.step_per_sequence_s, told.spread)]
-            if np.isfinite([each[0, at] for each in arrays]).all()
+            name: Speed(prefill_s, step_s, each_s, spread)
+            for name, (prefill_s, step_s, each_s, spread) in found_of.items()
+            if np.isfinite(prefill_s + step_s + each_s + spread)
         }
 
 

@@ -161,13 +161,14 @@ class Swarm:
         trace = course.mark.trace
         terms = self.manner.terms(name, self.model, step_s=STEP_S, order=order, trace=trace)
         caller, ends = self.caller, choosing if self.kept is None else KeptEnds(choosing, self.kept)
-        look = caller.look if limits is None or not limits.trust else partial(_admitted, caller, limits)
+        everybody = limits is None or not limits.trust
+        look = caller.look if limits is None or everybody else partial(_admitted, caller, limits)
         session = Session(ends, look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
         session.rtt_ms = caller.rtt_ms
         session.first_block = caller.guard.required.keep
         if self.watch is not None:
             self.watch.believed(session)
-        return _Counted(self, session, course, look is caller.look)
+        return _Counted(self, session, course, everybody)
 
 
 async def _admitted(caller: Caller, limits: Limits) -> list[Heard]:

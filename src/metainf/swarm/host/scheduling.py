@@ -186,7 +186,7 @@ class Scheduler:
         kept = here | self.roster.row.keys()
         for mapping in (self._said, self.unwilling, self.chosen, self.failed):
             for name in [name for name in mapping if name not in kept]:
-                del mapping[name]  # type: ignore[attr-defined]
+                del mapping[name]
 
     def _then(self, word: Announcement) -> Own:
         """What one had at a node when it said this."""

@@ -67,9 +67,15 @@ def _swarm(count: int) -> Swarm:
 
 def _rates(count: int) -> Rates:
     shape = (count, MOST_METHODS)
-    unknown = [np.full(shape, np.nan) for _ in range(3)]
-    whole = [np.ones(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)]
-    return Rates(tuple(str(each) for each in range(MOST_METHODS)), *unknown, *whole, np.full(shape, 0.25))
+    return Rates(
+        methods=tuple(str(each) for each in range(MOST_METHODS)),
+        prefill_s_per_token=np.full(shape, np.nan),
+        step_s=np.full(shape, np.nan),
+        step_per_sequence_s=np.full(shape, np.nan),
+        most_sequences=np.ones(shape, dtype=np.int64),
+        cached_blocks=np.zeros(shape, dtype=np.int64),
+        spread=np.full(shape, 0.25),
+    )
 
 
 @dataclass
