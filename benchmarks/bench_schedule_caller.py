@@ -2,8 +2,8 @@
 
 OPENBLAS_NUM_THREADS=1 python benchmarks/bench_schedule_caller.py [--write docs/scheduler.md]
 
-Replicas announce as real ones do: their moving averages every three seconds, with the load of that moment. What
-takes time is `schedule.node`, on a clock of its own. Texts name no limits.
+Replicas announce as real ones do: their moving averages every three seconds, with the load of that moment.
+What takes time is `schedule.node`, on a clock of its own. Texts name no limits.
 """
 
 import random
@@ -194,8 +194,9 @@ def lines() -> list[str]:
         made.append(f"| {case} | {' | '.join(cells)} |")
     about = machine()
     head = (
-        f"`python benchmarks/bench_schedule_caller.py --write docs/scheduler.md`: {TEXTS} texts a case and seed, "
-        f"{len(SEEDS)} seeds, four replicas that write a token in {', '.join(f'{1000 * t:g}' for t in TOKEN_S)} ms "
+        f"`python benchmarks/bench_schedule_caller.py --write docs/scheduler.md`: {TEXTS} texts a case and "
+        f"seed, {len(SEEDS)} seeds, four replicas that write a token in "
+        f"{', '.join(f'{1000 * each:g}' for each in TOKEN_S)} ms "
         f"with {PLACES} places each. A decision took {1000 * statistics.median(decisions):.2f} ms "
         f"({about['processor']}, load {about['load']})."
     )

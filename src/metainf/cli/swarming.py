@@ -14,6 +14,7 @@ from metainf.cli.swarm_options import (
     Audit,
     AuditHere,
     Codec,
+    Join,
     OnlyBlocks,
     Quantization,
     Reputation,
@@ -25,6 +26,7 @@ from metainf.cli.swarm_options import (
 from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required, swarm_privacy
 from metainf.cli.swarm_serving import register as serve_registered
 from metainf.cli.swarm_showing import swarm_demo, swarm_manifests, swarming_of
+from metainf.cli.swarm_top import swarm_top
 
 if TYPE_CHECKING:
     from metainf.api.swarming import Verdicts, Written
@@ -32,12 +34,6 @@ if TYPE_CHECKING:
 AUDITS_S = 60.0
 """How long a text that is written waits for its audits."""
 swarm = typer.Typer(help="A model that runs through several nodes.", no_args_is_help=True)
-Join = Annotated[
-    str,
-    typer.Option(
-        "--join", "-j", help="The swarm's directory, such as nats://host:4222.", envvar="METAINF_SWARM"
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,6 +42,7 @@ def register(app: typer.Typer) -> None:
     swarm.command("manifests")(swarm_manifests)
     swarm.command("privacy")(swarm_privacy)
     serve_registered(swarm)
+    swarm.command("top")(swarm_top)
     app.add_typer(swarm, name="swarm")
 
 
