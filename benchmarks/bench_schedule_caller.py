@@ -32,10 +32,10 @@ ADDS, TEXTS, SEEDS = 0.25, 240, (1, 2)
 MODEL = "b2:" + "0" * 32
 CASES = {
     "little traffic": (0.5, 0.0, False),
-    "half of what they can": (2.5, 0.0, False),
-    "most of what they can": (4.0, 0.0, False),
-    "speeds are not as announced": (2.5, 0.6, False),
-    "the quickest becomes ten times as slow": (1.5, 0.0, True),
+    "half of what they can": (1.5, 0.0, False),
+    "most of what they can": (2.4, 0.0, False),
+    "speeds are not as announced": (1.0, 0.6, False),
+    "the quickest becomes ten times as slow": (0.8, 0.0, True),
 }
 """Texts a second, the spread (log) of true speeds around those announced, whether one is slowed."""
 
@@ -128,9 +128,9 @@ class Caller:
         world = self.world
         while True:
             due = [at_s for node in world.nodes if (at_s := node.next_s()) is not None]
-            at_s = min(due, default=np.inf)
-            if at_s > now_s:
+            if not due or min(due) > now_s:
                 break
+            at_s = min(due)
             world.now_s = at_s
             world.say()
             for at, node in enumerate(world.nodes):

@@ -9,7 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -24,12 +24,13 @@ from metainf.swarm.schedule.deciding import TooDear, outlook
 from metainf.swarm.schedule.planning import FADES_S, switch
 from metainf.swarm.schedule.policies import HORIZON_S, SWITCH_S, Ours
 from metainf.swarm.schedule.roster import Candidate, Own, Roster
-from metainf.swarm.schedule.words import Ask
+from metainf.swarm.schedule.words import Ask, Floats
 from metainf.swarm.words import Announcement, Demand, Route
 
 LOG = logging.getLogger("metainf.swarm")
-SLACK = 2.0
-"""A text without limits is to take at most so many times what the quickest takes alone."""
+SLACK, LOST = 1.5, 0.1
+"""A text without limits, or whose limits nobody keeps with more than this chance, is to take at most so many
+times what the quickest takes now."""
 PATH_S = 1.0
 """For so long the best path is not sought anew."""
 LENGTHS, MOST_GONE = 0.1, 256
@@ -114,6 +115,7 @@ class Scheduler:
         ask = self._ask(asking)
         cached = roster.cached(ask)
         self._renew(ask)
+        ask = self._within_reach(ask, asking.limits, cached, now_s)
         plain = outlook(roster.swarm, roster.rates, roster.nothing, (ask, cached, now_s))
         held_up = roster.swarm.held_up(now_s)
         made = self.policy.decide(roster.swarm, ask, cached, now_s)
@@ -153,20 +155,29 @@ class Scheduler:
             policy.worth = min(policy.worth, 1 / usual_usd)
 
     def _ask(self, asking: Asking) -> Ask:
-        limits, blocks = asking.limits, self.roster.blocks(asking.prompt)
-        expected = max(1.0, asking.new_tokens * self._written)
-        plain = Ask(len(asking.prompt), expected, blocks=blocks)
-        ttft, tpot = self.roster.best(plain, self.roster.cached(plain))
-        given = limits.ttft_s or limits.tpot_s or limits.deadline_s
+        limits = asking.limits
         return Ask(
-            plain.input_tokens,
-            expected,
-            max_ttft_s=limits.ttft_s or (np.inf if given else SLACK * ttft),
-            max_tpot_s=limits.tpot_s or (np.inf if given else SLACK * tpot),
+            len(asking.prompt),
+            max(1.0, asking.new_tokens * self._written),
+            max_ttft_s=limits.ttft_s or np.inf,
+            max_tpot_s=limits.tpot_s or np.inf,
             max_e2e_s=limits.deadline_s or np.inf,
             max_usd=limits.most_usd or np.inf,
-            blocks=blocks,
+            blocks=self.roster.blocks(asking.prompt),
         )
+
+    def _within_reach(self, ask: Ask, limits: Limits, cached: Floats, now_s: float) -> Ask:
+        """The same where its limits may be kept by anybody; else, and without limits, it is to be written
+        about as soon as anybody can now."""
+        roster = self.roster
+        seen = outlook(roster.swarm, roster.rates, roster.learned, (ask, cached, now_s))
+        total = seen.ttft_s + ask.output_tokens * seen.tpot_s
+        here = (roster.swarm.reputation >= 0) & np.isfinite(total) & (seen.usd <= ask.max_usd)
+        given = limits.ttft_s or limits.tpot_s or limits.deadline_s
+        if not here.any() or (given and seen.p_meets[here].max() >= LOST):
+            return ask
+        soon_s = SLACK * float(total[here].min())
+        return replace(ask, max_ttft_s=np.inf, max_tpot_s=np.inf, max_e2e_s=soon_s)
 
     def _candidates(
         self, circle: Circle, asking: Asking, now_s: float

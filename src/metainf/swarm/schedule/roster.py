@@ -128,12 +128,6 @@ class Roster:
         """Of the nodes that may be chosen."""
         return np.flatnonzero(self.swarm.reputation >= 0)
 
-    def best(self, ask: Ask, cached: Floats) -> tuple[float, float]:
-        """The least that any node is expected to take, were nothing else to do: seconds to the first token,
-        and for each other; infinite where nothing is forecast."""
-        ttft, tpot = (np.where(np.isfinite(each), each, np.inf) for each in self._idle(ask, cached))
-        return float(ttft.min(initial=np.inf)), float(tpot.min(initial=np.inf))
-
     def usual_usd(self, ask: Ask) -> float:
         """What the dearest node is expected to cost for a text alone, or DEAREST times the cheapest that
         costs anything, if that is less; 0 where none does."""
