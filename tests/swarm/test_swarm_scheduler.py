@@ -217,7 +217,7 @@ def test_the_path_through_blocks_is_one_of_those_that_may_write() -> None:
     assert isinstance(Played(word("slow", 0.5), *halves).way()[0], Route)
     way, flight = Played(word("quick", 0.001), *halves).way()
     assert isinstance(way, Replica) and flight.plan is not None and flight.plan.name == "quick"
-    played = Played(word("even", 0.009), *halves)
+    played = Played(word("even", 0.07), *halves)
     for _ in range(8):
         played.way()[1].__enter__()
     assert {PATH, "even"} == set(played.scheduler.chosen)
