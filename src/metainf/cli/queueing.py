@@ -7,9 +7,9 @@ import typer
 
 from metainf.cli.options import Json
 from metainf.cli.show import print_json, table
-from metainf.cli.swarm_options import Weights
+from metainf.cli.swarm_options import Join, Weights
 from metainf.cli.swarm_showing import swarming_of
-from metainf.cli.swarming import Join, swarm
+from metainf.cli.swarming import swarm
 
 Queue = Annotated[
     str,
