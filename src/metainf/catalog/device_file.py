@@ -26,6 +26,7 @@ KEYS = {
     "release": "text such as 2024-11",
     "typical_per_node": "whole number",
     "source": "where the figures come from",
+    "attestation": "trusted execution environment that can prove what it runs, such as SEV-SNP",
 }
 REQUIRED = ("name", "memory_gib", "memory_bandwidth_gb_per_s")
 EXPECTED = "; ".join(f"{key} ({meaning})" for key, meaning in KEYS.items())

@@ -113,7 +113,8 @@ class Workload(Frozen):
 class Device(Frozen):
     """One accelerator or CPU. Compute is dense (no structured sparsity), links are one direction.
 
-    memory_gib is the capacity as sold (80 for an "80 GB" card); bandwidth is in 1e9 bytes/s.
+    memory_gib is the capacity as sold (80 for an "80 GB" card); bandwidth is in 1e9 bytes/s. `attestation`
+    names a trusted execution environment that can prove what it runs; its owner's word.
     """
 
     name: str = Field(min_length=1)
@@ -136,6 +137,7 @@ class Device(Frozen):
     release: str | None = None
     typical_per_node: PositiveInt | None = None
     source: str | None = None
+    attestation: str | None = None
 
 
 class Hardware(Frozen):
