@@ -133,7 +133,7 @@ def test_what_is_left_out_is_told() -> None:
     )
     asked = PrivacyAsked.asking("attested")
     assert "attestation" in str(admit(asked, rented))
-    proved = Hardware(device=Device(name="mine", attestation="SEV-SNP"), count=1)
+    proved = Hardware(device=Device(name="mine"), count=1, attestation="SEV-SNP")
     assert admit(asked, Machine(proved, 2.0, own=True)) == Admitted(2.0, None)
 
 

@@ -56,7 +56,9 @@ def told(found: "Selection") -> list[str]:
     of = found.privacy
     if of is None:
         return []
-    read = "no attack was measured" if of.recovery is None else f"an attack read back up to {of.recovery:.0%}"
+    read = "no attack was measured"
+    if of.recovery is not None:
+        read = f"an attack read back up to {of.recovery:.0%} of a prompt's tokens"
     said = "may be called private" if of.private else "not to be called private"
     trust = f" of {', '.join(of.trust)}" if of.trust else f", {of.keep} blocks" if of.keep else ""
     lines = [f"{of.name}{trust}: {said}, {read}", f"protects {of.protects}", f"exposes {of.exposes}"]

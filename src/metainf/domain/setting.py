@@ -113,8 +113,7 @@ class Workload(Frozen):
 class Device(Frozen):
     """One accelerator or CPU. Compute is dense (no structured sparsity), links are one direction.
 
-    memory_gib is the capacity as sold (80 for an "80 GB" card); bandwidth is in 1e9 bytes/s. `attestation`
-    names a trusted execution environment that can prove what it runs; its owner's word.
+    memory_gib is the capacity as sold (80 for an "80 GB" card); bandwidth is in 1e9 bytes/s.
     """
 
     name: str = Field(min_length=1)
@@ -137,16 +136,17 @@ class Device(Frozen):
     release: str | None = None
     typical_per_node: PositiveInt | None = None
     source: str | None = None
-    attestation: str | None = None
 
 
 class Hardware(Frozen):
-    """Devices of one kind, joined. `count` is over all nodes; absent where the source does not say."""
+    """Devices of one kind, joined. `count` is over all nodes; absent where the source does not say.
+    `attestation` names a trusted execution environment that can prove what it runs; its owner's word."""
 
     device: Device
     count: PositiveInt | None = None
     nodes: PositiveInt | None = None
     platform: str | None = None
+    attestation: str | None = None
 
 
 class Setting(Frozen):

@@ -70,10 +70,9 @@ def _regions(marks: tuple[str, ...]) -> str:
 
 def _attested(machine: Machine) -> Admitted | str:
     """What running there costs more was never measured."""
-    device = machine.hardware.device
-    if device.attestation is not None:
+    if machine.hardware.attestation is not None:
         return Admitted(machine.usd_per_hour, None)
     return (
-        f"no trusted execution environment of {device.name} is known (the catalogue knows none): describe "
-        "your own in a device file with attestation, or require trusted"
+        f"no trusted execution environment of {machine.hardware.device.name} is known (the catalogue knows "
+        "none): describe your own in a device file with attestation, or require trusted"
     )
