@@ -72,7 +72,8 @@ def _run(found: Selection) -> None:
         told = f"Run the first: save as {program.name}, then {program.command}"
         out.print(f"{told}\n\n{program.text}", soft_wrap=True, markup=False)
     elif command:
-        out.print(f"Run the first:\n  {command}\n", soft_wrap=True, markup=False)
+        lines = command.replace("\n", "\n  ")
+        out.print(f"Run the first:\n  {lines}\n", soft_wrap=True, markup=False)
 
 
 def question(found: Selection) -> str:
