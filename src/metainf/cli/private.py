@@ -1,5 +1,6 @@
 """Options that make a class of privacy a constraint, and how its price looks."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -36,7 +37,7 @@ ClientRate = Annotated[
 OF_SPLIT = ("keep", "client_hardware", "client_rtt_ms", "client_mbit_s")
 
 
-def asked(privacy: str | None, given: dict[str, object]) -> "PrivacyAsked | None":
+def asked(privacy: str | None, given: Mapping[str, object]) -> "PrivacyAsked | None":
     """What the options say, None where no class is asked for. Raises BadInput."""
     from metainf.domain import BadInput, PrivacyAsked, UnknownName
 
