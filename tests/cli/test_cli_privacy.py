@@ -1,6 +1,7 @@
 """A class of privacy as a constraint of `metainf select`, end to end with the predictor that ships."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,9 @@ def test_split_adds_the_client_and_runs_in_a_swarm() -> None:
     assert any("nodes run a split model" in each.reason for each in found.excluded)
     command = CliRunner().invoke(app, [*CHAT, "--hardware", "H100", *SPLIT, "--export", "command"])
     assert command.output.startswith("metainf node --join")
+    for line in command.output.splitlines():
+        read = CliRunner().invoke(app, [*shlex.split(line, comments=True)[1:], "--help"])
+        assert read.exit_code == 0, f"{line} has an option that is not there: {read.output}"
     told = refused(*CHAT, "--hardware", "H100", *SPLIT, "--export", "compose")
     assert isinstance(told, NotSupported) and "swarm manifests" in str(told)
 
@@ -152,6 +156,12 @@ def test_what_makes_no_sense_is_refused(
 ) -> None:
     told = refused(*PLAIN, *options)
     assert isinstance(told, error) and words in str(told), str(told)
+
+
+def test_a_device_shows_whose_prices_are_known() -> None:
+    assert "lambda 4.29" in words("hardware", "show", "H100") and "provider" not in words(
+        "hardware", "show", "apple-m2"
+    )
 
 
 def test_only_language_models_are_split() -> None:

@@ -86,6 +86,12 @@ def prices(name_or_path: str) -> list[catalog.Price]:
     return [price for price in found if price is not None]
 
 
+def quotes(name_or_path: str) -> list[catalog.Quote]:
+    """What providers ask for a device on demand, cheapest first."""
+    found = catalog.quotes(device(name_or_path).name)
+    return sorted(found, key=lambda quote: (quote.usd_per_device_hour, quote.provider))
+
+
 def detect() -> list[Hardware]:
     """The hardware of this machine."""
     return list(catalog.detect())
