@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from metainf.domain import BadInput
 from metainf.swarm.broker.streams import MEMBER_S, MEMBERS, REQUESTS, BrokerLost
 from metainf.swarm.broker.words import Member
+
+AGAIN_S = 1.0
+"""After a word that nobody took."""
 
 
 async def bucket(stream: Any, replicas: int = 1, lifetime_s: float = MEMBER_S) -> Any:
@@ -48,13 +51,21 @@ async def members(kept: Any) -> list[Member]:
     return found
 
 
-async def announcing(kept: Any, word: Callable[[], Member], every_s: float = MEMBER_S / 3) -> None:
-    """Announce oneself again and again; at the end the entry is taken back."""
+async def announcing(
+    kept: Any, opened: Callable[[], Awaitable[Any]], word: Callable[[], Member], every_s: float
+) -> None:
+    """Announce oneself again and again, in a bucket that is `opened` anew where a server has started without
+    it; at the end the entry is taken back."""
     try:
         while True:
-            with contextlib.suppress(Exception):  # a server that is away: said again
+            wait_s = every_s
+            try:
                 await kept.put(key(word()), word().canonical().encode())
-            await asyncio.sleep(every_s)
+            except Exception:  # many kinds: a server that is away, or that lost what it had in memory
+                wait_s = min(every_s, AGAIN_S)
+                with contextlib.suppress(BrokerLost):
+                    kept = await opened()
+            await asyncio.sleep(wait_s)
     finally:
         with contextlib.suppress(Exception):
             await kept.purge(key(word()))
