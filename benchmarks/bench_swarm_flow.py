@@ -48,7 +48,8 @@ def section(plan: Plan, came: Came) -> str:
         ("refused as they must be, by what was wrong and the reason given", odd),
         ("refused for another reason, or answered", came.unlike),
         ("answers whose evidence does not hold", came.forged),
-        ("answers without evidence, since no node signed", came.unsigned),
+        ("answers whose receipts leave out a node that lied, or died in the end", came.partly),
+        ("answers without any receipt", came.unsigned),
         ("transactions settled twice", came.twice),
         ("nodes / workers / queue servers killed, links cut", _faults(faults)),
         ("seconds, requests a second", f"{came.seconds:.0f}, {plan.requests / came.seconds:.1f}"),
@@ -79,6 +80,6 @@ if __name__ == "__main__":
         sys.exit(why)
     chosen = Plan(requests=told.requests)
     found = asyncio.run(measure(chosen))
-    tell({"plan": asdict(chosen), "came": asdict(found)})
+    tell({"plan": asdict(chosen), "came": vars(found)})
     if told.write is not None:
         written(told.write, "benchmarks/bench_swarm_flow.py", section(chosen, found))

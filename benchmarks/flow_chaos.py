@@ -57,11 +57,12 @@ class Plan:
 @dataclass
 class Came:
     """What came of it. `refused` counts honest requests by reason, `unlike` odd ones that were answered or
-    refused for another reason than theirs; `unsigned` answers have no evidence, since no node signed. Money
-    in nanousd: `paid` to nodes as accounts have it, `settled` as the settlements add up."""
+    refused for another reason than theirs; `partly` answers have receipts that do not cover all blocks,
+    `unsigned` ones none. Money in nanousd: `paid` to nodes as accounts have it, `settled` as the settlements add up."""
 
     answered: int = 0
     wrong: int = 0
+    partly: int = 0
     unsigned: int = 0
     unsettled: int = 0
     forged: int = 0
@@ -180,6 +181,7 @@ class Flow:
         if not checked.answer or checked.transaction != own["transaction"]:
             came.forged += 1
             came.failed(f"{own['transaction']}: evidence of another answer")
+        came.partly += checked.tokens < len(question.prompt.encode()) + len(question.tokens) - 1
         came.twice += checked.transaction in self.checked
         self.checked[checked.transaction] = checked
         self.orders.append(own["evidence"]["order"])

@@ -1,5 +1,6 @@
 """A client with a wallet, on a host of its own: it asks an agent over HTTP, and tries what must fail."""
 
+import asyncio
 import json
 import os
 import time
@@ -24,6 +25,7 @@ from metainf.testing.networks import Visitor
 PATIENCE_S, LATE_S = 300.0, 0.001
 """More than any deadline; less than anything takes."""
 RICH, POOR = 10**7, 10
+AWAY, TRIES = ("BrokerLost", "NoFeasible"), 20
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,14 @@ class Client:
         return await self.visitor.does(self._asked(_body(question, deadline_s)))
 
     async def refused(self, kind: str, question: Question, order: str) -> tuple[str, str]:
-        """Ask in a way that must be refused: the reason in a word, and as it was told."""
-        return await self.visitor.does(self._refused(kind, question, order))
+        """Ask in a way that must be refused: the reason in a word, and as it was told. A queue that is away
+        is asked again."""
+        for _ in range(TRIES):
+            reason, why = await self.visitor.does(self._refused(kind, question, order))
+            if reason not in AWAY:
+                break
+            await asyncio.sleep(1.0)
+        return reason, why
 
     async def _asked(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         try:

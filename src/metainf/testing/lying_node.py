@@ -25,6 +25,11 @@ class GreedyTill(Till):
         return sealed(self.identity, word.model_copy(update={"tokens": word.tokens + MORE}))
 
 
-if __name__ == "__main__":
+def lie() -> None:
+    """From now on nodes of this process do."""
     member.Till = GreedyTill  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    lie()
     run(Told.parse(sys.argv[1]), lambda said: print(said.text, flush=True))

@@ -150,6 +150,17 @@ class Network:
             os.write(self._tuns[there], packet)
 
 
+def enter(namespace: str) -> None:
+    """Go to a network with this thread, and the threads that it starts from now on. Raises OSError."""
+    place = os.open(NAMESPACES / namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(place, NEW_NETWORK):
+            number = ctypes.get_errno()
+            raise OSError(number, f"cannot go to {namespace}: {os.strerror(number)}")
+    finally:
+        os.close(place)
+
+
 class Visitor:
     """An event loop in a thread that stands on a host: what connects there connects from the host. Use as a
     context."""
@@ -178,14 +189,11 @@ class Visitor:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(doing, self._loop))
 
     def _stand(self) -> None:
-        namespace = os.open(NAMESPACES / self.host.namespace, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            library = ctypes.CDLL(None, use_errno=True)
-            if library.setns(namespace, NEW_NETWORK):
-                number = ctypes.get_errno()
-                self._failed = OSError(number, f"cannot go to {self.host.namespace}: {os.strerror(number)}")
+            enter(self.host.namespace)
+        except OSError as error:
+            self._failed = error
         finally:
-            os.close(namespace)
             self._there.set()
         if self._failed is None:
             self._loop.run_forever()
