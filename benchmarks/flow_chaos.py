@@ -58,7 +58,8 @@ class Plan:
 class Came:
     """What came of it. `refused` counts honest requests by reason, `unlike` odd ones that were answered or
     refused for another reason than theirs; `partly` answers have receipts that do not cover all blocks,
-    `unsigned` ones none. Money in nanousd: `paid` to nodes as accounts have it, `settled` as the settlements add up."""
+    `unsigned` ones none. Money in nanousd: `paid` to nodes as accounts have it, `settled` as the settlements
+    add up, `shown` as evidence does."""
 
     answered: int = 0
     wrong: int = 0
@@ -96,7 +97,7 @@ class _Fault:
 
     after: int
     kind: str
-    struck: asyncio.Event = field(default_factory=asyncio.Event)
+    due: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Flow:
@@ -136,7 +137,7 @@ class Flow:
         async with gate:
             for fault in self.faults:
                 if fault.after <= number:
-                    await fault.struck.wait()
+                    await fault.due.wait()
             self.begun += 1
             question = self.questions[number % len(self.questions)]
             kind = self.odd.get(number)
@@ -193,8 +194,8 @@ class Flow:
             while self.begun < fault.after:
                 await asyncio.sleep(0.01)
             self.came.faults[fault.kind] += 1
+            fault.due.set()
             await asyncio.sleep(self.rng.uniform(0.0, 0.1))  # somewhere within a text
-            fault.struck.set()
             if fault.kind == "cut":
                 place.network.cut(self.rng.choice(WORKERS), self.rng.choice(NODES))
                 await asyncio.sleep(plan.cut_s)
