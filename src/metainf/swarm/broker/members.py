@@ -3,13 +3,14 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
-from typing import Any
+from datetime import datetime
+from typing import Any, cast
 
 from metainf.domain import BadInput
 from metainf.swarm.broker.streams import MEMBER_S, MEMBERS, REQUESTS, BrokerLost
 from metainf.swarm.broker.words import Member
 
-AGAIN_S = 1.0
+AGAIN_S = 0.5
 """After a word that nobody took."""
 
 
@@ -24,6 +25,16 @@ async def bucket(stream: Any, replicas: int = 1, lifetime_s: float = MEMBER_S) -
         return await stream.create_key_value(config)
     except Exception as error:
         raise BrokerLost(f"the list of consumers cannot be made ready: {error!r}") from None
+
+
+async def made_at(stream: Any) -> datetime:
+    """When the bucket was made: it is another instant after a server was started again, which has lost it.
+    Raises BrokerLost."""
+    try:
+        told = await stream.stream_info(f"KV_{MEMBERS}")
+    except Exception as error:
+        raise BrokerLost(f"the list of consumers cannot be read: {error!r}") from None
+    return cast(datetime, told.created)
 
 
 def key(member: Member) -> str:
@@ -58,14 +69,13 @@ async def announcing(
     it; at the end the entry is taken back."""
     try:
         while True:
-            wait_s = every_s
             try:
                 await kept.put(key(word()), word().canonical().encode())
+                await asyncio.sleep(every_s)
             except Exception:  # many kinds: a server that is away, or that lost what it had in memory
-                wait_s = min(every_s, AGAIN_S)
+                await asyncio.sleep(AGAIN_S)
                 with contextlib.suppress(BrokerLost):
                     kept = await opened()
-            await asyncio.sleep(wait_s)
     finally:
         with contextlib.suppress(Exception):
             await kept.purge(key(word()))

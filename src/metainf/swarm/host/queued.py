@@ -8,6 +8,7 @@ import math
 import os
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat
@@ -18,7 +19,7 @@ from metainf.hosts.asked import Json, Refusal
 from metainf.hosts.openai import refused
 from metainf.swarm.broker.agent import Agent, TooLate
 from metainf.swarm.broker.deciding import choose_group, groups_of, priority_of
-from metainf.swarm.broker.members import bucket, members, waiting_by_group
+from metainf.swarm.broker.members import bucket, made_at, members, waiting_by_group
 from metainf.swarm.broker.streams import MEMBER_S, BrokerLost, Crowded
 from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member, Token, Wish
 from metainf.swarm.host.paying import Bill, Purse
@@ -63,6 +64,7 @@ class Desk:
     _waiting: dict[str, int] = field(default_factory=dict)
     _read_s: float = -math.inf
     _lost_s: float = -math.inf
+    _made: datetime | None = None
 
     async def groups(self) -> list[Group]:
         """Who serves now, as of a second ago at most. While the queue is away, and until workers have found
@@ -78,8 +80,16 @@ class Desk:
 
     async def _look(self) -> None:
         self._kept = self._kept or await bucket(self.agent.stream, self.agent.replicas)
-        found, waiting = await members(self._kept), await waiting_by_group(self.agent.stream)
+        stream = self.agent.stream
+        found, waiting, made = (
+            await members(self._kept),
+            await waiting_by_group(stream),
+            await made_at(stream),
+        )
         now = time.monotonic()
+        if self._made not in (None, made):
+            self._lost_s = now
+        self._made = made
         if found or now - self._lost_s > MEMBER_S:  # else nobody has had the time to say so again
             self._members, self._read_s = found, now
         self._waiting = waiting
