@@ -27,7 +27,7 @@ class GreedyTill(Till):
 
 def lie() -> None:
     """From now on nodes of this process do."""
-    member.Till = GreedyTill  # type: ignore[misc]
+    member.Till = GreedyTill  # type: ignore[attr-defined]
 
 
 if __name__ == "__main__":
