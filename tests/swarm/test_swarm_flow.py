@@ -28,7 +28,7 @@ if why := unusable():
 pytestmark = pytest.mark.engine
 
 SHORT = Plan(requests=60, tokens=4, faults=4, odd=1)
-MOST_S, QUESTIONS = 300.0, 6
+MOST_S, QUESTIONS = 600.0, 6
 
 
 async def played(folder: Path, plan: Plan) -> Came:
