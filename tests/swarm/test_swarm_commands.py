@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,13 @@ openai = pytest.importorskip("openai", reason="needs OpenAI's client")
 from small_swarm import small_model  # noqa: E402
 
 from metainf.api import swarming  # noqa: E402
+from metainf.api.ledger import deposit, summary  # noqa: E402
 from metainf.cli.app import app  # noqa: E402
 from metainf.domain import BadInput, MetaInfError, MissingExtra  # noqa: E402
 from metainf.swarm.host.embedded import program, start_server  # noqa: E402
 from metainf.swarm.host.running import Told, serve  # noqa: E402
+from metainf.swarm.net.hiring import NotPaid  # noqa: E402
+from metainf.swarm.trust.identity import kept  # noqa: E402
 from metainf.swarm.words import Span  # noqa: E402
 
 pytestmark = pytest.mark.engine
@@ -52,9 +56,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Nodes:
     """Nodes of a model in a thread of this process, which announce themselves at the URL."""
 
-    def __init__(self, folder: Path, url: str, spans: list[tuple[int, int]]) -> None:
+    def __init__(self, folder: Path, url: str, spans: list[tuple[int, int]], **terms: Any) -> None:
         self.told = [
-            Told(checkpoint=str(folder), join=url, span=Span(start=start, end=end)) for start, end in spans
+            Told(checkpoint=str(folder), join=url, span=Span(start=start, end=end), **terms)
+            for start, end in spans
         ]
         self.url, self.stops = url, [asyncio.Event() for _ in spans]
         self.loop = asyncio.new_event_loop()
@@ -94,11 +99,11 @@ def run(*arguments: str, said: str | None = None) -> Any:
 class Endpoint:
     """`metainf swarm serve` as a process."""
 
-    def __init__(self, url: str, folder: Path | None, log: Path) -> None:
+    def __init__(self, url: str, folder: Path | None, log: Path, *more: str) -> None:
         model = [] if folder is None else ["--model", str(folder)]
         self.log = log.open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "metainf", "swarm", "serve", "--join", url, *model, "--port", "0"],
+            [sys.executable, "-m", "metainf", "swarm", "serve", "--join", url, *model, "--port", "0", *more],
             stdout=subprocess.PIPE, stderr=self.log, text=True,
             env={**os.environ, "METAINF_SWARM_API_KEY": "sesame"},
         )  # fmt: skip
@@ -198,6 +203,46 @@ def test_metainfs_own_load_before_the_endpoint(
         assert endpoint.ended() == 0, (tmp_path / "serve.log").read_text()
 
 
+def test_texts_that_are_paid_for(url: str, folder: Path, tmp_path: Path) -> None:
+    """By `generate` and behind `serve`, with evidence that `verify` checks; too low a price is refused."""
+    payer, operator, ledger = tmp_path / "payer.key", tmp_path / "operator.key", tmp_path / "ledger.sqlite"
+    deposit(ledger, operator, kept(payer).node, 10**9, "bank 1")
+    paying = ("--pay-from", str(payer), "--ledger", str(ledger))
+    asked = ("generate", "--join", url, "--model", str(folder), "--prompt", "Grüße", "-n", "8", *paying)
+    evidence = tmp_path / "evidence.json"
+    terms: dict[str, Any] = {"paid": True, "least_nanousd_per_pass": 3, "ledger": str(ledger)}
+    with Nodes(folder, url, [(0, 2), (2, 4)], **terms):
+        ran = run(*asked, "--price", "2")
+        assert isinstance(ran.exception, NotPaid) and "expected at least 3 nanousd" in str(ran.exception)
+        ran = run(*asked, "--price", "3", "--evidence", str(evidence))
+        assert ran.exit_code == 0, (ran.output, ran.exception)
+        verified = json.loads(run("verify", str(evidence), "--json").stdout)
+        assert f"order {verified['transaction']}" in ran.stderr
+        assert verified["payer"] == kept(payer).node and len(verified["shares"]) == 2
+        assert verified["paid_nanousd"] == verified["tokens"] * 4 * 3 > 0
+        served(url, folder, tmp_path, *paying, "--price", "3")
+    found = summary(ledger, kept(operator).node)
+    assert (found.open_orders, found.settled_orders) == (1, 2)
+    assert sum(found.balances.values()) + found.held == 10**9
+
+
+def served(url: str, folder: Path, files: Path, *paying: str) -> None:
+    endpoint = Endpoint(url, folder, files / "paid.log", *paying, "--evidence", str(files / "shown"))
+    try:
+        with endpoint.client() as client:
+            raw = client.completions.with_raw_response.create(model=folder.name, prompt="a", max_tokens=5)
+            transaction = raw.headers["X-Metainf-Transaction"]
+        where, key = f"{endpoint.url}/v1/evidence/{transaction}", {"Authorization": "Bearer sesame"}
+        with urllib.request.urlopen(urllib.request.Request(where, headers=key), timeout=20) as answer:
+            shown = answer.read().decode()
+    finally:
+        endpoint.told_to_stop()
+        assert endpoint.ended() == 0, (files / "paid.log").read_text()
+    (files / "shown.json").write_text(shown, encoding="utf-8")
+    assert json.loads(run("verify", str(files / "shown.json"), "--json").stdout)["transaction"] == transaction
+    assert (files / "shown" / f"{transaction.removeprefix('sha256:')}.json").is_file()
+
+
 def test_what_is_refused_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(*arguments: str, said: str | None = None) -> str:
         ran = run(*arguments, said=said)
@@ -210,6 +255,10 @@ def test_what_is_refused_before_anything_is_asked(tmp_path: Path, monkeypatch: p
     )
     assert "cannot read" in refused("generate", *nobody, "-f", str(tmp_path / "none"))
     assert "nothing but space" in refused("generate", *nobody, said=" \n")
+    ledger = ("--ledger", str(tmp_path / "ledger.sqlite"))
+    assert "expected --pay-from with --ledger" in refused("generate", *nobody, "-p", "a", *ledger)
+    key = ("--pay-from", str(tmp_path / "payer.key"))
+    assert "expected a ledger in" in refused("serve", *nobody, *key, *ledger)
     assert "127.0.0.1:9" in refused("generate", *nobody, "-p", "a")
     assert "127.0.0.1:9" in refused("status", "--join", "nats://127.0.0.1:9")
     assert "found 'no-such-model'" in refused(

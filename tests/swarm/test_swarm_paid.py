@@ -12,16 +12,16 @@ torch = pytest.importorskip("torch", reason="needs the extra swarm")
 for name in ("transformers", "grpc", "google.protobuf", "cryptography"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
-from orders import ARBITER, OPERATOR, PAYER, Clock, deposit  # noqa: E402
+from orders import ARBITER, OPERATOR, PAYER, Clock, deposit, order  # noqa: E402
 from small_swarm import LAYERS, Place, small_model, swarm_of  # noqa: E402
 
-from metainf.domain import NoFeasible  # noqa: E402
 from metainf.swarm.host import believing, generating  # noqa: E402
 from metainf.swarm.host.generating import Course, Swarm  # noqa: E402
 from metainf.swarm.host.paying import Purse, settled  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
 from metainf.swarm.ledger.evidence import Evidence, check  # noqa: E402
 from metainf.swarm.ledger.words import Receipt  # noqa: E402
+from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED, NotPaid  # noqa: E402
 from metainf.swarm.net.paid import Tally, Till, Work  # noqa: E402
 from metainf.swarm.trust.sealed import digest, opened, sealed  # noqa: E402
 from metainf.swarm.trust.signing import Refused, Replayed  # noqa: E402
@@ -165,12 +165,17 @@ def test_without_an_order_or_with_a_poor_or_used_one_nothing_is_written(
 
     async def story(here: Place, swarm: Swarm, purse: Purse) -> None:
         told: list[str] = []
+        lost: list[str] = []
+        swarm.caller.lost = lost.append  # type: ignore[method-assign]
 
         async def refused(purse: Purse | None) -> str:
             course = Course(told.append, purse=purse)
-            with pytest.raises(NoFeasible):
+            with pytest.raises(NotPaid) as error:
                 await swarm.generate(swarm.asked("the", plain=True, max_tokens=2), course)
+            codes.append(error.value.code)
             return "\n".join(told)
+
+        codes: list[str] = []
 
         assert "expected an order" in await refused(None)
         assert "expected at least 7 nanousd" in await refused(replace(purse, nanousd_per_pass=PRICE - 1))
@@ -180,6 +185,8 @@ def test_without_an_order_or_with_a_poor_or_used_one_nothing_is_written(
         assert used is not None
         monkeypatch.setattr(Purse, "billed", lambda *_: replace(used, session="another session"))
         assert "this nonce of the payer was used" in await refused(purse)
+        assert codes == [NOT_PAID, NOT_PAID, NOT_PAID, ORDER_USED]
+        assert lost == [], "nodes that refuse an order have not failed"
 
     play(folder, purse, story)
 
@@ -213,7 +220,7 @@ def test_what_breaks_off_in_a_step_is_refunded_after_the_deadline(
         assert bill.evidence is None and book.holds(bill.transaction)
         with pytest.raises(Refused, match="after its deadline"):
             book.add("refund", order=bill.transaction)
-        clock.now_s += purse.wait_s + 1
+        clock.now_s += purse.wait_s + 60  # the order was made a little later than the clock
         book.add("refund", order=bill.transaction)
         assert (book.accounts.balances[PAYER.node], book.accounts.held) == (10**9, 0)
 
@@ -256,6 +263,31 @@ def test_an_order_pays_for_one_session_and_so_many_passes(folder: Path, clock: C
         till.hired(bill.order, (model, LAYERS + 1), ("me", "s"), clock())
     with pytest.raises(Refused):
         till.signed(work, "no digest", Span(start=0, end=1), clock())
+
+
+def test_a_known_order_is_looked_up_in_the_ledger_again(clock: Clock) -> None:
+    """Who has settled it cannot use the passes that are left of it."""
+    model, held = "b2:" + "0" * 32, [True]
+    till, bill = (
+        Till(ARBITER, True, PRICE, lambda _: held[0]),
+        Purse(PAYER, PRICE).billed(model, LAYERS, "a", 5),
+    )
+    subject, user = (model, LAYERS), ("me", "s")
+    assert till.hired(bill.order, subject, user, clock()) is not None
+    held[0] = False
+    with pytest.raises(Refused, match="does not hold"):
+        till.hired(bill.order, subject, user, clock())
+
+
+def test_two_processes_may_order_for_one_payer(tmp_path: Path) -> None:
+    one, two = (Book(tmp_path / "ledger.sqlite", OPERATOR.node, time.time) for _ in range(2))
+    one.add("deposit", deposit(10**9))
+    now = time.time()
+    ahead = int((now + 60) * 1e6)
+    two.add("order", order(nonce=ahead, issued_s=now, deadline_s=now + 60))
+    bill = Purse(PAYER, PRICE, one).billed("b2:" + "0" * 32, LAYERS, "a", 5)
+    assert one.holds(bill.transaction) and two.holds(bill.transaction)
+    assert one.accounts.nonces[PAYER.node] == ahead + 1
 
 
 def test_a_tally_counts_what_follows_and_begins_anew_elsewhere() -> None:

@@ -1,6 +1,7 @@
 """The queue in use, on a real NATS server: workers announce themselves, agents ask them in OpenAI's words."""
 
 import asyncio
+import contextlib
 import json
 import subprocess
 import sys
@@ -17,18 +18,19 @@ pytest.importorskip("nats", reason="needs the extra swarm")
 for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography", "aiohttp"):
     pytest.importorskip(name, reason="needs the extras swarm and measure")
 
-from orders import OPERATOR, PAYER, deposit  # noqa: E402
+from orders import OPERATOR, PAYER, Clock, deposit  # noqa: E402
 from small_swarm import Place, small_model, swarm_of  # noqa: E402
 
 from metainf.api import queueing  # noqa: E402
 from metainf.domain import MissingExtra, NoFeasible  # noqa: E402
-from metainf.hosts.asked import Ask, Piece, Refusal  # noqa: E402
+from metainf.hosts.asked import Ask, Piece, Refusal, error_of  # noqa: E402
 from metainf.hosts.openai import Door  # noqa: E402
 from metainf.swarm.broker import consumer as consuming  # noqa: E402
 from metainf.swarm.broker import deciding, streams  # noqa: E402
 from metainf.swarm.broker.agent import Agent  # noqa: E402
 from metainf.swarm.broker.consumer import Consumer, TryAgain  # noqa: E402
 from metainf.swarm.broker.deciding import group_name, groups_of  # noqa: E402
+from metainf.swarm.broker.members import announcing, bucket, key, members  # noqa: E402
 from metainf.swarm.broker.streams import BrokerLost, hidden, replicas_of  # noqa: E402
 from metainf.swarm.broker.words import Job, Member  # noqa: E402
 from metainf.swarm.host.generating import Course  # noqa: E402
@@ -38,6 +40,7 @@ from metainf.swarm.host.queued import WANTED, Desk  # noqa: E402
 from metainf.swarm.host.working import OWN, Worker, answering  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
 from metainf.swarm.ledger.evidence import Evidence, check  # noqa: E402
+from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED  # noqa: E402
 from metainf.swarm.net.paid import Till  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
@@ -179,6 +182,82 @@ def test_the_queue_behind_http(server: Server) -> None:
     run(test)
 
 
+def test_who_announces_itself_does_so_again_where_a_server_has_forgotten_it(server: Server) -> None:
+    """And until then the desk goes on with whom it knew."""
+    word = Member.of({"name": "one", "group": "g", "model": "echo", "slots": 1, "request_s": 1.0})
+
+    async def test() -> None:
+        async with desk(server) as front:
+
+            def opened() -> Awaitable[Any]:
+                return bucket(front.agent.stream)
+
+            async def forgotten() -> None:
+                """The server starts anew, and somebody has made the bucket again."""
+                await asyncio.to_thread(server.kill)
+                await asyncio.to_thread(server.start)
+                kept = None
+                while kept is None:
+                    with contextlib.suppress(BrokerLost):
+                        kept = await opened()
+
+            kept = await opened()
+            await kept.put(key(word), word.canonical().encode())
+            await known(front, 1)
+            await forgotten()
+            front._read_s -= 2.0  # look again
+            assert [group.name for group in await front.groups()] == ["g"]
+            doing = asyncio.create_task(announcing(await opened(), opened, lambda: word, 0.2))
+            while await members(await opened()) != [word]:
+                await asyncio.sleep(0.02)
+            await forgotten()
+            while await members(await opened()) != [word]:
+                await asyncio.sleep(0.02)
+            doing.cancel()
+
+    run(test)
+
+
+def test_an_order_that_another_worker_has_shown_is_followed_by_a_new_one(
+    server: Server, tmp_path: Path
+) -> None:
+    """One that pays too little is not. What was not settled is refunded in the end."""
+    from aiohttp.test_utils import TestClient, TestServer
+
+    clock = Clock(time.time())
+    book = Book(tmp_path / "ledger.sqlite", OPERATOR.node, clock)
+    book.add("deposit", deposit(10**9))
+    told = {"name": "one", "group": "g", "model": "echo", "slots": 1, "request_s": 1.0}
+    word, orders = Member.of({**told, "digest": "b2:" + "0" * 32, "num_blocks": 4}), list[str]()
+    codes: list[str | None] = [ORDER_USED, None, NOT_PAID, *[ORDER_USED] * 3]
+
+    async def handled(asked: Job, attempt: int) -> str:
+        orders.append(json.loads(asked.body)[OWN]["order"])
+        code = codes.pop(0)
+        return json.dumps({"choices": []} if code is None else error_of("no", "invalid_request_error", code))
+
+    async def test() -> None:
+        async with desk(server) as front, Worker(server.url, word, handled):
+            front.purse = Purse(PAYER, 3, book)
+            await known(front, 1)
+            assert (await front.answer(dict(CHAT)))["choices"] == []
+            assert len(set(orders)) == 2
+            async with TestClient(TestServer(front.application([]))) as client:
+                for count, code in ((3, NOT_PAID), (6, ORDER_USED)):
+                    async with client.post("/v1/chat/completions", json=CHAT) as response:
+                        assert (response.status, (await response.json())["error"]["code"]) == (402, code)
+                    assert len(set(orders)) == count
+        escrows = book.accounts.escrows
+        assert len(escrows) == 6 and all(each.state == "open" for each in escrows.values())
+        assert all(each.order.deadline_s > clock.now_s + 600 for each in escrows.values())
+        clock.now_s += 1000
+        for transaction in list(escrows):
+            book.add("refund", order=transaction)
+        assert (book.accounts.held, book.accounts.balances[PAYER.node]) == (0, 10**9)
+
+    run(test)
+
+
 def test_members_make_groups() -> None:
     def member(name: str, **more: Any) -> Member:
         told = {"name": name, "group": "g", "model": "m", "slots": 1, "request_s": 1.0}
@@ -210,7 +289,7 @@ def test_dead_letters_are_shown_and_sent_again(server: Server, monkeypatch: pyte
             await agent.stream.publish(f"dead.{GROUP}", b"no request")
         letters = await queueing.dead(server.url)
         assert [(letter.group, letter.job is None) for letter in letters] == [(GROUP, False), (GROUP, True)]
-        assert "failed 5 times" in letters[0].why
+        assert "failed 5 times: never" in letters[0].why
         with pytest.raises(Exception, match="is no request"):
             await queueing.send_again(server.url, letters[1].seq)
         with pytest.raises(Exception, match="the number of a dead letter"):

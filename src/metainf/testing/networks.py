@@ -5,7 +5,9 @@ and cuts in one direction need no kernel module (`netem` is missing in many), on
 /dev/net/tun.
 """
 
+import asyncio
 import contextlib
+import ctypes
 import fcntl
 import heapq
 import itertools
@@ -16,12 +18,16 @@ import struct
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
 
 SET_INTERFACE, TUN_WITHOUT_HEADER = 0x400454CA, 0x0001 | 0x1000
+NAMESPACES, NEW_NETWORK = Path("/var/run/netns"), 0x40000000
 MOST_PACKET = 65_536
 _numbers = itertools.count()
+Found = TypeVar("Found")
 
 
 def unusable() -> str | None:
@@ -142,6 +148,56 @@ class Network:
     def _give(self, there: int, packet: bytes) -> None:
         with contextlib.suppress(OSError):  # a full queue loses packets, as a real one does
             os.write(self._tuns[there], packet)
+
+
+def enter(namespace: str) -> None:
+    """Go to a network with this thread, and the threads that it starts from now on. Raises OSError."""
+    place = os.open(NAMESPACES / namespace, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if ctypes.CDLL(None, use_errno=True).setns(place, NEW_NETWORK):
+            number = ctypes.get_errno()
+            raise OSError(number, f"cannot go to {namespace}: {os.strerror(number)}")
+    finally:
+        os.close(place)
+
+
+class Visitor:
+    """An event loop in a thread that stands on a host: what connects there connects from the host. Use as a
+    context."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._loop = asyncio.new_event_loop()
+        self._failed: OSError | None = None
+        self._there = threading.Event()
+        self._thread = threading.Thread(target=self._stand, daemon=True)
+
+    def __enter__(self) -> Self:
+        """Raises OSError where the thread may not go there."""
+        self._thread.start()
+        self._there.wait()
+        if self._failed is not None:
+            raise self._failed
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5.0)
+
+    async def does(self, doing: Coroutine[Any, Any, Found]) -> Found:
+        """Do something there, for somebody in another event loop."""
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(doing, self._loop))
+
+    def _stand(self) -> None:
+        try:
+            enter(self.host.namespace)
+        except OSError as error:
+            self._failed = error
+        finally:
+            self._there.set()
+        if self._failed is None:
+            self._loop.run_forever()
+        self._loop.close()
 
 
 def _packets(tun: int) -> Iterator[bytes]:

@@ -125,15 +125,17 @@ class Agent:
     async def _read(self) -> None:
         while True:
             try:
-                found = await pull(self._connection, REPLIES, f"agent-{self.name}", TAKEN, wait_s=1.0)
+                mine = f"agent-{self.name}"
+                found = await pull(self._connection, REPLIES, mine, TAKEN, 1.0, self._heard)
             except BrokerLost:
                 await asyncio.sleep(RETRY_S)
                 continue
             for message in found:
-                self._hand_over(message.data)
-            for message in found:
                 with contextlib.suppress(Exception):
                     await message.ack()
+
+    def _heard(self, message: Any) -> None:
+        self._hand_over(message.data)
 
     def _hand_over(self, data: bytes) -> None:
         try:

@@ -34,6 +34,7 @@ from metainf.swarm.broker.words import Job, Reply
 
 IDLE_S = 1.0
 LEAVE_S = 5.0
+MOST_WHYS = 1000
 WAKE_S = (0.005, 0.05)
 """After a job that was given back is due: the server may be late."""
 Handle = Callable[[Job, int], Awaitable[str]]
@@ -62,6 +63,8 @@ class Consumer:
         self.done = self.failed = 0
         self.rng = random.Random()
         self._turns = Turns()
+        self._whys: dict[str, str] = {}
+        """Why jobs were given back here, the newest of them."""
         self._known: set[tuple[int, str]] = set()
         self._busy: set[asyncio.Task[None]] = set()
         self._bell = asyncio.Event()
@@ -170,14 +173,19 @@ class Consumer:
             await message.ack()
             return
         verdict = fate(job, attempt, time.time())
+        last = self._whys.pop(job.transaction, "")
         if verdict != "run":
-            await self._answer(message, job, attempt, error=f"{verdict}, in attempt {attempt}")
+            last = f": {last}" if last else ""
+            await self._answer(message, job, attempt, error=f"{verdict}, in attempt {attempt}{last}")
             if verdict == "worn out":
-                await self._bury(message, f"failed {attempt - 1} times")
+                await self._bury(message, f"failed {attempt - 1} times{last}")
             return
         try:
             body = await self.handle(job, attempt)
-        except TryAgain:
+        except TryAgain as error:
+            self._whys[job.transaction] = str(error)[:1000]
+            if len(self._whys) > MOST_WHYS:
+                self._whys.pop(next(iter(self._whys)))
             await self._again(message, attempt)
         except MetaInfError as error:
             await self._answer(message, job, attempt, error=str(error)[:2000])

@@ -2,12 +2,16 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any, cast
 
 from metainf.domain import BadInput
 from metainf.swarm.broker.streams import MEMBER_S, MEMBERS, REQUESTS, BrokerLost
 from metainf.swarm.broker.words import Member
+
+AGAIN_S = 0.5
+"""After a word that nobody took."""
 
 
 async def bucket(stream: Any, replicas: int = 1, lifetime_s: float = MEMBER_S) -> Any:
@@ -21,6 +25,16 @@ async def bucket(stream: Any, replicas: int = 1, lifetime_s: float = MEMBER_S) -
         return await stream.create_key_value(config)
     except Exception as error:
         raise BrokerLost(f"the list of consumers cannot be made ready: {error!r}") from None
+
+
+async def made_at(stream: Any) -> datetime:
+    """When the bucket was made: it is another instant after a server was started again, which has lost it.
+    Raises BrokerLost."""
+    try:
+        told = await stream.stream_info(f"KV_{MEMBERS}")
+    except Exception as error:
+        raise BrokerLost(f"the list of consumers cannot be read: {error!r}") from None
+    return cast(datetime, told.created)
 
 
 def key(member: Member) -> str:
@@ -48,13 +62,20 @@ async def members(kept: Any) -> list[Member]:
     return found
 
 
-async def announcing(kept: Any, word: Callable[[], Member], every_s: float = MEMBER_S / 3) -> None:
-    """Announce oneself again and again; at the end the entry is taken back."""
+async def announcing(
+    kept: Any, opened: Callable[[], Awaitable[Any]], word: Callable[[], Member], every_s: float
+) -> None:
+    """Announce oneself again and again, in a bucket that is `opened` anew where a server has started without
+    it; at the end the entry is taken back."""
     try:
         while True:
-            with contextlib.suppress(Exception):  # a server that is away: said again
+            try:
                 await kept.put(key(word()), word().canonical().encode())
-            await asyncio.sleep(every_s)
+                await asyncio.sleep(every_s)
+            except Exception:  # many kinds: a server that is away, or that lost what it had in memory
+                await asyncio.sleep(AGAIN_S)
+                with contextlib.suppress(BrokerLost):
+                    kept = await opened()
     finally:
         with contextlib.suppress(Exception):
             await kept.purge(key(word()))

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from metainf.domain import MetaInfError, MissingExtra
@@ -111,8 +111,16 @@ async def prepared(connection: Any, replicas: int = 1, most_waiting: int = MOST_
     return stream
 
 
-async def pull(connection: Any, stream: str, consumer: str, batch: int, wait_s: float = 0.0) -> list[Any]:
-    """At most `batch` messages; none at once (or after `wait_s`) where none is there. Raises BrokerLost."""
+async def pull(
+    connection: Any,
+    stream: str,
+    consumer: str,
+    batch: int,
+    wait_s: float = 0.0,
+    heard: Callable[[Any], None] | None = None,
+) -> list[Any]:
+    """At most `batch` messages, those that come within `wait_s`, by default those that are there. Each is
+    `heard` as soon as it comes. Raises BrokerLost."""
     asked: dict[str, Any] = {"batch": batch}
     asked |= {"expires": int(wait_s * 1e9)} if wait_s else {"no_wait": True}
     inbox, waiting = connection.new_inbox(), None
@@ -129,6 +137,8 @@ async def pull(connection: Any, stream: str, consumer: str, batch: int, wait_s: 
             if status:
                 break
             found.append(message)
+            if heard is not None:
+                heard(message)
     except BrokerLost:
         raise
     except Exception as error:  # many kinds: timeouts, closed and draining connections

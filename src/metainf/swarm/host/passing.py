@@ -17,6 +17,7 @@ from metainf.swarm.host.sampling import SEED_BITS, Choosing, Sampling
 from metainf.swarm.host.scheduling import Asking
 from metainf.swarm.ledger.evidence import answer_digest
 from metainf.swarm.net.completing import ReplicaFailed, Request, completed
+from metainf.swarm.net.hiring import NotPaid
 from metainf.swarm.net.part import Recovery
 from metainf.swarm.plan.replicas import Replica, Wanted
 from metainf.swarm.plan.routing import Client
@@ -60,7 +61,7 @@ class Passage:
 
     async def bits(self) -> AsyncGenerator[Bit, None]:
         """The text, bit by bit. Where no way is left, one is waited for, and the text goes on from what there
-        is. Raises NoFeasible where none was found for `patience_s`."""
+        is. Raises NoFeasible where none was found for `patience_s`, NotPaid where nodes refuse the order."""
         choosing, caller, model = self._choosing(), self.swarm.caller, self.swarm.model
         self._bill()
         patience_s, went_on_s = 0.0, time.monotonic()
@@ -80,6 +81,8 @@ class Passage:
                 return
             except ReplicaFailed as error:
                 self._failed(error)
+            except NotPaid:
+                raise
             except NoFeasible:
                 if time.monotonic() - went_on_s > self.patience_s:
                     raise

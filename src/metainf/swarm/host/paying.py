@@ -18,8 +18,11 @@ from metainf.swarm.ledger.words import Order
 from metainf.swarm.ledger.work import chain, settlement_of
 from metainf.swarm.trust.identity import Identity
 from metainf.swarm.trust.sealed import digest, sealed
+from metainf.swarm.trust.signing import Replayed
 
 WAIT_S = 600.0
+NONCES = 5
+"""So often a nonce is drawn where other processes order for the same payer."""
 ROOM = 2
 """An order pays for so many times the passes of a text without failures."""
 
@@ -36,9 +39,23 @@ class Purse:
     operator: Identity | None = None
     wait_s: float = WAIT_S
 
-    def billed(self, model: str, num_blocks: int, asked: str, tokens: int) -> "Bill":
-        """An order for one text of so many tokens, those of the prompt included. Raises Refused where the
-        ledger does not admit it."""
+    def billed(
+        self, model: str, num_blocks: int, asked: str, tokens: int, wait_s: float | None = None
+    ) -> "Bill":
+        """An order for one text of so many tokens, those of the prompt included, that ends in `wait_s` (as
+        the purse has it by default). Raises Refused where the ledger does not admit it."""
+        for left in reversed(range(NONCES)):
+            order = self._order(model, num_blocks, asked, tokens, wait_s or self.wait_s)
+            try:
+                if self.book is not None:
+                    self.book.add("order", order)
+                break
+            except Replayed:  # another process of this payer was quicker: its nonce is the higher one
+                if not left:
+                    raise
+        return Bill(order, self)
+
+    def _order(self, model: str, num_blocks: int, asked: str, tokens: int, wait_s: float) -> str:
         now, salt = time.time(), os.urandom(16).hex()
         told = {
             "payer": self.payer.node,
@@ -50,12 +67,9 @@ class Purse:
             "most_passes": ROOM * num_blocks * tokens,
             "arbiter": self.arbiter,
             "issued_s": now,
-            "deadline_s": now + self.wait_s,
+            "deadline_s": now + wait_s,
         }
-        order = sealed(self.payer, Order.of(told))
-        if self.book is not None:
-            self.book.add("order", order)
-        return Bill(order, self)
+        return sealed(self.payer, Order.of(told))
 
     def _nonce(self, now_s: float) -> int:
         known = -1 if self.book is None else self.book.accounts.nonces.get(self.payer.node, -1)

@@ -4,9 +4,11 @@ Answers come whole; who asks for a stream gets one that begins when the text is 
 """
 
 import json
+import math
 import os
 import time
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, PositiveFloat
@@ -17,19 +19,24 @@ from metainf.hosts.asked import Json, Refusal
 from metainf.hosts.openai import refused
 from metainf.swarm.broker.agent import Agent, TooLate
 from metainf.swarm.broker.deciding import choose_group, groups_of, priority_of
-from metainf.swarm.broker.members import bucket, members, waiting_by_group
-from metainf.swarm.broker.streams import BrokerLost, Crowded
+from metainf.swarm.broker.members import bucket, made_at, members, waiting_by_group
+from metainf.swarm.broker.streams import MEMBER_S, BrokerLost, Crowded
 from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member, Token, Wish
 from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.paying import Bill, Purse
 from metainf.swarm.host.serving import CHAT_TOKENS
 from metainf.swarm.ledger.evidence import Claim
+from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED
 from metainf.swarm.trust.sealed import digest
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, Request, StreamResponse
 
 WANTED, LOOK_S = "X-Metainf-Wanted-S", 1.0
+ORDERS = 3
+"""At most so many are made for one request: a worker may die with one that nodes have seen."""
+SETTLE_S = 60.0
+"""So long an order outlives its request: time to settle what was done at the last moment."""
 
 
 class Asked(Frozen):
@@ -62,16 +69,37 @@ class Desk:
     _kept: Any = None
     _members: list[Member] = field(default_factory=list)
     _waiting: dict[str, int] = field(default_factory=dict)
-    _read_s: float = 0.0
+    _read_s: float = -math.inf
+    _lost_s: float = -math.inf
+    _made: datetime | None = None
 
     async def groups(self) -> list[Group]:
-        """Who serves now, as of a second ago at most. Raises BrokerLost."""
+        """Who serves now, as of a second ago at most. While the queue is away, and until workers have found
+        it again, those known before, for as long as their words live. Raises BrokerLost."""
         if time.monotonic() - self._read_s > LOOK_S or not self._members:
-            self._kept = self._kept or await bucket(self.agent.stream, self.agent.replicas)
-            self._members = await members(self._kept)
-            self._waiting = await waiting_by_group(self.agent.stream)
-            self._read_s = time.monotonic()
+            try:
+                await self._look()
+            except BrokerLost:
+                self._kept, self._lost_s = None, time.monotonic()
+                if not self._members or self._lost_s - self._read_s > MEMBER_S:
+                    raise
         return groups_of(self._members, self._waiting)
+
+    async def _look(self) -> None:
+        self._kept = self._kept or await bucket(self.agent.stream, self.agent.replicas)
+        stream = self.agent.stream
+        found, waiting, made = (
+            await members(self._kept),
+            await waiting_by_group(stream),
+            await made_at(stream),
+        )
+        now = time.monotonic()
+        if self._made not in (None, made):
+            self._lost_s = now
+        self._made = made
+        if found or now - self._lost_s > MEMBER_S:  # else nobody has had the time to say so again
+            self._members, self._read_s = found, now
+        self._waiting = waiting
 
     async def answer(self, body: Json, wanted_s: float | None = None) -> Json:
         """OpenAI's answer to a request, or its error. Raises BadInput, Crowded, TooLate, BrokerLost,
@@ -83,24 +111,33 @@ class Desk:
         told = asked.model_dump(include={"hardware", "regions", "labels", "most_usd_per_hour", "wanted_s"})
         wish, groups = Wish.of({"model": body["model"], **told}), await self.groups()
         chosen = choose_group(wish, groups)
+        member = next(each for each in self._members if each.group == chosen.name)
         wish = wish.model_copy(update={"work_s": chosen.request_s})
-        bill, own = self._bill(body, chosen.name), asked.limits()
+        job = {
+            "agent": self.agent.name,
+            "tenant": asked.tenant,
+            "group": chosen.name,
+            "priority": priority_of(wish),
+            "deadline_s": time.time() + asked.deadline_s,
+        }
+        for _ in range(ORDERS):
+            made = await self._once(body, asked.limits(), (member, job))
+            if (made.get("error") or {}).get("code") != ORDER_USED:
+                break
+        return made
+
+    async def _once(self, body: Json, limits: Json, work: tuple[Member, Json]) -> Json:
+        """The answer to one job, with an order of its own where it is paid for."""
+        (member, told), now = work, time.time()
+        bill = self._bill(body, member, max(told["deadline_s"] - now, 0.0) + SETTLE_S)
         if bill is not None:
-            own["order"] = bill.order
-        now = time.time()
-        job = Job.of(
-            {
-                "transaction": digest(os.urandom(32)) if bill is None else bill.transaction,
-                "agent": self.agent.name,
-                "tenant": asked.tenant,
-                "group": chosen.name,
-                "priority": priority_of(wish),
-                "issued_s": now,
-                "deadline_s": now + asked.deadline_s,
-                "body": json.dumps(body | {OWN: own} if own else body),
-            }
-        )
-        reply = await self.agent.ask(job)
+            limits = limits | {"order": bill.order}
+        own = {
+            "transaction": digest(os.urandom(32)) if bill is None else bill.transaction,
+            "issued_s": now,
+            "body": json.dumps(body | {OWN: limits} if limits else body),
+        }
+        reply = await self.agent.ask(Job.of(told | own))
         if reply.error is not None:
             raise Refusal(502, "api_error", "not_served", reply.error)
         made: Json = json.loads(reply.body or "{}")
@@ -111,18 +148,18 @@ class Desk:
             made[OWN] = bill.told()
         return made
 
-    def _bill(self, body: Json, group: str) -> Bill | None:
+    def _bill(self, body: Json, subject: Member, wait_s: float) -> Bill | None:
         """An order for a request. Its tokens are not known here: a text has at most as many as bytes."""
-        subject = next(each for each in self._members if each.group == group)
         if self.purse is None:
             return None
         if subject.digest is None or subject.num_blocks is None:
-            raise BadInput(f"expected a group that says which weights it runs, found none in {group}")
+            raise BadInput(f"expected a group that says which weights it runs, found none in {subject.group}")
         text = json.dumps(body, ensure_ascii=False)
         most = body.get("max_completion_tokens") or body.get("max_tokens") or CHAT_TOKENS
         if not isinstance(most, int) or most < 1:
             raise BadInput(f"expected max_tokens to be a whole number from 1 on, found {most!r:.80}")
-        return self.purse.billed(subject.digest, subject.num_blocks, text, len(text.encode()) + most)
+        tokens = len(text.encode()) + most
+        return self.purse.billed(subject.digest, subject.num_blocks, text, tokens, wait_s)
 
     def application(self, middlewares: list[Any]) -> "Application":
         """OpenAI's paths."""
@@ -168,9 +205,15 @@ class Desk:
         except (Refusal, BadInput, NoFeasible, Crowded, TooLate, BrokerLost, ValueError, TypeError) as error:
             return refused(_refusal(error))
         if "error" in made:
-            status = 400 if made["error"].get("type") == "invalid_request_error" else 502
-            return web.json_response(made, status=status)
+            return web.json_response(made, status=_status(made["error"]))
         return await _at_once(request, made) if streamed else web.json_response(made)
+
+
+def _status(error: Json) -> int:
+    """Of an error that a worker answered with."""
+    if error.get("code") in (ORDER_USED, NOT_PAID):
+        return 402
+    return 400 if error.get("type") == "invalid_request_error" else 502
 
 
 def _refusal(error: Exception) -> Refusal:

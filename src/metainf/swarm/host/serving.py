@@ -26,6 +26,7 @@ from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Course, Joined, Swarm
 from metainf.swarm.host.limits import OWN, bounded, limits_of
 from metainf.swarm.net.directory import DirectoryLost
+from metainf.swarm.net.hiring import NotPaid
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, Request, StreamResponse
@@ -93,6 +94,9 @@ class SwarmWriter:
                         if piece.finished is None:
                             yield piece
                 sums["requests_answered"] += 1
+            except NotPaid as error:
+                sums["requests_not_paid"] += 1
+                raise Refusal(402, "invalid_request_error", error.code, str(error)) from None
             except (NoFeasible, DirectoryLost) as error:
                 sums["requests_without_route"] += 1
                 raise Refusal(503, "api_error", "no_route", str(error), NO_ROUTE_WAIT_S) from None

@@ -70,8 +70,12 @@ class Worker:
     async def __aenter__(self) -> "Worker":
         """Raises BrokerLost, MissingExtra."""
         consumer = await self.consumer.__aenter__()
-        kept = await bucket(consumer.stream, consumer.replicas, self.lifetime_s)
-        self._announcing = asyncio.create_task(announcing(kept, lambda: self.word, self.lifetime_s / 3))
+
+        def opened() -> Awaitable[Any]:
+            return bucket(consumer.stream, consumer.replicas, self.lifetime_s)
+
+        doing = announcing(await opened(), opened, lambda: self.word, self.lifetime_s / 3)
+        self._announcing = asyncio.create_task(doing)
         return self
 
     async def __aexit__(self, *_: object) -> None:

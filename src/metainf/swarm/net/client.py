@@ -15,9 +15,10 @@ from metainf.domain import NoFeasible
 from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.net.directory import DirectoryLost
 from metainf.swarm.net.gathering import Gathered
-from metainf.swarm.net.pacing import Bans, Pace, worth
-from metainf.swarm.net.part import PREFILL_TOKENS, Part, Recovery, chunks, shown
-from metainf.swarm.net.stream import Activations, OtherInput, StageFailed, Stream, Terms
+from metainf.swarm.net.hiring import Unhired
+from metainf.swarm.net.pacing import Bans, worth
+from metainf.swarm.net.part import PREFILL_TOKENS, Part, Recovery, chunks, promised, shown
+from metainf.swarm.net.stream import Activations, NotHired, OtherInput, StageFailed, Stream, Terms
 from metainf.swarm.plan.replicas import runs_blocks
 from metainf.swarm.plan.routing import Client, Costs, MissingBlocks, around, best_route
 from metainf.swarm.plan.table import current, table
@@ -70,7 +71,7 @@ class Session:
         self.first_block = 0
         """Where the swarm's part begins: blocks before it are run by the ends."""
         self.failures: list[StageFailed] = []
-        self.gathered = Gathered(terms.order)
+        self.gathered, self.unhired = Gathered(terms.order), Unhired()
 
     async def __aenter__(self) -> "Session":
         return self
@@ -97,7 +98,7 @@ class Session:
         try:
             await self.gathered.ask(stream)
         except StageFailed as error:
-            self._ban(error)
+            self._ban(StageFailed(error.stage, error.why))  # who worked signs: NotHired is a failure here
 
     @property
     def route(self) -> tuple[Stage, ...]:
@@ -178,7 +179,8 @@ class Session:
         """Open stages through a span that have seen its history.
 
         Nodes that failed are left out while others are there; when none is left they are tried again, with
-        more patience each time, until `patience_s` are over. Raises MissingBlocks then.
+        more patience each time, until `patience_s` are over. Raises MissingBlocks then, or NotPaid where
+        nodes hold the blocks but do not take the order.
         """
         give_up = time.monotonic() + self.terms.patience_s
         while True:
@@ -192,9 +194,9 @@ class Session:
                 for part in fresh:
                     part.stream.cancel()
                 self._ban(again)
-            except MissingBlocks:
+            except MissingBlocks as error:
                 if not self.bans.times or time.monotonic() > give_up:
-                    raise
+                    raise self.unhired.blamed(error) from None
                 self.bans.lift()
                 await asyncio.sleep(RETRY_S)
 
@@ -228,7 +230,7 @@ class Session:
             fresh: list[Part] = []
             try:
                 stages, heard = await self._way(stream.stage.span, avoid)
-                paces = [self._pace(stage, heard[stage.node]) for stage in stages]
+                paces = [promised(stage, heard[stage.node]) for stage in stages]
                 then_s = sum(pace.promised_s for pace in paces)
                 moving_s = tokens * sum(pace.promised_token_s or pace.promised_s for pace in paces)
                 if not worth(stream.pace.usual_s, then_s, left, moving_s):
@@ -250,13 +252,14 @@ class Session:
             self.tell(f"route {shown(self.route)}, left {stream.stage.node[:11]}, which had become slow")
             return
 
-    async def _way(self, span: Span, avoid: frozenset[str]) -> tuple[tuple[Stage, ...], dict[str, Heard]]:
+    async def _way(self, span: Span, avoid: Collection[str]) -> tuple[tuple[Stage, ...], dict[str, Heard]]:
         """The best stages through a span (cut to the model), and who they are."""
         with contextlib.suppress(DirectoryLost) if self._heard else contextlib.nullcontext():
             self._heard = {each.word.node: each for each in await self.look()}
         words = current([each.word for each in self._heard.values()], self.terms.model, time.time())
         laid = table([word for word in words if runs_blocks(word, self.terms.numbers)])
-        client = Client(self.rtt_ms, self.reputation, {*avoid, *self.avoid}, self.doubted)
+        avoid = {*avoid, *self.avoid, *self.unhired.spans}
+        client = Client(self.rtt_ms, self.reputation, avoid, self.doubted)
         end = min(span.end, laid.num_blocks)
         if not end or (span.start, end) == (0, laid.num_blocks):
             return best_route(laid, self.demand, client, self.costs).stages, self._heard
@@ -280,20 +283,17 @@ class Session:
         key = (stage.node, heard.word.address)
         if key not in self._channels:
             self._channels[key] = channel(heard.word.address, stage.node, heard.certificate, self.mine)
-        return Part(Stream(stage, self.terms, self._channels[key], self._pace(stage, heard)), heard)
-
-    def _pace(self, stage: Stage, heard: Heard) -> Pace:
-        said, blocks = heard.word.features, len(stage.span)
-        return Pace(
-            said.decode_ms_per_block * blocks / 1000,
-            said.prefill_ms_per_token_block * blocks / 1000,
-            self.bans.patience(stage.node),
-        )
+        pace = promised(stage, heard, self.bans.patience(stage.node))
+        return Part(Stream(stage, self.terms, self._channels[key], pace), heard)
 
     def _ban(self, error: StageFailed) -> None:
-        """Leave a node out for a while, unless nobody is to blame."""
-        self.failures.append(error)
-        if not isinstance(error, OtherInput):
+        """Leave a node out for a while, unless nobody is to blame; for the whole text where it refuses the
+        order."""
+        if isinstance(error, NotHired):
+            self.unhired.add(error)
+        else:
+            self.failures.append(error)
+        if not isinstance(error, OtherInput | NotHired):
             self.bans.ban(error.stage.node, time.monotonic())
             gone = [key for key in self._channels if key[0] == error.stage.node and not self._shared]
             self._closing += [self._channels.pop(key) for key in gone]

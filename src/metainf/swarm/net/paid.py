@@ -18,6 +18,7 @@ from metainf.swarm.trust.signing import Refused, Replayed
 from metainf.swarm.words import Span, Stage
 
 MOST_ORDERS = 10_000
+USED = "this nonce of the payer was used in another session"
 Held = Callable[[str], bool]
 """Whether the money of a transaction is held back, by whatever ledger the node reads."""
 
@@ -89,12 +90,12 @@ class Till:
         self.jobs = {at: job for at, job in self.jobs.items() if job.order.deadline_s > now_s}
         known = self.jobs.get(key)
         if known is not None and (known.transaction, known.user) != (found.transaction, user):
-            raise Replayed("this nonce of the payer was used in another session")
+            raise Replayed(USED)
+        if self.held is not None and not self.held(found.transaction):  # one that is known may be settled
+            raise Refused("the ledger does not hold the money of this order")
         if known is None:
             if len(self.jobs) >= MOST_ORDERS:
                 raise Refused(f"{MOST_ORDERS} orders are known, more are not taken")
-            if self.held is not None and not self.held(found.transaction):
-                raise Refused("the ledger does not hold the money of this order")
             known = self.jobs[key] = Job(found.transaction, order, user)
         return Work(known)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from metainf.swarm.net.pacing import Pace
 from metainf.swarm.net.stream import Activations, Stream
 from metainf.swarm.trust.audit import Evidence
 from metainf.swarm.trust.signing import Heard
@@ -29,6 +30,13 @@ class Part:
         place."""
         inputs = self.history[: len(self.made)]
         return Evidence(self.stream.stage, np.concatenate(inputs, axis=1), np.concatenate(self.made, axis=1))
+
+
+def promised(stage: Stage, heard: Heard, patience: float = 1.0) -> Pace:
+    """The pace of a stage as its node announced it."""
+    said, blocks = heard.word.features, len(stage.span)
+    prefill_s = said.prefill_ms_per_token_block * blocks / 1000
+    return Pace(said.decode_ms_per_block * blocks / 1000, prefill_s, patience)
 
 
 @dataclass(frozen=True)

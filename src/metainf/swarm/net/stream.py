@@ -38,6 +38,10 @@ class OtherInput(StageFailed):
     """Two nodes disagree on what one gave the other: the stage begins anew, and nobody is to blame yet."""
 
 
+class NotHired(StageFailed):
+    """A node that does not work for this order, or not any more: it has not failed."""
+
+
 @dataclass(frozen=True)
 class Terms:
     """What a session agrees on with every node, and when a node counts as hung.
@@ -217,7 +221,8 @@ class Stream:
         except DecodeError:
             raise StageFailed(self.stage, "the answer is no message of this protocol") from None
         if told.WhichOneof("kind") == "refusal":
-            raise StageFailed(self.stage, told.refusal.why[:300])
+            kind = NotHired if told.refusal.code == wire.Refusal.UNPAID else StageFailed
+            raise kind(self.stage, told.refusal.why[:300])
         return told
 
     async def _write(self, message: Any, seconds: float) -> None:
