@@ -169,7 +169,7 @@ def test_one_text_over_three_hosts_with_latency_and_cuts(folder: Path, tmp_path:
     if find_spec("hivemind") is None:
         pytest.skip("needs the extra dht")
     if not os.environ.get("METAINF_SLOW"):
-        pytest.skip("takes a minute or two, and stood still once for a reason not yet known: METAINF_SLOW=1")
+        pytest.skip("takes a minute or two: METAINF_SLOW=1")
 
     async def story() -> None:
         async with swarm(folder, tmp_path, "dht", FIRST, SECOND, ALL) as there:

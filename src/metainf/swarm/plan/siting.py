@@ -17,7 +17,7 @@ from metainf.swarm.plan.table import Ints, Table
 from metainf.swarm.words import Demand, Span
 
 TYPICAL = Demand(prompt_tokens=245, new_tokens=90)
-CLIENTS, KNOWN = 6, 300
+CLIENTS, KNOWN = 6, 60
 """Clients for whom routes are judged, and nodes that are looked at; of more, some by chance."""
 SLOW, SLOWEST, FAR_MS = 10.0, 2.0, 20.0
 """A block that nobody holds counts as held, so many times slower than the middle node (than the slowest), and
