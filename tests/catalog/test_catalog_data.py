@@ -4,7 +4,7 @@ from datetime import date
 
 import pytest
 
-from metainf.catalog import devices, model_group, models, prices
+from metainf.catalog import devices, model_group, models, prices, providers, quotes
 from metainf.catalog.devices import lookup as device_lookup
 from metainf.catalog.names import device_key, key, memory_in
 from metainf.catalog.shapes import Extras, count_params
@@ -37,7 +37,7 @@ def test_there_is_enough_of_everything() -> None:
     assert len({row["device"] for row in table("prices")}) >= 50
 
 
-@pytest.mark.parametrize("kind", ["models", "devices", "prices", "quality", "formats"])
+@pytest.mark.parametrize("kind", ["models", "devices", "prices", "quotes", "quality", "formats"])
 def test_every_row_names_its_source(kind: str) -> None:
     assert about(kind)
     assert [row for row in table(kind) if len(row.get("source", "")) < 5] == []
@@ -69,6 +69,18 @@ def test_prices_are_ordered_and_dated() -> None:
         assert 0 < price.low <= price.usd_per_device_hour <= price.high < 100, price
         assert date(2025, 1, 1) <= date.fromisoformat(price.date) <= date(2026, 12, 31)
         assert price.device in devices()
+
+
+def test_quotes_lie_between_the_lowest_and_the_highest_price_of_their_day() -> None:
+    usual = {(price.device, price.date): price for price in prices() if price.tier == "on-demand"}
+    seen = set()
+    for row in table("quotes"):
+        price = usual[row["device"], row["date"]]
+        assert price.low <= row["usd_per_device_hour"] <= price.high, row
+        assert (row["device"], row["provider"]) not in seen, "one price of each provider"
+        seen.add((row["device"], row["provider"]))
+        assert row["provider"] in providers()
+    assert len(seen) >= 130 and quotes("nothing") == ()
 
 
 def test_quality_low_is_not_above_mean() -> None:

@@ -80,6 +80,18 @@ def test_a_point_tells_why(empty: "Served", open_page: Open) -> None:
     assert ranked(page).nth(alone["index"]).get_attribute("class") == "picked"
 
 
+def test_a_class_of_privacy_is_asked_for_and_priced(empty: "Served", open_page: Open) -> None:
+    page = open_page(empty.url).go(SMALL + "&privacy=trusted&trust=provider:lambda")
+    answered(page)
+    assert page.get_by_label("Whom to trust", exact=True).input_value() == "provider:lambda"
+    page.get_by_text("not to be called private", exact=False).first.wait_for()
+    assert "(lambda)" in ranked(page).first.inner_text()
+    with page.expect_response("**/v1/select") as coming:
+        page.get_by_label("Privacy", exact=True).select_option("transport")
+    asked = json.loads(coming.value.request.post_data or "")
+    assert asked["privacy"] == {"privacy": "transport"} and fields(page)["privacy"] == "transport"
+
+
 def test_a_link_holds_the_question(empty: "Served", open_page: Open) -> None:
     page = open_page(empty.url).go(SMALL + "&usd=3&aim=cost&tpot=40")
     answered(page)

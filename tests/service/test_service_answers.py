@@ -28,6 +28,7 @@ from metainf.domain import (
     NotSupported,
     Objective,
     Prediction,
+    PrivacyAsked,
     Speculative,
     UnknownName,
     Workload,
@@ -61,6 +62,23 @@ def test_the_same_from_what_things_are_as_from_their_names(client: Client) -> No
     assert {one.hardware.count for one in found.ranked} == {2}
     assert found.model == named.model and found.workload == named.workload
     assert found.ranked[0].usd_per_hour == named.ranked[0].usd_per_hour
+
+
+def test_a_class_of_privacy_travels_with_the_question(client: Client) -> None:
+    trusted = PrivacyAsked.asking("trusted", ["provider:lambda"])
+    found = client.select(QUESTION.model_copy(update={"privacy": trusted}))
+    assert found == answer_select(QUESTION.model_copy(update={"privacy": trusted}))
+    assert found.privacy is not None and not found.privacy.private
+    assert {one.hardware.device.name for one in found.ranked} == {"h100-sxm"}
+    assert all(one.privacy and one.privacy.provider == "lambda" for one in found.ranked)
+    split = PrivacyAsked.stating(
+        {"privacy": "split", "keep": 2, "client_hardware": Hardware(device=api.device("apple-m2"), count=1)}
+    )
+    found = client.select(QUESTION.model_copy(update={"privacy": split}))
+    assert "swarm generate" in str(found.ranked[0].command) and found.privacy is not None
+    assert found.privacy.client is not None and found.privacy.client.hardware == "apple-m2"
+    with pytest.raises(NotSupported, match="size knows no class"):
+        client.size(SizeAsked(question=QUESTION.model_copy(update={"privacy": split}), rate_per_s=2))
 
 
 def test_sizing(client: Client) -> None:

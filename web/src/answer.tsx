@@ -16,12 +16,24 @@ export function Answer({ found, asked, look }: { found: Selection; asked: Asked;
   const one = found.ranked[picked] ?? found.ranked[0];
   return (
     <>
+      {found.privacy && <Kept of={found.privacy} />}
       <Pareto found={found} picked={picked} onPick={pick} look={look} />
       {one && <Detail one={one} place={picked + 1} asked={asked} />}
       <Table caption="Ranked answers" columns={columns(found)} rows={found.ranked} picked={picked} onPick={(_, index) => pick(index)} most={20} />
       <LeftOut excluded={found.excluded} />
     </>
   );
+}
+
+function privacyWords({ privacy }: Candidate): string {
+  const ratio = privacy?.privacy_price_ratio;
+  return `${ratio === undefined ? "not known" : `${number(ratio)}×`}${privacy?.provider ? ` (${privacy.provider})` : ""}`;
+}
+
+/** The class that the answers keep to, without a word too much. */
+function Kept({ of }: { of: NonNullable<Selection["privacy"]> }) {
+  const read = of.recovery === undefined ? "no attack was measured" : `an attack read back up to ${percent(of.recovery)} of a prompt's tokens`;
+  return <p class="kept"><strong>{of.name}</strong>: {of.private ? "may be called private" : "not to be called private"}, {read}. Exposes: {of.exposes}.</p>;
 }
 
 function columns(found: Selection): Column<Candidate>[] {
@@ -36,6 +48,7 @@ function columns(found: Selection): Column<Candidate>[] {
     ...names.filter((name) => found.ranked.some((one) => one.prediction.metrics[name])).map(told),
     ["$/h", (one) => number(one.usd_per_hour), "number"],
     ["$/M tokens", (one) => interval("", one.usd_per_million_tokens), "number"],
+    ...(found.privacy ? [["Privacy costs", privacyWords, "number"] as Column<Candidate>] : []),
     ["Works", (one) => percent(one.prediction.p_ok), "number"],
     ["In limits", (one) => percent(one.p_feasible), "number"],
   ];

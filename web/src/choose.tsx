@@ -4,7 +4,7 @@ import { Answer } from "./answer";
 import { known, post, wasAborted } from "./ask";
 import { Choice, Copy, Field, Heading, Limit, Trouble } from "./parts";
 import { show, useCalm, write, type Fields } from "./place";
-import { about, AIMS, asked, hardware, isConfig, LIMITS, LOAD, OWN, START, subject, TOP } from "./question";
+import { about, AIMS, asked, hardware, isConfig, LIMITS, LOAD, OF_CLASS, OWN, PRIVACY, START, subject, TOP } from "./question";
 import { number } from "./told";
 import type { Model, Named, Offer, Selection } from "./words";
 
@@ -126,6 +126,12 @@ function Form({ fields, change }: { fields: Fields; change: (name: string) => (v
         ...offers.map(({ device, usd_per_device_hour: usd }): [string, string] => [device.name, `${device.title ?? device.name}${usd ? `, ${number(usd)} $/h` : ""}`]),
       ]} />
       <Choice label="Aim" value={fields.aim || "throughput_per_dollar"} options={AIMS} onPick={change("aim")} />
+      <Choice label="Privacy" value={fields.privacy ?? ""} options={PRIVACY} onPick={change("privacy")} />
+      {(OF_CLASS[fields.privacy ?? ""] ?? []).map(([name, label, like]) => (
+        <Field key={name} label={label} hint={`Such as ${like}`}>
+          {(id) => <input id={id} value={fields[name] ?? ""} spellcheck={false} autocomplete="off" aria-describedby={`${id}-hint`} onInput={(event) => change(name)(event.currentTarget.value)} />}
+        </Field>
+      ))}
       <fieldset>
         <legend>Limits</legend>
         {LIMITS.map(({ name, label, bounds }) => (

@@ -14,6 +14,22 @@ export const AIMS: [string, string][] = [
   ["energy", "Least energy"],
 ];
 
+/** Classes of privacy that answers must keep to; what belongs to one is asked for with it. */
+export const PRIVACY: [string, string][] = [
+  ["", "No class required"],
+  ["transport", "Transport: every offer"],
+  ["trusted", "Trusted: only offers of a list"],
+  ["split", "Split: first blocks at the client (not secrecy)"],
+  ["attested", "Attested: a trusted execution environment"],
+];
+export const OF_CLASS: Record<string, [string, string, string][]> = {
+  trusted: [["trust", "Whom to trust", "provider:lambda, own"]],
+  split: [
+    ["keep", "Blocks at the client", "4"], ["client", "The client's hardware", "apple-m2"],
+    ["rtt", "Round trip, ms", "30"], ["mbit", "Its line, Mbit/s", "100"],
+  ],
+};
+
 export const START: Fields = {
   model: "Llama-3.1-8B-Instruct", workload: "sharegpt", concurrency: "32", hardware: "1-4xL4, A100-80GB, H100",
   aim: "throughput_per_dollar", usd: "4", ttft: "500",
@@ -67,6 +83,22 @@ function changes(fields: Fields): Record<string, unknown> {
   return told;
 }
 
+function privacy(fields: Fields): Record<string, unknown> {
+  if (!fields.privacy) return {};
+  const told: Record<string, unknown> = { privacy: fields.privacy };
+  if (fields.privacy === "trusted") told.trust = (fields.trust ?? "").split(/[,\n;]/).map((each) => each.trim()).filter(Boolean);
+  if (fields.privacy === "split") {
+    const keep = given(fields, "keep", "Blocks at the client");
+    if (keep !== null) told.keep = Math.round(keep);
+    if (fields.client?.trim()) told.client_hardware = fields.client.trim();
+    const rtt = given(fields, "rtt", "Round trip");
+    if (rtt !== null) told.client_rtt_ms = rtt;
+    const line = given(fields, "mbit", "Its line");
+    if (line !== null) told.client_mbit_s = line;
+  }
+  return { privacy: told };
+}
+
 /** What a person gave as the model: its name, or facts as JSON. Throws an Error that says what is wrong. */
 export function subject(text: string): string | Record<string, unknown> {
   const said = text.trim();
@@ -97,6 +129,6 @@ export function about(fields: Fields, model: unknown): Record<string, unknown> {
 
 export function asked(fields: Fields, model: unknown): Record<string, unknown> {
   return {
-    ...about(fields, model), hardware: hardware(fields.hardware ?? ""), objective: objective(fields), top: TOP, explain: 0,
+    ...about(fields, model), hardware: hardware(fields.hardware ?? ""), objective: objective(fields), ...privacy(fields), top: TOP, explain: 0,
   };
 }

@@ -18,10 +18,12 @@ export interface Excluded { hardware: Hardware; method: Method; limit: string; r
 export interface Candidate {
   hardware: Hardware; method: Method; prediction: Prediction; usd_per_hour?: number;
   usd_per_million_tokens?: Estimate; p_feasible: number; score: number; command?: string; notes?: string[];
+  privacy?: { name: string; private: boolean; privacy_price_ratio?: number; provider?: string };
 }
 export interface Objective { aim?: string; confidence?: number; [limit: string]: unknown }
 export interface Selection {
   model: Model; workload: Workload; objective: Objective; ranked: Candidate[]; excluded: Excluded[];
+  privacy?: { name: string; private: boolean; protects: string; exposes: string; recovery?: number };
 }
 export interface Offer { device: Device; usd_per_device_hour?: number }
 export interface Named { workload: Workload; source: string }

@@ -20,6 +20,7 @@ from metainf.domain import (
     Model,
     Objective,
     Prediction,
+    PrivacyAsked,
     Selection,
     Workload,
 )
@@ -41,7 +42,8 @@ class Asked(Frozen):
     `changes` replace fields of the named workload, or are a workload of their own.
 
     Of the `top` answers the first `explain` get reasons and nearest records, all of them where it is absent.
-    `allow` says what may stand in for a model that draws: distilled models and autoencoders.
+    `allow` says what may stand in for a model that draws: distilled models and autoencoders. `privacy` is a
+    class that the answers of `select` keep to.
     """
 
     model: Name | Model
@@ -53,6 +55,7 @@ class Asked(Frozen):
     top: Annotated[int, Field(ge=1, le=MOST_ANSWERS)] = 10
     explain: Annotated[int, Field(ge=0, le=MOST_ANSWERS)] | None = None
     allow: tuple[Literal["distilled"], ...] = ()
+    privacy: PrivacyAsked | None = None
 
 
 class SizeAsked(Frozen):
@@ -125,6 +128,7 @@ def question_of(asked: Asked, offline: bool) -> Question:
         explain=asked.explain,
         offline=offline,
         allow=asked.allow,
+        privacy=None if asked.privacy is None else bounded(asked.privacy),
     )
 
 

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from metainf import catalog
 from metainf.domain import Device, Hardware, Method, Model, NotSupported, Setting, Technique, Workload
 from metainf.domain.errors import BadInput, UnknownName
 from metainf.domain.shown import method_words
+
+if TYPE_CHECKING:
+    from metainf.selection.admitting import Machine
 
 HERE = "here"
 LONGEST_NAME = 200
@@ -83,6 +86,12 @@ def prices(name_or_path: str) -> list[catalog.Price]:
     return [price for price in found if price is not None]
 
 
+def quotes(name_or_path: str) -> list[catalog.Quote]:
+    """What providers ask for a device on demand, cheapest first."""
+    found = catalog.quotes(device(name_or_path).name)
+    return sorted(found, key=lambda quote: (quote.usd_per_device_hour, quote.provider))
+
+
 def detect() -> list[Hardware]:
     """The hardware of this machine."""
     return list(catalog.detect())
@@ -141,24 +150,32 @@ def methods(engine: str, model_name: str, on: str, offline: bool = False) -> lis
 
 
 def hardware_of(given: Sequence[str | Hardware]) -> list[tuple[Hardware, float | None]]:
-    """Hardware with its price per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5", or as it is.
+    """Hardware with its price per hour; see `machines_of`."""
+    return [(each.hardware, each.usd_per_hour) for each in machines_of(given)]
+
+
+def machines_of(given: Sequence[str | Hardware]) -> "list[Machine]":
+    """Hardware with its prices per hour from texts such as "1-4xL4" or "2xh100-sxm@3.5", or as it is.
 
     "here" is the hardware of this machine. Hardware that is named twice counts once. A stated price wins over
     the catalogue's; raises BadInput for two different stated ones.
     """
     found: dict[str, Hardware] = {}
     stated: dict[str, float] = {}
+    own: set[str] = set()
     for text in given:
         if isinstance(text, Hardware):
             found[text.id] = text
             continue
         if text.strip().lower() == HERE and catalog.may_be_file():
-            found.update({item.id: item for item in detect()})
+            here = {item.id: item for item in detect()}
+            found.update(here)
+            own.update(here)
             continue
-        own = catalog.parse_price(text)
+        prices_stated = catalog.parse_price(text)
         for item in catalog.parse_hardware(text):
             found[item.id] = item
-            each = own.get(item.device.name)
+            each = prices_stated.get(item.device.name)
             if each is None:
                 continue
             if stated.setdefault(item.id, each) != each:
@@ -168,7 +185,18 @@ def hardware_of(given: Sequence[str | Hardware]) -> list[tuple[Hardware, float |
                 )
     if not found:
         raise BadInput('expected hardware such as "1-4xL4", found none')
-    return [(item, _per_hour(item, stated.get(item.id))) for item in found.values()]
+    return [_machine(item, stated.get(item.id), item.id in own) for item in found.values()]
+
+
+def _machine(item: Hardware, stated: float | None, here: bool) -> "Machine":
+    from metainf.selection.admitting import Machine
+
+    usd = _per_hour(item, stated)
+    if usd is None or stated is not None or here:
+        return Machine(item, usd, own=True)
+    count = item.count or 1
+    asked = {quote.provider: quote.usd_per_device_hour * count for quote in catalog.quotes(item.device.name)}
+    return Machine(item, usd, quotes=asked)
 
 
 def _per_hour(item: Hardware, stated: float | None) -> float | None:

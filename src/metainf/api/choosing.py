@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from metainf import catalog
 from metainf.api.catalogue import hardware_of, model, workload_of
 from metainf.api.checking import checker
+from metainf.api.private import guarding, refused_elsewhere
 from metainf.domain import (
     BadInput,
     Candidate,
@@ -17,6 +18,7 @@ from metainf.domain import (
     Model,
     NotSupported,
     Objective,
+    PrivacyAsked,
     Selection,
     UnknownName,
     Workload,
@@ -39,6 +41,7 @@ class Question:
 
     A model or hardware may also be given as what it is, in place of its name. Of the `top` answers the
     first `explain` get reasons and nearest records, all of them where it is None. `allow`: see ALLOWED.
+    `privacy` is a class that the answers of `select` keep to.
     """
 
     model: str | Model
@@ -52,6 +55,7 @@ class Question:
     offline: bool = False
     explain: int | None = None
     allow: Sequence[str] = ()
+    privacy: PrivacyAsked | None = None
 
     def __post_init__(self) -> None:
         for word in self.allow:
@@ -71,19 +75,22 @@ def select(question: Question) -> Selection:
     predictor = load_predictor(question.predictor)
     predictor.require(subject, work)
     require_history(question.engines, subject, predictor)
+    guard = guarding(question.privacy, question.hardware, subject, work)
     rules = selection.Rules(
-        check=checker(subject, work, predictor),
+        check=guard.check(checker(subject, work, predictor)),
         recovery=recovery(subject),
-        command=lambda hardware, method: command_of(subject, method, hardware, work),
-        notes=_noter(subject, work),
+        command=guard.command(lambda hardware, method: command_of(subject, method, hardware, work)),
+        notes=guard.notes(_noter(subject, work)),
+        split=guard.split,
+        guarded=guard.guarded if guard.told is not None else None,
         top=question.top,
     )
     found = selection.select(
-        subject, work, question.objective, hardware_of(question.hardware), predictor,
+        subject, work, question.objective, guard.hardware, predictor,
         _proposals(question.engines, subject, work, question.allow), rules,
     )  # fmt: skip
     told = _explained(predictor, found, found.ranked[: question.explain])
-    return found.model_copy(update={"ranked": (*told, *found.ranked[len(told) :])})
+    return found.model_copy(update={"ranked": (*told, *found.ranked[len(told) :]), "privacy": guard.told})
 
 
 def size(question: Question, rate_per_s: float, percentile: str | None = None) -> "tuple[Sized, ...]":
@@ -91,6 +98,7 @@ def size(question: Question, rate_per_s: float, percentile: str | None = None) -
     from metainf import selection
 
     _need_tokens(question)
+    refused_elsewhere(question.privacy, "size")
     subject, work = parts(question)
     if work.concurrency is None and work.batch_size is None:
         raise BadInput("expected the concurrency that one replica is sized for, found none: --concurrency")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from metainf.domain import BadInput, Selection, UnknownName
+from metainf.domain import BadInput, NotSupported, Selection, UnknownName
 from metainf.exports import EXPORTS, deployment, export
 
 FORMATS = ("command", *EXPORTS)
@@ -23,11 +23,22 @@ def exported(found: Selection, format: str, place: int = 1, image: str | None = 
     if not 1 <= place <= len(found.ranked):
         raise BadInput(f"expected an answer from 1 to {len(found.ranked)}, found {place}")
     chosen = found.ranked[place - 1]
+    if found.privacy is not None and found.privacy.name == "split":
+        return _of_a_swarm(chosen.command or "", format)
     maker = engines.engine(chosen.method.engine)
     launch = maker.launch(found.model, chosen.method, chosen.hardware, found.workload)
     if format == "command":
         return launch.command + "\n"
     return export(format)(deployment(found.model, chosen, launch, image))
+
+
+def _of_a_swarm(command: str, format: str) -> str:
+    if format == "command":
+        return command + "\n"
+    raise NotSupported(
+        f"a split model runs in a swarm, which is no single {format} file: export its command, and put the "
+        "swarm up with `metainf swarm manifests`"
+    )
 
 
 def swarm_manifest(format: str, told: Mapping[str, Any]) -> str:

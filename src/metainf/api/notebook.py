@@ -4,7 +4,7 @@ Answers show themselves as tables in a notebook; `rows()` gives them flat, for a
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +28,7 @@ from metainf.domain import (
     NotSupported,
     Objective,
     Prediction,
+    PrivacyAsked,
     Selection,
     UnknownName,
     Workload,
@@ -37,6 +38,8 @@ from metainf.domain.shown import rows_html
 Machines: TypeAlias = str | Hardware | Sequence[str | Hardware]
 OPTIONS = ("engines", "top", "predictor", "offline", "explain", "allow")
 """What a question takes beside limits and the workload."""
+PRIVACY = tuple(PrivacyAsked.model_fields)
+"""What `select` takes beside these: a class of privacy and what belongs to it."""
 
 
 class Evaluated(dict[str, Any]):
@@ -65,13 +68,17 @@ def select(
     """Rank every method on every hardware.
 
     hardware: as people write it ("1-4xL4", "H100@2.5"), one or several. wanted: fields of Objective (aim,
-    max_ttft_s ...), of Workload (input_tokens, concurrency ...), and the rest of OPTIONS.
+    max_ttft_s ...), of Workload (input_tokens, concurrency ...), the rest of OPTIONS, and PRIVACY (privacy,
+    trust, keep, client_hardware ...).
 
         metainf.select("Qwen/Qwen3-32B", ["2xL40S", "H100"], "azure-chat", concurrency=32, max_ttft_s=1.0)
 
     Raises NoFeasible, UnknownName, NotSupported, BadInput.
     """
-    return select_answer(_question(model, hardware, workload, wanted))
+    private = {name: value for name, value in wanted.items() if name in PRIVACY}
+    others = {name: value for name, value in wanted.items() if name not in PRIVACY}
+    question = _question(model, hardware, workload, others)
+    return select_answer(replace(question, privacy=PrivacyAsked.stating(private)) if private else question)
 
 
 def size(

@@ -7,11 +7,13 @@ from metainf.catalog.models import find_model, model_group, models
 from metainf.catalog.names import may_be_file, names_only
 from metainf.catalog.prices import Price, price, prices, tiers
 from metainf.catalog.quality import QualityDelta, quality
+from metainf.catalog.quotes import Quote, providers, quotes
 from metainf.catalog.workloads import find_workload, workloads
 
 __all__ = [
     "Price",
     "QualityDelta",
+    "Quote",
     "activation_bits",
     "canonical_format",
     "detect",
@@ -27,7 +29,9 @@ __all__ = [
     "parse_price",
     "price",
     "prices",
+    "providers",
     "quality",
+    "quotes",
     "tiers",
     "weight_bits",
     "workloads",

@@ -26,6 +26,7 @@ KEYS = {
     "release": "text such as 2024-11",
     "typical_per_node": "whole number",
     "source": "where the figures come from",
+    "attestation": "trusted execution environment that can prove what it runs, such as SEV-SNP",
 }
 REQUIRED = ("name", "memory_gib", "memory_bandwidth_gb_per_s")
 EXPECTED = "; ".join(f"{key} ({meaning})" for key, meaning in KEYS.items())
@@ -36,6 +37,11 @@ def read_device(path: Path) -> Device:
 
     Raises BadInput naming what is unknown, missing or wrong, with every key and its unit.
     """
+    return read_machine(path)[0]
+
+
+def read_machine(path: Path) -> tuple[Device, str | None]:
+    """The same, and what the file says of a trusted execution environment."""
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -52,6 +58,10 @@ def read_device(path: Path) -> Device:
         what += [f"missing {', '.join(missing)}"] if missing else []
         raise BadInput(f"device file {path.name}: {'; '.join(what)}; expected keys: {EXPECTED}")
     try:
-        return Device.of(rows | {"source": rows.get("source", f"device file {path.name}")})
+        attestation = rows.get("attestation")
+        if attestation is not None and (not isinstance(attestation, str) or not attestation.strip()):
+            raise BadInput(f"attestation: expected text, found {attestation!r:.40}")
+        facts = {key: value for key, value in rows.items() if key != "attestation"}
+        return Device.of(facts | {"source": rows.get("source", f"device file {path.name}")}), attestation
     except BadInput as error:
         raise BadInput(f"device file {path.name}: {error}; expected keys: {EXPECTED}") from None

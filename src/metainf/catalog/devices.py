@@ -69,15 +69,20 @@ def find_device(name_or_path: str) -> Device:
 
     Raises UnknownName with near misses, or BadInput for a file that cannot be understood.
     """
-    if name_or_path.endswith(".toml") and may_be_file():
-        from metainf.catalog.device_file import read_device
+    return _machine(name_or_path)[0]
 
-        return read_device(Path(name_or_path))
+
+def _machine(name_or_path: str) -> tuple[Device, str | None]:
+    """The device, and the trusted execution environment that its file names."""
+    if name_or_path.endswith(".toml") and may_be_file():
+        from metainf.catalog.device_file import read_machine
+
+        return read_machine(Path(name_or_path))
     found = lookup(name_or_path)
     if found is None:
         known = [n for row in table("devices") for n in (row["name"], row["title"], *row.get("aliases", ()))]
         raise UnknownName("device", name_or_path, known)
-    return devices()[found]
+    return devices()[found], None
 
 
 def parse_hardware(text: str) -> list[Hardware]:
@@ -112,8 +117,10 @@ def _parse(text: str) -> list[tuple[Hardware, float | None]]:
                 f"{high - low + 1}; name those you mean: {low}x{match['device']},{high}x{match['device']}"
             )
         usd = _usd(match["price"], part)
-        device = find_device(match["device"].strip())
-        found += [(Hardware(device=device, count=n), usd) for n in range(low, high + 1)]
+        device, attestation = _machine(match["device"].strip())
+        found += [
+            (Hardware(device=device, count=n, attestation=attestation), usd) for n in range(low, high + 1)
+        ]
     return found
 
 

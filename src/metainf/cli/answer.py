@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from metainf.cli import private
 from metainf.cli.show import cell, console, table
 from metainf.domain.objective import Candidate, Objective, Selection
 from metainf.domain.setting import Workload
@@ -47,6 +48,7 @@ def show(found: Selection) -> None:
     else:
         _paragraphs(found.ranked, words)
     best = found.ranked[0]
+    _list("Privacy", private.told(found))
     _run(found)
     _list("Why", best.prediction.reasons)
     _list("Nearest measured", best.prediction.nearest)
@@ -70,7 +72,8 @@ def _run(found: Selection) -> None:
         told = f"Run the first: save as {program.name}, then {program.command}"
         out.print(f"{told}\n\n{program.text}", soft_wrap=True, markup=False)
     elif command:
-        out.print(f"Run the first:\n  {command}\n", soft_wrap=True, markup=False)
+        lines = command.replace("\n", "\n  ")
+        out.print(f"Run the first:\n  {lines}\n", soft_wrap=True, markup=False)
 
 
 def question(found: Selection) -> str:
@@ -123,6 +126,7 @@ def _columns(ranked: Sequence[Candidate]) -> list[tuple[str, str, float]]:
 
 def _table(ranked: Sequence[Candidate], words: Sequence[str]) -> None:
     columns = _columns(ranked)
+    priced = any(c.privacy is not None for c in ranked)
     head = (
         "#",
         "hardware",
@@ -130,6 +134,7 @@ def _table(ranked: Sequence[Candidate], words: Sequence[str]) -> None:
         *(row[0] for row in columns),
         "$/h",
         "$/M tokens",
+        *(("privacy costs",) if priced else ()),
         "works",
         "in limits",
     )
@@ -141,6 +146,7 @@ def _table(ranked: Sequence[Candidate], words: Sequence[str]) -> None:
             *(interval(c.prediction.metrics.get(name), times) for _, name, times in columns),
             c.usd_per_hour,
             interval(c.usd_per_million_tokens),
+            *((private.price(c),) if priced else ()),
             f"{c.prediction.p_ok:.0%}",
             f"{c.p_feasible:.0%}",
         )
@@ -162,6 +168,8 @@ def _paragraphs(ranked: Sequence[Candidate], words: Sequence[str]) -> None:
         ]
         cost = interval(c.usd_per_million_tokens)
         numbers += [f"$/M tokens {cost}"] if cost else []
+        dearer = private.price(c)
+        numbers += [f"privacy costs {dearer}"] if dearer else []
         out.print(
             f"\n{place}. {machine(c)}, {price}: works {c.prediction.p_ok:.0%}, in limits {c.p_feasible:.0%}"
         )

@@ -119,6 +119,9 @@ def hardware_show(
         head = ("tier", "$/device-hour", "low", "high", "offers", "date", "source")
         rows = [(p.tier, p.usd_per_device_hour, p.low, p.high, p.offers, p.date, p.source) for p in prices]
         table(head, rows, below="source")
+    if found := api.quotes(name):
+        told = ", ".join(f"{each.provider} {each.usd_per_device_hour:g}" for each in found)
+        typer.echo(f"On demand by provider, $/device-hour: {told}")
 
 
 @hardware.command("detect")

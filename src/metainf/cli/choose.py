@@ -24,6 +24,7 @@ from metainf.cli.options import (
     Ttft,
     WorkloadName,
 )
+from metainf.cli.private import ClientHardware, ClientRate, ClientRtt, Keep, Privacy, Trust, asked
 from metainf.cli.show import print_json, table
 from metainf.cli.units import amount, seconds
 
@@ -78,6 +79,12 @@ def select(
             autocompletion=one_of(*ALLOWED),
         ),
     ] = None,
+    privacy: Privacy = None,
+    trust: Trust = None,
+    keep: Keep = None,
+    client_hardware: ClientHardware = None,
+    client_rtt_ms: ClientRtt = None,
+    client_mbit_s: ClientRate = None,
     top: Top = 5,
     predictor: Predictor = None,
     plot: Annotated[
@@ -116,6 +123,13 @@ def select(
         "min_quality_recovery": quality,
         "confidence": confidence,
     }
+    private = {
+        "trust": trust,
+        "keep": keep,
+        "client_hardware": client_hardware,
+        "client_rtt_ms": client_rtt_ms,
+        "client_mbit_s": client_mbit_s,
+    }
     drawn = {"width_px": width, "height_px": height, "steps": steps, "batch_size": batch}
     if plot is not None:
         check_picture(plot)
@@ -131,6 +145,7 @@ def select(
         predictor=predictor,
         offline=offline,
         allow=tuple(allow or ()),
+        privacy=asked(privacy, private),
     )
     found = api.select(question)
     if plot is not None:

@@ -7,8 +7,9 @@ import typer
 
 from metainf.cli.options import Json
 from metainf.cli.show import print_json, table
+from metainf.cli.swarm_options import Join
 from metainf.cli.swarm_showing import swarming_of
-from metainf.cli.swarming import Join, Weights, swarm
+from metainf.cli.swarming import Weights, swarm
 
 Queue = Annotated[
     str,

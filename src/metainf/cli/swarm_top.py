@@ -1,6 +1,6 @@
 """metainf swarm top: who works hardest in a swarm, and what waits at its queue."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -29,7 +29,7 @@ def ordered(overview: "Overview", by: str) -> list[tuple["ModelState", "NodeStat
     """All nodes of all models, the one to look at first on top. Raises BadInput."""
     from metainf.domain import BadInput
 
-    ranks = {
+    ranks: dict[str, Callable[[NodeState], float]] = {
         "busy": lambda node: -node.features.queue_ms,
         "slow": lambda node: -node.features.decode_ms_per_block * len(node.span),
         "full": lambda node: node.features.cache_tokens_left,

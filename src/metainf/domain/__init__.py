@@ -36,6 +36,7 @@ from metainf.domain.method import (
     WeightQuantization,
 )
 from metainf.domain.objective import Candidate, Excluded, Objective, Prediction, Selection
+from metainf.domain.privacy import ClientPart, Guarded, Privacy, PrivacyAsked
 from metainf.domain.record import (
     Conditions,
     Estimate,
@@ -57,6 +58,7 @@ __all__ = [
     "Batching",
     "Candidate",
     "ChunkedPrefill",
+    "ClientPart",
     "Compile",
     "Conditions",
     "Device",
@@ -68,6 +70,7 @@ __all__ = [
     "Flags",
     "Frozen",
     "FusedQkv",
+    "Guarded",
     "Hardware",
     "KvQuantization",
     "Lengths",
@@ -88,6 +91,8 @@ __all__ = [
     "Precision",
     "Prediction",
     "PrefixCache",
+    "Privacy",
+    "PrivacyAsked",
     "Provenance",
     "Record",
     "Rejected",

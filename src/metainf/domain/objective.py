@@ -6,6 +6,7 @@ from pydantic import Field, PositiveFloat
 
 from metainf.domain.base import Frozen
 from metainf.domain.method import Method
+from metainf.domain.privacy import Guarded, Privacy
 from metainf.domain.record import Estimate
 from metainf.domain.setting import Hardware, Model, Workload
 from metainf.domain.shown import data_frame, selection_html, selection_rows
@@ -56,6 +57,7 @@ class Candidate(Frozen):
     score: float
     command: str | None = None
     notes: tuple[str, ...] = ()
+    privacy: Guarded | None = None
 
 
 class Excluded(Frozen):
@@ -67,7 +69,16 @@ class Excluded(Frozen):
     hardware: Hardware
     method: Method
     limit: Literal[
-        "budget", "memory", "unsupported", "unlikely", "slo", "conflict", "no_effect", "quality", "unknown"
+        "budget",
+        "memory",
+        "unsupported",
+        "unlikely",
+        "slo",
+        "conflict",
+        "no_effect",
+        "quality",
+        "unknown",
+        "privacy",
     ]
     reason: str
 
@@ -80,6 +91,7 @@ class Selection(Frozen):
     objective: Objective
     ranked: tuple[Candidate, ...]
     excluded: tuple[Excluded, ...] = ()
+    privacy: Privacy | None = None
 
     def rows(self) -> list[dict[str, Any]]:
         """One flat row for each ranked candidate; `pandas.DataFrame(found.rows())` works as it is."""

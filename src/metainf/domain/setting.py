@@ -139,12 +139,14 @@ class Device(Frozen):
 
 
 class Hardware(Frozen):
-    """Devices of one kind, joined. `count` is over all nodes; absent where the source does not say."""
+    """Devices of one kind, joined. `count` is over all nodes; absent where the source does not say.
+    `attestation` names a trusted execution environment that can prove what it runs; its owner's word."""
 
     device: Device
     count: PositiveInt | None = None
     nodes: PositiveInt | None = None
     platform: str | None = None
+    attestation: str | None = None
 
 
 class Setting(Frozen):

@@ -81,6 +81,8 @@ def candidate_row(place: int, one: "Candidate") -> Row:
         told["usd_per_million_tokens"] = one.usd_per_million_tokens
     for name, estimate in told.items():
         row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    if one.privacy is not None:
+        row |= {"privacy": one.privacy.name, "privacy_price_ratio": one.privacy.privacy_price_ratio}
     return row | {"command": one.command}
 
 

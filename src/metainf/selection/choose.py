@@ -10,6 +10,7 @@ from metainf.domain import (
     Candidate,
     Estimate,
     Excluded,
+    Guarded,
     Hardware,
     Method,
     Model,
@@ -25,6 +26,7 @@ from metainf.selection.judging import Judged, judge
 from metainf.selection.outlook import ask
 from metainf.selection.predictor import Forecaster, MethodsFor, Pair, Predictor, Priced
 from metainf.selection.scoring import Pool, limits
+from metainf.selection.splitting import Split
 from metainf.selection.spread import Floats
 
 
@@ -34,13 +36,17 @@ class Rules:
 
     `check` may put a pair out before it is predicted; `recovery` maps a number format (`awq`, and
     `kv_fp8` for the cache) to the share of quality it keeps; `command` and `notes` decorate the ranked
-    candidates; `top` candidates are returned and at most `max_excluded` groups of excluded ones.
+    candidates; `top` candidates are returned and at most `max_excluded` groups of excluded ones. `split` has
+    the client run a part of the model; `guarded` says of a candidate what a class of privacy makes of it,
+    given by which factor its throughput changes.
     """
 
     check: Callable[[Hardware, Method], Excluded | None] | None = None
     recovery: Mapping[str, float] = field(default_factory=dict)
     command: Callable[[Hardware, Method], str | None] | None = None
     notes: Callable[[Hardware, Method], tuple[str, ...]] | None = None
+    split: Split | None = None
+    guarded: Callable[[Hardware, float], Guarded] | None = None
     top: int = 10
     max_excluded: int = 20
 
@@ -66,7 +72,10 @@ def select(
     pairs, prices, out = _gather(hardware, methods_for, rules)
     if not pairs:
         raise NoFeasible(_nothing_proposed(model, hardware, out))
-    pool = Pool(model, workload, objective, pairs, prices, ask(predictor, model, workload, pairs))
+    outlook, factor = ask(predictor, model, workload, pairs), np.ones(len(pairs))
+    if rules.split is not None:
+        outlook, factor = rules.split.applied(outlook)
+    pool = Pool(model, workload, objective, pairs, prices, outlook)
     judged = judge(pool, limits(pool, rules.recovery))
     excluded = grouped([*out, *failures(judged)], rules.max_excluded)
     if not judged.feasible.any():
@@ -75,7 +84,7 @@ def select(
         model=model,
         workload=workload,
         objective=objective,
-        ranked=_candidates(judged, _best(judged, rules.top), rules),
+        ranked=_candidates(judged, _best(judged, rules.top), rules, factor),
         excluded=tuple(item.excluded for item in excluded),
     )
 
@@ -118,12 +127,14 @@ def _best(judged: Judged, top: int) -> list[int]:
     return [i for same in tied for i in (sorted(same, key=content) if len(same) > 1 else same)][:top]
 
 
-def _candidates(judged: Judged, places: Sequence[int], rules: Rules) -> tuple[Candidate, ...]:
+def _candidates(judged: Judged, places: Sequence[int], rules: Rules, factor: Floats) -> tuple[Candidate, ...]:
     found = judged.pool.outlook.predictions(places)
-    return tuple(_candidate(judged, i, one, rules) for i, one in zip(places, found, strict=True))
+    return tuple(
+        _candidate(judged, i, one, rules, float(factor[i])) for i, one in zip(places, found, strict=True)
+    )
 
 
-def _candidate(judged: Judged, i: int, prediction: Prediction, rules: Rules) -> Candidate:
+def _candidate(judged: Judged, i: int, prediction: Prediction, rules: Rules, factor: float) -> Candidate:
     pool = judged.pool
     machine, method = pool.pairs[i]
     price = float(pool.usd_per_hour[i])
@@ -137,6 +148,7 @@ def _candidate(judged: Judged, i: int, prediction: Prediction, rules: Rules) -> 
         score=float(judged.score[i]),
         command=rules.command(machine, method) if rules.command is not None else None,
         notes=rules.notes(machine, method) if rules.notes is not None else (),
+        privacy=rules.guarded(machine, factor) if rules.guarded is not None else None,
     )
 
 

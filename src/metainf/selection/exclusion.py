@@ -14,7 +14,16 @@ from metainf.selection.judging import Judged
 from metainf.selection.predictor import Pair
 
 Why = Literal[
-    "budget", "memory", "unsupported", "unlikely", "slo", "conflict", "no_effect", "quality", "unknown"
+    "budget",
+    "memory",
+    "unsupported",
+    "unlikely",
+    "slo",
+    "conflict",
+    "no_effect",
+    "quality",
+    "unknown",
+    "privacy",
 ]
 Tell = Callable[[int], str]
 TIGHT = 0.9

@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from metainf.domain.base import Frozen
+from metainf.domain.privacy import MOST_BLOCKS as MOST_BLOCKS
 
 NodeId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{2,63}$")]
 """A node's name: of an identity, `ed-` and the digest of its public key."""
 Digest = Annotated[str, Field(pattern=r"^[a-z0-9]{2,12}:[0-9a-f]{16,128}$")]
 State = Literal["joining", "online", "draining"]
-MOST_BLOCKS, MOST_PINGS, MOST_LABELS = 4096, 64, 16
+MOST_PINGS, MOST_LABELS = 64, 16
 LEAST_REPUTATION, MOST_REPUTATION = 0.1, 10.0
 
 

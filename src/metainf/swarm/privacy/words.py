@@ -2,15 +2,16 @@
 comes in as rows."""
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, get_args
+from typing import Annotated
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
+from metainf.domain import privacy as domain
 from metainf.domain.base import Frozen
-from metainf.swarm.words import MOST_BLOCKS, Announcement
+from metainf.domain.privacy import CLASSES as CLASSES
+from metainf.domain.privacy import Class as Class
+from metainf.swarm.words import Announcement
 
-Class = Literal["transport", "trusted", "split", "attested", "encrypted-head"]
-CLASSES: tuple[Class, ...] = get_args(Class)
 MOST_RECOVERED = 0.05
 """What may be called private gives less of a prompt away than this."""
 CONFIDENCE = 0.95
@@ -66,28 +67,9 @@ def is_private(rows: Iterable[Attacked]) -> bool:
     )
 
 
-class Required(Frozen):
+class Required(domain.Required):
     """What a text requires. `trust`: labels, regions (`region:fra`) or names of nodes (`ed-…`), one of which
     a node must have; `keep`: blocks that the client runs itself."""
-
-    privacy: Class = "transport"
-    trust: tuple[Annotated[str, Field(min_length=1, max_length=72)], ...] = ()
-    keep: Annotated[int, Field(ge=0, le=MOST_BLOCKS)] = 0
-
-    @model_validator(mode="after")
-    def _fits(self) -> "Required":
-        if self.privacy == "trusted" and not self.trust:
-            raise ValueError("expected whom to trust: labels, region:NAME or names of nodes")
-        if self.privacy == "split" and not self.keep:
-            raise ValueError("expected how many blocks the client keeps, 1 or more")
-        if self.keep and self.privacy != "split":
-            raise ValueError(f"blocks are kept only with split, not with {self.privacy}")
-        return self
-
-    @classmethod
-    def asking(cls, privacy: str, trust: Iterable[str] = (), keep: int = 0) -> "Required":
-        """Raises BadInput."""
-        return cls.of({"privacy": privacy, "trust": tuple(trust), "keep": keep})
 
     def admits(self, word: Announcement) -> bool:
         """Whether a node may see activations. Labels and regions are what the node says of itself; its name
