@@ -60,8 +60,9 @@ is replayed on a new route. `failed` are those without a route after five tries.
 
 All rules see the same chance: the same nodes come and go at the same moments, the same requests are asked by
 the same clients, who know the same nodes. Numbers are means over seeds that were not looked at when the rule
-was tuned; the last two columns are the paired differences to petals' rule, with 95 % intervals over seeds.
-Only caches are not part of it: beside a block of 1.6 GiB the keys and values of a text of such length take
+was tuned; the last two columns are the paired differences to petals' rule, with 95 % intervals over seeds; a
+dash stands where some run finished no request. Latencies are of requests that were finished.
+Caches are not part of it: beside a block of 1.6 GiB the keys and values of a text of such length take
 less than 2 MiB.
 
 This shows how the rules compare under these assumptions. It is no measurement of a network.
@@ -107,15 +108,18 @@ def play(rule: str, count: int, seed: int) -> dict[str, Played]:
 
 
 def compared(here: Sequence[Played], there: Sequence[Played], of: Callable[[Told], float]) -> str:
-    """The mean of the relative differences, in percent, and how far the mean may be off."""
+    """The mean of the relative differences, in percent, and how far the mean may be off; a dash where a run
+    finished nothing."""
     shares = [of(mine) / of(other) - 1 for (mine, _), (other, _) in zip(here, there, strict=True)]
+    if not np.isfinite(shares).all():
+        return "–"
     off = float(student.ppf(0.975, len(shares) - 1) * np.std(shares, ddof=1) / len(shares) ** 0.5)
     return f"{np.mean(shares) * 100:+.1f} % ± {off * 100:.1f}"
 
 
 def row_of(rule: str, made: Sequence[Played], petals: Sequence[Played]) -> str:
     def mean(of: Callable[[Told], float]) -> float:
-        return float(np.mean([of(told) for told, _ in made]))
+        return float(np.nanmean([of(told) for told, _ in made]))
 
     return (
         f"| {rule} | {np.mean([share for _, share in made]):.2f} | {mean(lambda told: told.failed):,.1f} "
