@@ -16,7 +16,7 @@ from metainf.swarm.broker.agent import Agent, TooLate, waiting
 from metainf.swarm.broker.consumer import Consumer, TryAgain
 from metainf.swarm.broker.streams import DEAD, REPLIES, BrokerLost, Crowded, connected, prepared
 from metainf.swarm.broker.words import Job
-from metainf.swarm.host.nats import Server, alone, program
+from metainf.swarm.host.nats import Server, free_ports, program, started
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -34,7 +34,7 @@ def _program() -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    made = alone(tmp_path).start()
+    made = started(tmp_path)
     yield made
     made.stop()
 
@@ -218,7 +218,7 @@ def test_a_server_that_is_away_is_waited_for(server: Server) -> None:
 def test_no_server_is_told(tmp_path: Path) -> None:
     async def test() -> None:
         with pytest.raises(BrokerLost, match="expected a NATS server with JetStream at"):
-            async with Agent(alone(tmp_path).url, "agent"):
+            async with Agent(f"nats://127.0.0.1:{free_ports(1)[0]}", "agent"):
                 pass
 
     run(test)

@@ -10,25 +10,16 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the extra swarm")
-transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
-for name in ("grpc", "google.protobuf", "cryptography", "nats"):
+for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography", "nats"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
 from metainf.domain import BadInput, MissingExtra  # noqa: E402
 from metainf.swarm.compute.blocks import Ends  # noqa: E402
 from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
 from metainf.swarm.host.demo import Script, halves, one_process  # noqa: E402
-from metainf.swarm.host.embedded import (  # noqa: E402
-    DidNotStart,
-    Running,
-    Server,
-    all_stopped,
-    program,
-    ready,
-    start_node,
-    start_server,
-)
+from metainf.swarm.host.embedded import DidNotStart, Running, all_stopped, ready, start_node  # noqa: E402
+from metainf.swarm.host.nats import Server, program  # noqa: E402
+from metainf.swarm.host.nats import started as server_started  # noqa: E402
 from metainf.swarm.host.running import Book, Told, guest  # noqa: E402
 from metainf.swarm.net.client import Session  # noqa: E402
 from metainf.swarm.net.directory import NODES, DirectoryLost, NatsDirectory  # noqa: E402
@@ -36,6 +27,7 @@ from metainf.swarm.net.stream import Terms  # noqa: E402
 from metainf.swarm.trust.certificates import certify  # noqa: E402
 from metainf.swarm.trust.identity import Identity  # noqa: E402
 from metainf.swarm.words import Span  # noqa: E402
+from metainf.testing.random_models import random_model  # noqa: E402
 
 try:
     program()
@@ -55,25 +47,16 @@ def _speeds_kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = start_server(tmp_path_factory.mktemp("nats"))
+    made = server_started(tmp_path_factory.mktemp("nats"))
     yield made
     made.stop()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(4)
-    config = transformers.AutoConfig.for_model(
-        "qwen3", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=32, intermediate_size=48,
-        head_dim=16, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=256,
-    )  # fmt: skip
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    made = tmp_path_factory.mktemp("qwen3")
-    model.save_pretrained(made)
-    return made
+    return random_model(
+        tmp_path_factory.mktemp("qwen3"), seed=4, family="qwen3", head_dim=16, num_hidden_layers=LAYERS
+    )
 
 
 def test_what_is_not_put_again_vanishes(tmp_path: Path) -> None:
@@ -90,7 +73,7 @@ def test_what_is_not_put_again_vanishes(tmp_path: Path) -> None:
         assert await directory.records() == {}
         await directory.close()
 
-    alone = start_server(tmp_path)
+    alone = server_started(tmp_path)
     try:
         asyncio.run(story(alone.url))
     finally:
