@@ -18,9 +18,8 @@ from metainf.swarm.compute.blocks import Ends  # noqa: E402
 from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
 from metainf.swarm.host.demo import Script, halves, one_process  # noqa: E402
 from metainf.swarm.host.embedded import DidNotStart, Running, all_stopped, ready, start_node  # noqa: E402
-from metainf.swarm.host.nats import Server, program  # noqa: E402
-from metainf.swarm.host.nats import started as server_started  # noqa: E402
-from metainf.swarm.host.running import Book, Told, guest  # noqa: E402
+from metainf.swarm.host.nats import Server, program, started  # noqa: E402
+from metainf.swarm.host.running import Book, Said, Told, guest, serve  # noqa: E402
 from metainf.swarm.net.client import Session  # noqa: E402
 from metainf.swarm.net.directory import NODES, DirectoryLost, NatsDirectory  # noqa: E402
 from metainf.swarm.net.stream import Terms  # noqa: E402
@@ -47,7 +46,7 @@ def _speeds_kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = server_started(tmp_path_factory.mktemp("nats"))
+    made = started(tmp_path_factory.mktemp("nats"))
     yield made
     made.stop()
 
@@ -59,49 +58,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-def test_what_is_not_put_again_vanishes(tmp_path: Path) -> None:
-    async def story(url: str) -> None:
-        directory = await NatsDirectory.join(url, lifetime_s=2.0)
-        assert await directory.records() == {}
-        await directory.put("node.one", b"1")
-        await directory.put("node.two", b"2")
-        await directory.put("node.one", b"3")
-        assert await directory.records() == {"node.one": b"3", "node.two": b"2"}
-        await directory.remove("node.two")
-        assert await directory.records() == {"node.one": b"3"}
-        await asyncio.sleep(3.0)
-        assert await directory.records() == {}
-        await directory.close()
-
-    alone = server_started(tmp_path)
-    try:
-        asyncio.run(story(alone.url))
-    finally:
-        alone.stop()
-
-
 def test_a_directory_that_is_not_there_is_named() -> None:
     with pytest.raises(DirectoryLost, match=r"127\.0\.0\.1:9"):
         asyncio.run(NatsDirectory.join("nats://127.0.0.1:9"))
 
 
-async def started(folder: Path, url: str, spans: list[Span | None], room: int | None = None) -> list[Running]:
-    nodes = [
-        await start_node(str(i), Told(checkpoint=str(folder), join=url, span=span, memory_blocks=room))
-        for i, span in enumerate(spans)
-    ]
-    for each in nodes:
-        await ready(each)
-    return nodes
-
-
 def test_processes_are_killed_and_drain(server: Server, folder: Path) -> None:
     """Three processes and a text: one gets SIGKILL, the text stays; the others get SIGTERM, their records go
-    at once; one that starts without being told takes the blocks that nobody holds."""
+    at once."""
 
     async def story() -> None:
-        halves_ = [Span(start=0, end=3), Span(start=3, end=6), Span(start=0, end=6)]
-        nodes = await started(folder, server.url, list(halves_))
+        spans = [Span(start=0, end=3), Span(start=3, end=6), Span(start=0, end=6)]
+        told = [Told(checkpoint=str(folder), join=server.url, span=span) for span in spans]
+        nodes = [await start_node(str(i), each) for i, each in enumerate(told)]
+        for each in nodes:
+            await ready(each)
         checkpoint = Checkpoint(folder)
         ends = Ends(checkpoint)
         directory = await NatsDirectory.join(server.url)
@@ -122,7 +93,6 @@ def test_processes_are_killed_and_drain(server: Server, folder: Path) -> None:
                 assert len(session.recoveries) == 1
             assert made == one_process(checkpoint, ends, PROMPT, 30)
             await a_leaver_is_gone(directory, nodes)
-            await a_gap_is_filled(directory, nodes)
         finally:
             stop.set()
             await present
@@ -134,19 +104,28 @@ def test_processes_are_killed_and_drain(server: Server, folder: Path) -> None:
         for each in alive:
             each.process.send_signal(signal.SIGTERM)
         for each in alive:
-            assert await asyncio.wait_for(each.process.wait(), 15) == 0
+            assert await asyncio.wait_for(each.process.wait(), 60) == 0
             assert f"{NODES}{each.node}" not in await directory.records()
 
-    async def a_gap_is_filled(directory: Any, nodes: list[Running]) -> None:
-        for _ in range(100):  # until the killed one has expired too
-            if not any(key.startswith(NODES) for key in await directory.records()):
-                break
-            await asyncio.sleep(0.2)
-        nodes += await started(folder, server.url, [Span(start=0, end=2)])
-        nodes += await started(folder, server.url, [None], room=4)
-        assert nodes[-1].words[2:4] == ["[2,", "6)"]
-
     asyncio.run(story())
+
+
+def test_a_process_takes_the_blocks_that_nobody_holds(server: Server, folder: Path) -> None:
+    async def story() -> None:
+        url, stop, said = f"{server.url}?bucket=gap", asyncio.Event(), asyncio.Queue[Said]()
+        here = Told(checkpoint=str(folder), join=url, span=Span(start=0, end=2), grace_s=0.0)
+        beside = asyncio.create_task(serve(here, said.put_nowait, stop))
+        while (await said.get()).event != "ready":
+            pass
+        node = await start_node("late", Told(checkpoint=str(folder), join=url, memory_blocks=4))
+        try:
+            await ready(node)
+            assert node.words[2:4] == ["[2,", "6)"]
+        finally:
+            stop.set()
+            await asyncio.gather(beside, all_stopped([node]))
+
+    asyncio.run(asyncio.wait_for(story(), 120))
 
 
 def test_a_node_that_cannot_start_says_why(server: Server, tmp_path: Path) -> None:
