@@ -7,6 +7,8 @@ from metainf.swarm.compute.weights import random_checkpoint
 
 LAYERS, VOCABULARY = 4, 97
 BYTES_VOCABULARY = 260
+VARIED = 22
+"""A seed whose Llama does not soon say the same token again and again."""
 END, USER, ASSISTANT = "<|end|>", "<|user|>", "<|assistant|>"
 TEMPLATE = (
     "{% for m in messages %}<|user|>{{ m['role'] }}: {{ m['content'] }}{% endfor %}"
@@ -20,7 +22,9 @@ SMALL: dict[str, Any] = {
 """Words of transformers' configs, where nothing else is asked."""
 
 
-def random_model(folder: Path, seed: int = 3, std: float = 0.3, family: str = "llama", **config: Any) -> Path:
+def random_model(
+    folder: Path, seed: int = VARIED, std: float = 0.3, family: str = "llama", **config: Any
+) -> Path:
     """A small language model in safetensors, the same for the same seed; `config` changes its shape."""
     return random_checkpoint({"model_type": family, **SMALL, **config}, folder, seed, std)
 
