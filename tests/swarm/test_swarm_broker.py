@@ -236,7 +236,6 @@ def test_a_binary_that_nobody_knows_is_not_run(tmp_path: Path, monkeypatch: pyte
         program()
 
 
-@pytest.mark.engine
 def test_nothing_is_lost_or_kept_twice_while_servers_and_consumers_are_killed(server: Server) -> None:
     plan = Plan(requests=1500, at_once=100, consumers=2, kill_s=0.4, work_s=0.02, within_s=120)
     came = asyncio.run(asyncio.wait_for(play([server], plan), 150))

@@ -29,7 +29,6 @@ from metainf.swarm.host.nats import program, started  # noqa: E402
 from metainf.swarm.host.running import Told, serve  # noqa: E402
 from metainf.swarm.words import Span  # noqa: E402
 
-pytestmark = pytest.mark.engine
 TOKENS = 24
 
 

@@ -143,7 +143,6 @@ def test_tls_and_a_password_in_the_url(tmp_path: Path) -> None:
         server.stop()
 
 
-@pytest.mark.engine
 def test_a_hundred_exits_and_rejoins_leave_no_ghost(tmp_path: Path) -> None:
     """Processes that announce themselves leave or are killed, and come back under old names and new ones."""
     lifetime_s, server = 4.0, started(tmp_path)

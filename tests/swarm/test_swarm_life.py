@@ -44,8 +44,6 @@ except MissingExtra:
 
 LAYERS, PROMPT, WITHIN_S = 6, [5, 17, 3, 88, 41], 120.0
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -28,8 +28,6 @@ try:
 except MissingExtra:
     pytest.skip("needs nats-server of the extra swarm", allow_module_level=True)
 
-pytestmark = pytest.mark.engine
-
 
 def scraped(port: int) -> dict[str, float]:
     """All samples by name and labels, after Prometheus' own parser."""

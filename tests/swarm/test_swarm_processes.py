@@ -36,9 +36,6 @@ except MissingExtra:
 LAYERS, PROMPT = 6, [5, 17, 3, 88, 41]
 
 
-pytestmark = pytest.mark.engine
-
-
 @pytest.fixture(autouse=True)
 def _speeds_kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -279,7 +279,6 @@ def test_three_servers_keep_three_copies() -> None:
     assert streams.CLUSTER == 3
 
 
-@pytest.mark.engine
 def test_a_swarm_behind_the_queue_is_paid(server: Server, tmp_path: Path) -> None:
     """An agent orders, a worker's swarm writes, its nodes sign, the agent settles and has the evidence."""
     folder = small_model(tmp_path / "model")
