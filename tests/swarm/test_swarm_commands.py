@@ -164,6 +164,9 @@ def whole(url: str, folder: Path) -> None:
     assert told["complete"] and model["copies"] == [2, 2, 2, 2] and model["route"]["expected_ms"] > 0
     assert all(each["rtt_ms"] < 1000 for each in model["nodes"])
     assert run("status", "--join", url, "--model", "b2:00").exit_code == 1
+    top = run("top", "--join", url, "--once", "--by", "slow")
+    assert top.exit_code == 0 and "3 nodes, 1 of 1 models whole" in top.stdout and "[0, 2)" in top.stdout
+    assert len(json.loads(run("top", "--join", url, "--json").stdout)["state"]["models"]) == 1
 
 
 def test_metainfs_own_load_before_the_endpoint(

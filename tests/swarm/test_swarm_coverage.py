@@ -7,7 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metainf.cli.swarm_state import lines, only
+from metainf.cli.swarm_top import ORDERS, ordered
+from metainf.cli.swarm_top import lines as top_lines
+from metainf.domain import BadInput
 from metainf.swarm.plan.coverage import MANY, NONE, SwarmState, bar, swarm_state
+from metainf.swarm.plan.overview import Belief, Overview, Queue, Waiting
 from metainf.swarm.plan.routing import Client
 from metainf.swarm.words import Announcement, Demand, Profile, Span
 
@@ -124,3 +128,29 @@ def test_what_is_drawn() -> None:
     assert "no answer" in said
     assert [each.model for each in only(found, "b2:c").models] == [OTHER]
     assert list(lines(seen())) == ["no node serves any model here"]
+
+
+def looked(*words: Announcement, **told: Any) -> Overview:
+    state = seen(*words)
+    return Overview(directory="nats://here:4222", complete=state.complete(), state=state, **told)
+
+
+def test_who_works_hardest_stands_on_top() -> None:
+    there = looked(
+        word("idle", (0, 6), features={"queue_ms": 1.0, "usd_per_hour": 3.0}),
+        word("busy", (0, 3), features={"queue_ms": 90.0, "cache_tokens_left": 7}),
+        word("slow", (3, 6), features={"queue_ms": 20.0, "decode_ms_per_block": 50.0}),
+        queue=Queue(waiting=(Waiting(group="g", priority=0, jobs=12, tenants=3),), dead=2),
+        believed=(Belief(node="busy", reputation=0.25),),
+    )
+    tops = {by: ordered(there, by)[0][1].node for by in ORDERS}
+    assert tops == {"busy": "busy", "slow": "slow", "full": "busy", "dear": "idle"}
+    head, queue, _, first, *rest = top_lines(there, "busy", 2)
+    assert "3 nodes, 1 of 1 models whole" in head
+    assert queue == "queue  g class 0: 12 of 3 tenants; 2 dead letters"
+    assert first.startswith("busy") and "90" in first and "0.25" in first
+    assert len(rest) == 2 and rest[-1] == "and 1 more: --most shows them"
+    lost = looked(queue=Queue(lost="the queue does not answer"))
+    assert list(top_lines(lost, "busy", 5))[1] == "queue  the queue does not answer"
+    with pytest.raises(BadInput, match="expected one of busy, slow, full, dear, found 'loud'"):
+        ordered(there, "loud")

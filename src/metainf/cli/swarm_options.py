@@ -8,6 +8,12 @@ import typer
 if TYPE_CHECKING:
     from metainf.api.swarming import Manner, Verdicts
 
+Join = Annotated[
+    str,
+    typer.Option(
+        "--join", "-j", help="The swarm's directory, such as nats://host:4222.", envvar="METAINF_SWARM"
+    ),
+]
 Codec = Annotated[
     str,
     typer.Option(

@@ -14,6 +14,7 @@ from metainf.cli.swarm_options import (
     Audit,
     AuditHere,
     Codec,
+    Join,
     Quantization,
     Reputation,
     Trials,
@@ -22,6 +23,7 @@ from metainf.cli.swarm_options import (
 )
 from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required, swarm_privacy
 from metainf.cli.swarm_showing import swarm_demo, swarm_manifests, swarming_of
+from metainf.cli.swarm_top import swarm_top
 from metainf.cli.units import seconds
 
 if TYPE_CHECKING:
@@ -30,12 +32,6 @@ if TYPE_CHECKING:
 AUDITS_S = 60.0
 """How long a text that is written waits for its audits."""
 swarm = typer.Typer(help="A model that runs through several nodes.", no_args_is_help=True)
-Join = Annotated[
-    str,
-    typer.Option(
-        "--join", "-j", help="The swarm's directory, such as nats://host:4222.", envvar="METAINF_SWARM"
-    ),
-]
 Weights = Annotated[
     str | None,
     typer.Option(
@@ -56,6 +52,7 @@ def register(app: typer.Typer) -> None:
     swarm.command("demo")(swarm_demo)
     swarm.command("manifests")(swarm_manifests)
     swarm.command("privacy")(swarm_privacy)
+    swarm.command("top")(swarm_top)
     app.add_typer(swarm, name="swarm")
 
 
