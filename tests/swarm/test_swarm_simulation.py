@@ -9,7 +9,8 @@ from metainf.catalog.models import models
 from metainf.domain import BadInput, Model
 from metainf.swarm.plan.fleet import Fleet, fleet, usable
 from metainf.swarm.plan.rules import PLACINGS, Picture
-from metainf.swarm.plan.simulating import Scene, Simulation, Told, beginning
+from metainf.swarm.plan.scenes import Scene, Told, fate
+from metainf.swarm.plan.simulating import Simulation, beginning
 
 MODEL = Model(name="seventy", params_b=70.6, num_layers=80)
 SCENE = Scene(num_blocks=80, seconds=60.0, requests_per_s=1.0, mean_life_s=200.0, view=150)
@@ -22,8 +23,8 @@ def played(rule: str, scene: Scene, count: int = 150, most: int = 80) -> tuple[S
     rng = np.random.default_rng(seed)
     picture = Picture.of([], scene.num_blocks)
     spans = beginning(nodes, count, PLACINGS[rule], picture, rng)
-    simulation = Simulation(nodes, spans, PLACINGS[rule], scene)
-    return simulation, simulation.run(rng)
+    simulation = Simulation(nodes, spans, PLACINGS[rule], scene, fate(scene, len(nodes), seed))
+    return simulation, simulation.run()
 
 
 @pytest.fixture(scope="module")

@@ -13,45 +13,16 @@ import numpy as np
 
 from metainf.domain import NoFeasible
 from metainf.swarm.plan.fleet import BATCH, Fleet
-from metainf.swarm.plan.routing import Client, Costs, best_route
+from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.rules import Picture, Placing
-from metainf.swarm.plan.table import Floats, Ints, Table
+from metainf.swarm.plan.scenes import Fate, Scene, Told
+from metainf.swarm.plan.seen import Seen
+from metainf.swarm.plan.table import Table
 from metainf.swarm.words import Capacity, Demand, Route, Span
 
 JOIN, LEAVE, ASK, END = range(4)
-FULLEST = 0.97
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What happens. Rates are per second; a left node stays listed for `listed_s`, like one whose word has
-    not expired; a client sees `view` nodes at random."""
-
-    num_blocks: int
-    seconds: float = 300.0
-    requests_per_s: float = 10.0
-    mean_life_s: float = 1800.0
-    listed_s: float = 15.0
-    detect_ms: float = 1000.0
-    view: int = 300
-    attempts: int = 5
-    costs: Costs = field(default_factory=Costs)
-
-
-@dataclass(frozen=True)
-class Told:
-    """What came of it. Latencies in seconds for the whole request, speeds in tokens a second."""
-
-    asked: int
-    finished: int
-    failed: int
-    reroutes: int
-    tokens_per_s: float
-    latency_p50_s: float
-    latency_p95_s: float
-    session_tokens_per_s: float
-    stages: float
-    weakest_requests_per_s: float
+MOST_AFTER_S = 3600.0
+"""Requests that are not finished so long after the last one was asked never will be."""
 
 
 @dataclass
@@ -70,43 +41,49 @@ class _Session:
 class Simulation:
     """One run. The first `initial` nodes are there from the start, the others join as some leave."""
 
-    def __init__(self, fleet: Fleet, initial: Sequence[Span | None], rule: Placing, scene: Scene) -> None:
-        self.fleet, self.rule, self.scene = fleet, rule, scene
+    def __init__(
+        self, fleet: Fleet, initial: Sequence[Span | None], rule: Placing, scene: Scene, fate: Fate
+    ) -> None:
+        self.fleet, self.rule, self.scene, self.fate = fleet, rule, scene, fate
         count = len(fleet)
         self.spans: list[Span | None] = [None] * count
         self.start, self.end = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
         self.alive, self.gone_s = np.zeros(count, dtype=bool), np.full(count, -np.inf)
-        self.load = np.zeros(count)
-        self.picture = Picture.of([], scene.num_blocks)
+        self.picture, self.fullest = Seen.nobody(fleet, scene.num_blocks), 0.0
+        self.load = self.picture.load
         self.sessions: dict[int, _Session] = {}
         self.on: dict[int, set[int]] = {}
         self.events: list[tuple[float, int, int, int]] = []
         self.serial, self.next_node = 0, len(initial)
-        self.latencies: list[float] = []
+        self.latencies: dict[int, float] = {}
+        """Seconds by request, of those that are finished."""
         self.speeds: list[float] = []
         self.hops: list[int] = []
-        self.asked = self.failed = self.reroutes = 0
+        self.failed = self.reroutes = 0
         self.tokens = 0.0
         self.weakest: list[float] = []
         for row, span in enumerate(initial):
             if span is not None:
                 self._settle(row, span)
 
-    def run(self, rng: np.random.Generator) -> Told:
-        """All events until the end of the scene."""
+    def run(self) -> Told:
+        """All events until every request is finished."""
         for row in np.flatnonzero(self.alive):
-            self._later(float(rng.exponential(self.scene.mean_life_s)), LEAVE, int(row))
-        self._later(float(rng.exponential(1 / self.scene.requests_per_s)), ASK, 0)
-        while self.events:
+            self._later(float(self.fate.lives_s[row]), LEAVE, int(row))
+        for which, (when_s, _) in enumerate(self.fate.asks):
+            self._later(when_s, ASK, which)
+        waiting = len(self.fate.asks)
+        while self.events and (waiting or self.sessions):
             now, _, kind, which = heapq.heappop(self.events)
-            if now > self.scene.seconds:
+            if now > self.scene.seconds + MOST_AFTER_S:
                 break
             if kind == LEAVE:
-                self._leave(which, now, rng)
+                self._leave(which, now)
             elif kind == JOIN:
-                self._join(now, rng)
+                self._join(now)
             elif kind == ASK:
-                self._ask(now, rng)
+                waiting -= 1
+                self._ask(which, now)
             else:
                 self._finish(which, now)
         return self._told()
@@ -127,48 +104,40 @@ class Simulation:
         self.start[row], self.end[row] = span.start, span.end
         self.picture.add(self._capacity(row), span)
 
-    def _join(self, now: float, rng: np.random.Generator) -> None:
+    def _join(self, now: float) -> None:
         if self.next_node >= len(self.fleet):
             return
         row, self.next_node = self.next_node, self.next_node + 1
-        self._settle(row, self.rule(self._capacity(row), self.picture, rng))
-        self._later(now + float(rng.exponential(self.scene.mean_life_s)), LEAVE, row)
+        self._settle(row, self.rule(self._capacity(row), self.picture, self.fate.dice(row)))
+        self._later(now + float(self.fate.lives_s[row]), LEAVE, row)
 
-    def _leave(self, row: int, now: float, rng: np.random.Generator) -> None:
+    def _leave(self, row: int, now: float) -> None:
         span = self.spans[row]
         assert span is not None
         self.alive[row], self.gone_s[row] = False, now
         self.picture.add(self._capacity(row), span, -1)
         self.weakest.append(float(self.picture.strength.min()))
-        self._later(now + float(rng.exponential(5.0)), JOIN, 0)
+        self._later(now + float(self.fate.returns_s[row]), JOIN, 0)
         for which in sorted(self.on.pop(row, ())):
             session = self.sessions[which]
-            spent = max(0.0, now - session.since_s) * 1000 / session.ms_per_token
-            session.done = min(session.done + spent, session.demand.new_tokens - 1.0)
-            self._release(which, session)
+            self._release(which, session, now)
             self.reroutes += 1
-            self._route(which, session, now + self.scene.detect_ms / 1000, rng)
+            self._route(which, session, now + self.scene.detect_ms / 1000)
 
-    def _ask(self, now: float, rng: np.random.Generator) -> None:
-        self.asked += 1
-        demand = Demand(
-            prompt_tokens=int(np.clip(rng.lognormal(5.5, 0.8), 8, 4000)),
-            new_tokens=int(np.clip(rng.lognormal(4.5, 0.7), 8, 1000)),
-        )
-        self.sessions[self.asked] = session = _Session(demand, now)
-        self._route(self.asked, session, now, rng)
-        self._later(now + float(rng.exponential(1 / self.scene.requests_per_s)), ASK, 0)
+    def _ask(self, which: int, now: float) -> None:
+        self.sessions[which] = session = _Session(self.fate.asks[which][1], now)
+        self._route(which, session, now)
 
-    def _route(self, which: int, session: _Session, now: float, rng: np.random.Generator) -> None:
+    def _route(self, which: int, session: _Session, now: float) -> None:
         """Find a route for what is left; nodes that turn out to be gone cost a detection each time."""
         left = Demand(
             prompt_tokens=session.demand.prompt_tokens + int(session.done),
             new_tokens=max(1, session.demand.new_tokens - int(session.done)),
         )
-        session.turn += 1
         avoid: set[str] = set()
         for _ in range(self.scene.attempts):
-            rows, view, rtt = self._view(now, rng)
+            session.turn += 1
+            rows, view, rtt = self._view(which, session.turn, now)
             try:
                 route = best_route(view, left, Client(rtt_ms=rtt, avoid=avoid), self.scene.costs)
             except NoFeasible:
@@ -184,33 +153,14 @@ class Simulation:
         del self.sessions[which]
         return None
 
-    def _view(self, now: float, rng: np.random.Generator) -> tuple[dict[str, int], Table, dict[str, float]]:
+    def _view(self, which: int, turn: int, now: float) -> tuple[dict[str, int], Table, dict[str, float]]:
         """The nodes that a client knows of: rows by name, their table, and its round trips to them."""
         listed = np.flatnonzero(self.alive | (self.gone_s > now - self.scene.listed_s))
-        rows: Ints = rng.choice(listed, min(self.scene.view, len(listed)), replace=False)
-        names = tuple(f"node-{row}" for row in rows)
-        places = self.fleet.places[rows]
-        length = self.end[rows] - self.start[rows]
-        busy = np.minimum(self.load[rows], FULLEST)
-        home = self.fleet.places[int(rng.integers(0, len(self.fleet)))]
-        rtt: Floats = np.sqrt(((places[:, None] - places[None]) ** 2).sum(-1)) + 1.0
-        mine = np.sqrt(((places - home) ** 2).sum(-1)) + 1.0
-        view = Table(
-            nodes=names,
-            num_blocks=self.scene.num_blocks,
-            start=self.start[rows],
-            end=self.end[rows],
-            decode_ms=self.fleet.decode_ms[rows],
-            prefill_ms=self.fleet.prefill_ms[rows],
-            queue_ms=self.fleet.decode_ms[rows] * length * busy / (1 - busy),
-            cache_tokens_left=np.full(len(rows), np.inf),
-            rtt_ms=rtt,
-        )
-        return (
-            dict(zip(names, rows.tolist(), strict=True)),
-            view,
-            dict(zip(names, mine.tolist(), strict=True)),
-        )
+        rows = self.fate.known(which, turn, listed, self.scene.view)
+        view = self.picture.table(rows, self.start[rows], self.end[rows])
+        mine = np.sqrt(((self.fleet.places[rows] - self.fleet.places[self.fate.home(which)]) ** 2).sum(-1))
+        rtt_ms = dict(zip(view.nodes, (mine + 1.0).tolist(), strict=True))
+        return dict(zip(view.nodes, rows.tolist(), strict=True)), view, rtt_ms
 
     def _start(
         self, which: int, session: _Session, route: Route, found: tuple[list[int], Demand], now: float
@@ -225,10 +175,17 @@ class Simulation:
         session.loads = [float(each) for each in busy]
         for row, share in zip(rows, session.loads, strict=True):
             self.load[row] += share
+            self.fullest = max(self.fullest, float(self.load[row]))
             self.on.setdefault(row, set()).add(which)
         self._later(now + route.expected_ms / 1000, END, which * 1000 + session.turn % 1000)
 
-    def _release(self, which: int, session: _Session) -> None:
+    def _release(self, which: int, session: _Session, now: float) -> None:
+        """Take a session off its route, and count what was made on it."""
+        spent_s = max(0.0, now - session.since_s)
+        in_time_s = max(0.0, min(now, self.scene.seconds) - session.since_s)
+        most = session.demand.new_tokens - session.done
+        self.tokens += min(most, in_time_s * 1000 / session.ms_per_token)
+        session.done += min(max(0.0, most - 1.0), spent_s * 1000 / session.ms_per_token)
         for row, share in zip(session.rows, session.loads, strict=True):
             self.load[row] = max(0.0, self.load[row] - share)
             self.on.get(row, set()).discard(which)
@@ -238,28 +195,33 @@ class Simulation:
         session = self.sessions.get(which)
         if session is None or session.turn % 1000 != turn or session.route is None:
             return
-        self._release(which, session)
+        self._release(which, session, now)
         del self.sessions[which]
-        self.tokens += session.demand.new_tokens
-        self.latencies.append(now - session.begun_s)
+        self.latencies[which] = now - session.begun_s
         self.speeds.append(session.demand.new_tokens / (now - session.begun_s))
         self.hops.append(len(session.rows))
 
     def _told(self) -> Told:
-        some = bool(self.latencies)
-        p50, p95 = np.percentile(self.latencies, [50, 95]) if some else (np.nan, np.nan)
+        took = list(self.latencies.values())
+        p50, p95 = np.percentile(took, [50, 95]) if took else (np.nan, np.nan)
         return Told(
-            asked=self.asked,
-            finished=len(self.latencies),
+            asked=len(self.fate.asks),
+            finished=len(took),
             failed=self.failed,
             reroutes=self.reroutes,
             tokens_per_s=self.tokens / self.scene.seconds,
+            latency_mean_s=_mean(took),
             latency_p50_s=float(p50),
             latency_p95_s=float(p95),
-            session_tokens_per_s=float(np.median(self.speeds)) if some else float("nan"),
-            stages=float(np.mean(self.hops)) if some else float("nan"),
-            weakest_requests_per_s=float(np.mean(self.weakest)) if self.weakest else float("nan"),
+            session_tokens_per_s=float(np.median(self.speeds)) if took else float("nan"),
+            stages=_mean(self.hops),
+            weakest_requests_per_s=_mean(self.weakest),
+            fullest=self.fullest,
         )
+
+
+def _mean(of: Sequence[float]) -> float:
+    return float(np.mean(of)) if of else float("nan")
 
 
 def beginning(

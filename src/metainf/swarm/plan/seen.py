@@ -1,0 +1,80 @@
+"""What a new node of a simulated swarm sees of the others: who holds what, how quick they are and how far."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from metainf.swarm.plan.fleet import Fleet
+from metainf.swarm.plan.rules import Picture
+from metainf.swarm.plan.siting import CLIENTS, KNOWN, Newcomer, site
+from metainf.swarm.plan.table import Floats, Ints, Table
+from metainf.swarm.words import Capacity, Span
+
+FULLEST = 0.97
+
+
+@dataclass
+class Seen(Picture):
+    """A picture that also knows the nodes one by one; rows are those of the fleet. `load` is shared with the
+    simulation, `start` and `end` are 0 for nodes that are not there."""
+
+    fleet: Fleet
+    start: Ints
+    end: Ints
+    load: Floats
+
+    @classmethod
+    def nobody(cls, fleet: Fleet, num_blocks: int) -> "Seen":
+        """Before the first node."""
+        none, count = np.zeros(num_blocks), len(fleet)
+        start, end = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+        return cls(none, none.copy(), fleet, start, end, np.zeros(count))
+
+    def add(self, node: Capacity, span: Span, sign: int = 1) -> None:
+        super().add(node, span, sign)
+        row = row_of(node)
+        self.start[row], self.end[row] = (span.start, span.end) if sign > 0 else (0, 0)
+
+    def table(self, rows: Ints, start: Ints, end: Ints) -> Table:
+        """The words of these nodes, which hold from `start` to `end`."""
+        busy = np.minimum(self.load[rows], FULLEST)
+        return Table(
+            nodes=tuple(f"node-{row}" for row in rows),
+            num_blocks=len(self.strength),
+            start=start,
+            end=end,
+            decode_ms=self.fleet.decode_ms[rows],
+            prefill_ms=self.fleet.prefill_ms[rows],
+            queue_ms=self.fleet.decode_ms[rows] * (end - start) * busy / (1 - busy),
+            cache_tokens_left=np.full(len(rows), np.inf),
+            rtt_ms=self.apart_ms(rows, rows),
+        )
+
+    def apart_ms(self, here: Ints, there: Ints) -> Floats:
+        """Round trips from these rows to those."""
+        places = self.fleet.places
+        apart: Floats = np.sqrt(((places[here][:, None] - places[there][None]) ** 2).sum(-1)) + 1.0
+        return apart
+
+
+def row_of(node: Capacity) -> int:
+    """Its row in the fleet."""
+    return int(node.node.removeprefix("node-"))
+
+
+def routes(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
+    """MetaInf's rule by routes: for clients beside some nodes, among as many as a node looks at."""
+    assert isinstance(picture, Seen)
+    there = np.flatnonzero(picture.end)
+    rows = rng.choice(there, KNOWN, replace=False) if len(there) > KNOWN else there
+    row = row_of(node)
+    fleet = picture.fleet
+    new = Newcomer(
+        node.memory_blocks,
+        float(fleet.decode_ms[row]),
+        float(fleet.prefill_ms[row]),
+        picture.apart_ms(np.array([row]), rows)[0],
+    )
+    laid = picture.table(rows, picture.start[rows], picture.end[rows])
+    homes = rng.choice(len(rows), min(CLIENTS, len(rows)), replace=False)
+    return site(new, laid, picture.strength, homes)
