@@ -63,7 +63,8 @@ def section(plan: Plan, came: Came) -> str:
         ("deposits less paid, left and held", f"{came.deposited - came.paid - came.left - came.held:,}"),
     )
     begin = f"`python benchmarks/bench_swarm_flow.py --requests {plan.requests} --write docs/ledger.md` on "
-    head = f"{begin}{about['cores']} cores ({about['processor']}), which all processes share, load {about['load']}:"
+    where = f"{about['cores']} cores ({about['processor']})"
+    head = f"{begin}{where}, which all processes share, load {about['load']}:"
     return "\n".join([head, "", "| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in rows)])
 
 
