@@ -15,27 +15,16 @@ from metainf.swarm.trust.audit import judge, named
 from metainf.swarm.trust.audit_calibrating import PROFILES, Plan, Workshop, honest, lying
 from metainf.swarm.trust.audit_limits import shipped
 from metainf.swarm.words import Profile
+from metainf.testing.random_models import random_model
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 BEGIN, END = "<!-- audits: written by benchmarks/bench_swarm_audit.py -->", "<!-- end of audits -->"
-LAYERS, WIDTH, SEEDS = 4, 64, 5
+SEEDS = 5
 
 
 def small_model(folder: Path, seed: int) -> Path:
     """A Llama of four layers with random weights."""
-    import torch
-    import transformers
-
-    torch.manual_seed(seed)
-    config = transformers.AutoConfig.for_model(
-        "llama", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=WIDTH, intermediate_size=96,
-        num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-    )  # fmt: skip
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    model.save_pretrained(folder)
-    return folder
+    return random_model(folder, seed, std=0.1, hidden_size=64, intermediate_size=96)
 
 
 def row(profile: Profile, audits: int, folder: Path) -> str:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import transformers
 from swarm_stages import Stages, placed, stages, thirds
+
+from metainf.testing.random_models import random_model
 
 WIDTHS, IDLE_S = (576, 2048, 4096), 0.02
 BEGIN, END = "<!-- made by benchmarks/bench_swarm_hop.py -->", "<!-- end of its figures -->"
@@ -28,12 +29,10 @@ BEGIN, END = "<!-- made by benchmarks/bench_swarm_hop.py -->", "<!-- end of its 
 
 def made(folder: Path, width: int) -> Path:
     """Three blocks of that width with next to nothing in them."""
-    config = transformers.AutoConfig.for_model(
-        "llama", vocab_size=97, hidden_size=width, intermediate_size=16, head_dim=16, num_hidden_layers=3,
+    return random_model(
+        folder, std=0.02, hidden_size=width, intermediate_size=16, head_dim=16, num_hidden_layers=3,
         num_attention_heads=1, num_key_value_heads=1, max_position_embeddings=4096,
     )  # fmt: skip
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
-    return folder
 
 
 async def hop_ms(swarm: Stages, width: int, direct: bool, idle_s: float, steps: int) -> tuple[float, float]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from metainf.swarm.compute.blocks import Blocks, Ends
 from metainf.swarm.compute.shards import Checkpoint
@@ -23,23 +22,15 @@ from metainf.swarm.trust.identity import Identity
 from metainf.swarm.trust.signing import Heard, seal
 from metainf.swarm.trust.tls import serving
 from metainf.swarm.words import Announcement, Features, Profile, Span
+from metainf.testing.random_models import LAYERS, random_model
 
-LAYERS, WIDTH = 4, 64
+WIDTH = 64
 PROMPT = [5, 17, 3, 88, 41, 9, 60, 2, 33]
 
 
 def small_model(folder: Path) -> Path:
     """A Llama of four layers with random weights as a checkpoint."""
-    torch.manual_seed(3)
-    config = transformers.AutoConfig.for_model(
-        "llama", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=WIDTH, intermediate_size=96,
-        num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-    )  # fmt: skip
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.1)
-    model.save_pretrained(folder)
-    return folder
+    return random_model(folder, std=0.1, hidden_size=WIDTH, intermediate_size=96)
 
 
 class Place:

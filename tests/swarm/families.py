@@ -1,6 +1,9 @@
 """Small models of all families with random weights."""
 
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 LAYERS = 4
 SMALL = {"vocab_size": 97, "bos_token_id": 1, "eos_token_id": 2}
@@ -19,3 +22,14 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 def config_of(family: str) -> dict[str, Any]:
     return {"model_type": family, **CONFIGS[family]}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Where a module has this name, torch calculates its sums in one thread, so that they are the same."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

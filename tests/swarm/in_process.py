@@ -7,9 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-
 from metainf.swarm.compute.blocks import Ends
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.running import Book
@@ -23,8 +20,11 @@ from metainf.swarm.trust.identity import Identity
 from metainf.swarm.trust.signing import seal
 from metainf.swarm.trust.tls import serving
 from metainf.swarm.words import Announcement, Features, Profile, Span
+from metainf.testing.random_models import LAYERS, likeliest
+from metainf.testing.random_models import random_model as tiny
 
-LAYERS = 4
+__all__ = ["LAYERS", "PROMPT", "InMemory", "Place", "alone", "place", "tiny", "written"]
+
 PROMPT = [5, 17, 3, 88, 41]
 
 
@@ -48,7 +48,7 @@ class InMemory:
 
 
 class Place:
-    """A swarm in one process: real nodes, real sockets, real TLS."""
+    """Nodes that may be started and killed. A node reads the directory when `read` says so."""
 
     def __init__(self, folder: Path) -> None:
         self.checkpoint = Checkpoint(folder)
@@ -56,31 +56,52 @@ class Place:
         self.directory = InMemory()
         self.nodes: dict[str, Node] = {}
         self.people: dict[str, tuple[Identity, Certified]] = {}
+        self.books: list[Book] = []
         self.me = Identity(os.urandom(32))
         self.mine = certify(self.me, time.time())
 
     async def start(
-        self, name: str, span: tuple[int, int], decode_ms: float = 1.0, model: str = "", **more: Any
+        self,
+        name: str,
+        span: tuple[int, int],
+        decode_ms: float = 1.0,
+        model: str = "",
+        reads: bool = True,
+        **more: Any,
     ) -> Node:
+        """A node that announces itself. It knows all guests at once, or those of the last `read`."""
         identity = Identity(os.urandom(32))
         certified = certify(identity, time.time())
         held = Span(start=span[0], end=span[1])
         node = Node(self.checkpoint, Offer(identity.node, self.model, held, **more))
         book = Book(self.directory)
-        book.records = self.directory.kept
-        port = await node.listen(
-            "127.0.0.1:0", serving(certified, book.trusted), Links(certified, book.trusted)
-        )
-        now = time.time()
-        word = Announcement(
-            node=identity.node, generation=1, seq=1, address=f"127.0.0.1:{port}",
-            certificate=certified.digest, model=model or self.model, num_blocks=LAYERS, span=held,
-            profile=Profile(dtype="float32"), features=Features(decode_ms_per_block=decode_ms),
-            issued_s=now, valid_until_s=now + 60,
-        )  # fmt: skip
+        if reads:
+            book.records = self.directory.kept
+        self.books.append(book)
+        links = Links(certified, book.trusted)
+        port = await node.listen("127.0.0.1:0", serving(certified, book.trusted), links)
+        word = self.word(identity, certified, held, address=f"127.0.0.1:{port}", decode_ms=decode_ms)
+        profile = Profile(dtype="float32", quantization=more.get("quantization", "none"))
+        word = word.model_copy(update={"profile": profile, "model": model or self.model})
         await self.directory.put(f"{NODES}{identity.node}", seal(identity, word, certified.der))
         self.nodes[name], self.people[name] = node, (identity, certified)
         return node
+
+    def word(
+        self, identity: Identity, certified: Certified, span: Span, address: str, decode_ms: float
+    ) -> Announcement:
+        now = time.time()
+        return Announcement(
+            node=identity.node, generation=1, seq=1, address=address, certificate=certified.digest,
+            model=self.model, num_blocks=self.checkpoint.num_blocks, span=span,
+            profile=Profile(dtype="float32"), features=Features(decode_ms_per_block=decode_ms),
+            issued_s=now, valid_until_s=now + 600,
+        )  # fmt: skip
+
+    def read(self) -> None:
+        """All nodes read the directory."""
+        for book in self.books:
+            book.records = dict(self.directory.kept)
 
     async def kill(self, name: str) -> None:
         """Gone at once, still in the directory."""
@@ -90,8 +111,12 @@ class Place:
         told = Terms("text", self.model, **{"open_s": 3.0, "step_s": 1.0, **terms})
         return Session(Ends(self.checkpoint), Book(self.directory).look, self.mine, told)
 
+    def streams(self) -> int:
+        """Streams that are open at all nodes."""
+        return sum(node.streams for node in self.nodes.values())
+
     def name_of(self, node: str) -> str:
-        return next(name for name, (who, _) in self.people.items() if who.node == node)
+        return next(name for name, (who, _) in self.people.items() if who.node.startswith(node))
 
 
 @asynccontextmanager
@@ -106,29 +131,11 @@ async def place(folder: Path, known: bool = True) -> AsyncIterator[Place]:
             await node.stop(0)
 
 
-def tiny(made: Path) -> Path:
-    """A small random model."""
-    torch.manual_seed(3)
-    config = transformers.AutoConfig.for_model(
-        "llama", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=32, intermediate_size=48,
-        num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-    )  # fmt: skip
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    model.save_pretrained(made)
-    return made
-
-
 def alone(folder: Path, prompt: list[int], count: int) -> list[int]:
     """What one process writes."""
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-    tokens = list(prompt)
-    with torch.inference_mode():
-        for _ in range(count):
-            tokens.append(int(model(torch.tensor([tokens])).logits[0, -1].argmax()))
-    assert len(set(tokens[len(prompt) :])) > 3, "a text of one token shows nothing"
-    return tokens[len(prompt) :]
+    made = likeliest(folder, prompt, count)
+    assert len(set(made)) > 3, "a text of one token shows nothing"
+    return made
 
 
 async def written(

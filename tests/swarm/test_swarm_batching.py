@@ -3,13 +3,12 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
 import pytest
-from families import LAYERS, config_of
+from families import LAYERS, config_of, one_thread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from metainf.swarm.words import Span
 torch = pytest.importorskip("torch", reason="needs the extra swarm")
 pytest.importorskip("transformers", reason="needs the extra swarm")
 
+__all__ = ["one_thread"]
 MOST_DIFFERENCE = 1e-4
 WHOLE = Span(start=0, end=LAYERS)
 ROPES: dict[str, dict[str, Any]] = {
@@ -36,14 +36,6 @@ ROPES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 MODELS = (*FAMILIES, *ROPES)
 asks = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("pqrst"), st.integers(1, 600)), max_size=40)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class Model:

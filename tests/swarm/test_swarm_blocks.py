@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from families import COMMON, CONFIGS, LAYERS, config_of
+from families import COMMON, CONFIGS, LAYERS, config_of, one_thread
 
 from metainf.domain import BadInput, NotSupported
 from metainf.swarm.compute.blocks import Blocks, WrongPosition
@@ -19,17 +19,10 @@ from metainf.swarm.words import Span
 torch = pytest.importorskip("torch", reason="needs the extra swarm")
 transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
 
+__all__ = ["one_thread"]
 MOST_DIFFERENCE = 1e-4
 TOKEN_BYTES = 2 * 2 * 8 * 4
 """Keys and values of two heads of eight float32 numbers, in one block of COMMON."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from families import LAYERS, config_of
+from families import LAYERS, config_of, one_thread
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,16 +22,9 @@ from metainf.swarm.words import Announcement, Features, Profile, Span
 torch = pytest.importorskip("torch", reason="needs the extra swarm")
 transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
 
+__all__ = ["one_thread"]
 WHOLE = Span(start=0, end=LAYERS)
 TOKENS = [5, 17, 3, 88, 41, 9, 60, 22]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,11 @@
 """SmolLM2-135M from the packaged weights: shards write what the whole model writes."""
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from families import one_thread
 
 from metainf.measure.weights import MissingWeights
 from metainf.swarm.compute.blocks import Blocks, Ends
@@ -19,6 +19,8 @@ torch = pytest.importorskip("torch", reason="needs the extra swarm")
 transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
 for name in ("accelerate", "gguf"):
     pytest.importorskip(name, reason="needs the extra swarm")
+
+__all__ = ["one_thread"]
 EDGES = [[0, 30], [0, 10, 20, 30], [0, 1, 30], [0, 29, 30], [0, 7, 8, 19, 30]]
 QUESTIONS = ("Name three rivers of Europe.", "What is 12 times 12?")
 TOKENS = 24
@@ -30,14 +32,6 @@ def folder() -> Path:
         return packaged()
     except MissingWeights as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def prompt(folder: Path, question: str) -> list[int]:
