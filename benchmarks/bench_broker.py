@@ -20,7 +20,7 @@ from measuring import machine, tell, written
 from metainf.swarm.broker.agent import Agent
 from metainf.swarm.broker.consumer import Consumer
 from metainf.swarm.broker.words import Job
-from metainf.swarm.host.nats import Server, alone, cluster
+from metainf.swarm.host.nats import Server, cluster, started
 
 ROUNDS, REQUESTS, AT_ONCE = 3, 6000, 512
 WAITING, URGENT, WORK_S = 1000, 20, 0.02
@@ -31,7 +31,7 @@ SETTLE_S = 5.0
 @asynccontextmanager
 async def server() -> AsyncIterator[Server]:
     with tempfile.TemporaryDirectory() as folder:
-        made = alone(Path(folder)).start()
+        made = started(Path(folder))
         try:
             yield made
         finally:
@@ -95,7 +95,7 @@ async def overtaking() -> list[float]:
 async def killed(count: int) -> dict[str, object]:
     """What comes of 10,000 requests while servers and consumers are killed."""
     with tempfile.TemporaryDirectory() as folder:
-        servers = cluster(Path(folder)) if count == 3 else [alone(Path(folder))]
+        servers = cluster(Path(folder)) if count == 3 else [Server(Path(folder))]
         try:
             for each in servers:
                 each.start()

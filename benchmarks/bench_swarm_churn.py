@@ -14,43 +14,18 @@ import tempfile
 from pathlib import Path
 
 import torch
-import transformers
 from swarm_stages import placed
 
 from metainf.hosts.asked import Ask
 from metainf.swarm.compute.blocks import Blocks, Ends
 from metainf.swarm.compute.shards import Checkpoint
-from metainf.swarm.host.embedded import start_server
+from metainf.swarm.host.nats import started
 from metainf.swarm.host.tokens import Tokens
 from metainf.swarm.words import Span
 from metainf.testing.churning import Plan, churned, told
+from metainf.testing.random_models import LAYERS, random_byte_model
 
 BEGIN, END = "<!-- made by benchmarks/bench_swarm_churn.py -->", "<!-- end of its figures -->"
-LAYERS = 4
-
-
-def model(folder: Path) -> Path:
-    """A random Llama whose tokens are bytes, with its tokenizer."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-
-    torch.manual_seed(3)
-    config = transformers.AutoConfig.for_model(
-        "llama", vocab_size=257, bos_token_id=None, eos_token_id=256, hidden_size=64, intermediate_size=96,
-        num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-    )  # fmt: skip
-    made = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in made.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    made.save_pretrained(folder)
-    entries = {letter: at for at, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
-    tokenizer = Tokenizer(models.BPE(vocab=entries, merges=[]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<|end|>"])
-    transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|end|>").save_pretrained(
-        folder
-    )
-    return folder
 
 
 class Alone:
@@ -85,9 +60,10 @@ def main() -> None:
     plan = Plan(blocks=2, seconds=asked.seconds)
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as scratch:
-        folder, store = model(Path(scratch) / "model"), Path(scratch) / "nats"
+        folder = random_byte_model(Path(scratch) / "model", hidden_size=64, intermediate_size=96)
+        store = Path(scratch) / "nats"
         store.mkdir()
-        server = start_server(store)
+        server = started(store)
         try:
             found = asyncio.run(churned(folder, server.url, plan, Alone(folder), Path(scratch)))
         finally:

@@ -15,7 +15,7 @@ from typing import Any
 
 from swarm_stages import Lines, placed
 
-from metainf.swarm.host.embedded import start_server
+from metainf.swarm.host.nats import started
 from metainf.swarm.net.bucket import NatsDirectory
 from metainf.swarm.net.dht import HivemindDirectory
 from metainf.swarm.net.records import LIFETIME_S, NODES, Directory, nodes
@@ -130,7 +130,7 @@ def main(kinds: list[str], count: int, exits: int) -> None:
             for number, part in enumerate((cost, ghosts)):
                 where = Path(folder) / str(number)
                 where.mkdir()
-                server = start_server(where) if kind == "nats" else None
+                server = started(where) if kind == "nats" else None
                 try:
                     asyncio.run(part(kind, server.url if server else "", (count, exits)[number]))
                 finally:

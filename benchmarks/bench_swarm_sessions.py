@@ -22,7 +22,8 @@ from metainf.swarm.compute.blocks import Blocks
 from metainf.swarm.compute.ends import Ends
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import packaged
-from metainf.swarm.host.embedded import all_stopped, ready, start_node, start_server
+from metainf.swarm.host.embedded import all_stopped, ready, start_node
+from metainf.swarm.host.nats import started
 from metainf.swarm.host.running import Book, Told, guest
 from metainf.swarm.net.client import Session
 from metainf.swarm.net.directory import NatsDirectory
@@ -77,7 +78,7 @@ class Swarm:
     async def compared(self, spans: list[Span], expected: list[list[int]], rounds: int) -> list[Rates]:
         """What one session and many reach, in each round."""
         with tempfile.TemporaryDirectory() as scratch:
-            server = start_server(Path(scratch))
+            server = started(Path(scratch))
             told = [Told(checkpoint=str(self.folder), join=server.url, span=span) for span in spans]
             nodes = [await start_node(str(each.span), each) for each in told]
             directory, stop = await NatsDirectory.join(server.url), asyncio.Event()

@@ -13,7 +13,8 @@ from typing import Any
 
 from metainf.swarm.compute.blocks import Blocks, Ends
 from metainf.swarm.compute.shards import Checkpoint
-from metainf.swarm.host.embedded import Running, all_stopped, ready, start_node, start_server
+from metainf.swarm.host.embedded import Running, all_stopped, ready, start_node
+from metainf.swarm.host.nats import started
 from metainf.swarm.host.running import Book, Told, guest
 from metainf.swarm.net.client import Session
 from metainf.swarm.net.directory import NatsDirectory
@@ -64,7 +65,7 @@ async def stages(folder: Path, spans: Sequence[Span]) -> AsyncIterator[Stages]:
     """Start them, and end them afterwards."""
     checkpoint = Checkpoint(folder)
     with tempfile.TemporaryDirectory() as scratch:
-        server = start_server(Path(scratch))
+        server = started(Path(scratch))
         directory = await NatsDirectory.join(server.url)
         me, stop = Identity(os.urandom(SEED_BYTES)), asyncio.Event()
         book, mine = Book(directory), certify(me, time.time())

@@ -9,7 +9,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from metainf.swarm.host.embedded import start_server
+from metainf.swarm.host.nats import started
 from metainf.swarm.net.directory import NODES, joined
 from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import Identity
@@ -56,7 +56,7 @@ class LightSwarm:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.server = start_server(folder)
+        self.server = started(folder)
         self.url = self.server.url
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)

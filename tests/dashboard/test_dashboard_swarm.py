@@ -18,7 +18,7 @@ from metainf.domain import BadInput, MissingExtra  # noqa: E402
 from metainf.swarm.broker.agent import Agent  # noqa: E402
 from metainf.swarm.broker.streams import connected  # noqa: E402
 from metainf.swarm.broker.words import Job  # noqa: E402
-from metainf.swarm.host.embedded import program  # noqa: E402
+from metainf.swarm.host.nats import program  # noqa: E402
 from metainf.swarm.trust.reputation import Event  # noqa: E402
 from metainf.swarm.trust.reputation_store import Reputations  # noqa: E402
 

@@ -147,7 +147,7 @@ def certificates(folder: Path) -> None:
 
 
 def nats() -> str:
-    from metainf.swarm.host.embedded import program
+    from metainf.swarm.host.nats import program
 
     try:
         return str(program())

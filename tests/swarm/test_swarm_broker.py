@@ -16,7 +16,7 @@ from metainf.swarm.broker.agent import Agent, TooLate, waiting
 from metainf.swarm.broker.consumer import Consumer, TryAgain
 from metainf.swarm.broker.streams import DEAD, REPLIES, BrokerLost, Crowded, connected, prepared
 from metainf.swarm.broker.words import Job
-from metainf.swarm.host.nats import Server, alone, program
+from metainf.swarm.host.nats import Server, free_ports, program, started
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -34,7 +34,7 @@ def _program() -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    made = alone(tmp_path).start()
+    made = started(tmp_path)
     yield made
     made.stop()
 
@@ -218,7 +218,7 @@ def test_a_server_that_is_away_is_waited_for(server: Server) -> None:
 def test_no_server_is_told(tmp_path: Path) -> None:
     async def test() -> None:
         with pytest.raises(BrokerLost, match="expected a NATS server with JetStream at"):
-            async with Agent(alone(tmp_path).url, "agent"):
+            async with Agent(f"nats://127.0.0.1:{free_ports(1)[0]}", "agent"):
                 pass
 
     run(test)
@@ -236,7 +236,6 @@ def test_a_binary_that_nobody_knows_is_not_run(tmp_path: Path, monkeypatch: pyte
         program()
 
 
-@pytest.mark.engine
 def test_nothing_is_lost_or_kept_twice_while_servers_and_consumers_are_killed(server: Server) -> None:
     plan = Plan(requests=1500, at_once=100, consumers=2, kill_s=0.4, work_s=0.02, within_s=120)
     came = asyncio.run(asyncio.wait_for(play([server], plan), 150))

@@ -21,7 +21,7 @@ from metainf.swarm.broker.consumer import Consumer
 from metainf.swarm.broker.lengths import lengths, places, queue
 from metainf.swarm.broker.streams import DEAD, BrokerLost, connected, prepared
 from metainf.swarm.broker.words import MOST_BODY, Job
-from metainf.swarm.host.nats import Server, alone, program
+from metainf.swarm.host.nats import Server, program, started
 
 GROUP, COUNT, WITHIN_S = "fuzzed", 300, 60.0
 STRANGE = (
@@ -36,7 +36,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
         program()
     except MissingExtra as error:
         pytest.skip(str(error))
-    made = alone(tmp_path).start()
+    made = started(tmp_path)
     yield made
     made.stop()
 

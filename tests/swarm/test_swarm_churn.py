@@ -13,7 +13,7 @@ from small_swarm import small_model, whole_text  # noqa: E402
 
 from metainf.domain import MissingExtra  # noqa: E402
 from metainf.hosts.asked import Ask  # noqa: E402
-from metainf.swarm.host.embedded import program, start_server  # noqa: E402
+from metainf.swarm.host.nats import program, started  # noqa: E402
 from metainf.swarm.host.tokens import Tokens  # noqa: E402
 from metainf.testing.churning import Plan, churned  # noqa: E402
 
@@ -37,7 +37,7 @@ def test_texts_under_churn(tmp_path: Path) -> None:
         return known[prompt]
 
     (tmp_path / "nats").mkdir()
-    server = start_server(tmp_path / "nats")
+    server = started(tmp_path / "nats")
     plan = Plan(nodes=6, blocks=2, texts=2, tokens=100, seconds=8.0, leaving_per_min=4.5)
     try:
         found = asyncio.run(churned(folder, server.url, plan, right, tmp_path))

@@ -25,11 +25,10 @@ from small_swarm import small_model  # noqa: E402
 from metainf.api import swarming  # noqa: E402
 from metainf.cli.app import app  # noqa: E402
 from metainf.domain import BadInput, MetaInfError, MissingExtra  # noqa: E402
-from metainf.swarm.host.embedded import program, start_server  # noqa: E402
+from metainf.swarm.host.nats import program, started  # noqa: E402
 from metainf.swarm.host.running import Told, serve  # noqa: E402
 from metainf.swarm.words import Span  # noqa: E402
 
-pytestmark = pytest.mark.engine
 TOKENS = 24
 
 
@@ -39,7 +38,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         program()
     except MissingExtra as error:
         pytest.skip(str(error))
-    made = start_server(tmp_path_factory.mktemp("nats"))
+    made = started(tmp_path_factory.mktemp("nats"))
     yield made.url
     made.stop()
 

@@ -14,20 +14,19 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the extra swarm")
-transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
-for name in ("grpc", "google.protobuf", "cryptography", "nats"):
+for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography", "nats"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
 from metainf.domain import MissingExtra  # noqa: E402
 from metainf.swarm.compute.blocks import Ends  # noqa: E402
 from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
 from metainf.swarm.host.demo import one_process  # noqa: E402
-from metainf.swarm.host.embedded import program  # noqa: E402
+from metainf.swarm.host.nats import program  # noqa: E402
 from metainf.swarm.host.running import Told  # noqa: E402
 from metainf.swarm.net.dht_words import Membership  # noqa: E402
 from metainf.swarm.words import Span  # noqa: E402
 from metainf.testing.networks import Host, Network, running, unusable  # noqa: E402
+from metainf.testing.random_models import random_model  # noqa: E402
 
 if why := unusable():
     pytest.skip(why, allow_module_level=True)
@@ -44,18 +43,9 @@ MOST_S = 240.0
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(4)
-    config = transformers.AutoConfig.for_model(
-        "qwen3", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=32, intermediate_size=48,
-        head_dim=16, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=512,
-    )  # fmt: skip
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    made = tmp_path_factory.mktemp("qwen3")
-    model.save_pretrained(made)
-    return made
+    return random_model(
+        tmp_path_factory.mktemp("qwen3"), seed=4, family="qwen3", head_dim=16, num_hidden_layers=LAYERS
+    )
 
 
 @dataclass

@@ -16,9 +16,7 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the extra swarm")
-transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
-for name in ("grpc", "google.protobuf", "cryptography", "nats"):
+for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography", "nats"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
 from metainf.domain import BadInput, MissingExtra  # noqa: E402
@@ -26,7 +24,7 @@ from metainf.swarm.compute.blocks import Ends  # noqa: E402
 from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
 from metainf.swarm.host.book import signed_word  # noqa: E402
 from metainf.swarm.host.demo import one_process  # noqa: E402
-from metainf.swarm.host.embedded import Server, program, start_server  # noqa: E402
+from metainf.swarm.host.nats import Server, program, started  # noqa: E402
 from metainf.swarm.host.running import Book, Overtaken, Said, Told, guest, serve  # noqa: E402
 from metainf.swarm.net.client import Session  # noqa: E402
 from metainf.swarm.net.directory import NODES, joined  # noqa: E402
@@ -37,6 +35,7 @@ from metainf.swarm.trust.certificates import certify  # noqa: E402
 from metainf.swarm.trust.identity import Identity, kept  # noqa: E402
 from metainf.swarm.trust.signing import seal  # noqa: E402
 from metainf.swarm.words import Announcement, Features, Profile, Span  # noqa: E402
+from metainf.testing.random_models import random_model  # noqa: E402
 
 try:
     program()
@@ -45,28 +44,15 @@ except MissingExtra:
 
 LAYERS, PROMPT, WITHIN_S = 6, [5, 17, 3, 88, 41], 120.0
 
-pytestmark = pytest.mark.engine
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(5)
-    config = transformers.AutoConfig.for_model(
-        "llama", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=32, intermediate_size=48,
-        num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512,
-    )  # fmt: skip
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    made = tmp_path_factory.mktemp("llama")
-    model.save_pretrained(made)
-    return made
+    return random_model(tmp_path_factory.mktemp("llama"), seed=5, num_hidden_layers=LAYERS)
 
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    made = start_server(tmp_path / "nats") if (tmp_path / "nats").mkdir() is None else None
-    assert made is not None
+    made = started(tmp_path / "nats")
     yield made
     made.stop()
 
@@ -333,9 +319,7 @@ def test_a_node_outlives_its_directory(folder: Path, tmp_path: Path) -> None:
     """The server is killed, another starts at the same port with nothing in it; a text goes on meanwhile."""
 
     async def story() -> None:
-        for each in ("one", "two"):
-            (tmp_path / each).mkdir()
-        first = start_server(tmp_path / "one")
+        first = started(tmp_path / "one")
         second = None
         try:
             async with place(folder, first.url, tmp_path) as here:
@@ -346,11 +330,10 @@ def test_a_node_outlives_its_directory(folder: Path, tmp_path: Path) -> None:
                     async for token in session.generate(PROMPT, 12):
                         made.append(token)
                         if len(made) == 5:
-                            first.process.kill()
-                            first.process.wait()
+                            first.kill()
                             await node.until("lost")
                     assert made == one_process(here.checkpoint, Ends(here.checkpoint), PROMPT, 12)
-                second = start_server(tmp_path / "two", port=int(first.url.rpartition(":")[2]))
+                second = started(tmp_path / "two", first.port)
                 await node.until("found")
                 assert list(await here.words()) == [node.node]
                 assert not node.task.done()

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import time
 import urllib.request
 from pathlib import Path
@@ -17,24 +16,17 @@ from small_swarm import small_model  # noqa: E402
 
 from metainf.domain import BadInput, MissingExtra  # noqa: E402
 from metainf.swarm.host.caller import Caller  # noqa: E402
-from metainf.swarm.host.embedded import program, start_server  # noqa: E402
 from metainf.swarm.host.generating import Joined  # noqa: E402
+from metainf.swarm.host.nats import program, started  # noqa: E402
 from metainf.swarm.host.running import Said, Told, serve  # noqa: E402
 from metainf.swarm.net.directory import joined  # noqa: E402
 from metainf.swarm.trust.identity import Identity  # noqa: E402
+from running_process import free_port  # noqa: E402
 
 try:
     program()
 except MissingExtra:
     pytest.skip("needs nats-server of the extra swarm", allow_module_level=True)
-
-pytestmark = pytest.mark.engine
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def scraped(port: int) -> dict[str, float]:
@@ -51,8 +43,7 @@ def scraped(port: int) -> dict[str, float]:
 
 def test_a_node_counts_what_it_does(tmp_path: Path) -> None:
     folder, port = small_model(tmp_path / "small"), free_port()
-    (tmp_path / "nats").mkdir()
-    server = start_server(tmp_path / "nats")
+    server = started(tmp_path / "nats")
 
     async def story() -> tuple[dict[str, float], dict[str, float]]:
         said: list[Said] = []

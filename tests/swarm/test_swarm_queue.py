@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -32,7 +31,7 @@ from metainf.swarm.broker.deciding import group_name, groups_of  # noqa: E402
 from metainf.swarm.broker.streams import BrokerLost, hidden, replicas_of  # noqa: E402
 from metainf.swarm.broker.words import Job, Member  # noqa: E402
 from metainf.swarm.host.generating import Course  # noqa: E402
-from metainf.swarm.host.nats import Server, alone, free_ports, listens, program  # noqa: E402
+from metainf.swarm.host.nats import Server, program, started  # noqa: E402
 from metainf.swarm.host.paying import Purse  # noqa: E402
 from metainf.swarm.host.queued import WANTED, Desk  # noqa: E402
 from metainf.swarm.host.working import OWN, Worker, answering  # noqa: E402
@@ -58,7 +57,7 @@ def _program() -> None:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    made = alone(tmp_path / "nats").start()
+    made = started(tmp_path / "nats")
     yield made
     made.stop()
 
@@ -257,27 +256,20 @@ def test_who_leaves_gives_back_what_it_has_not_begun(server: Server, monkeypatch
 
 
 def test_a_server_with_a_password(tmp_path: Path) -> None:
-    port = free_ports(1)[0]
-    where = ("--addr", "127.0.0.1", "--port", str(port), "--store_dir", str(tmp_path))
-    command = [str(program()), *where, "--jetstream", "--user", "who", "--pass", "secret"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = Server(tmp_path, options=("--user", "who", "--pass", "secret")).start()
     try:
-        end = time.monotonic() + 30
-        while not listens(port) and time.monotonic() < end:
-            time.sleep(0.02)
 
         async def test() -> None:
-            async with Agent(f"nats://who:secret@127.0.0.1:{port}", "agent") as agent:
+            async with Agent(f"nats://who:secret@127.0.0.1:{server.port}", "agent") as agent:
                 assert agent.replicas == 1
             with pytest.raises(BrokerLost) as told:
-                async with Agent(f"nats://who:wrong@127.0.0.1:{port}", "agent"):
+                async with Agent(f"nats://who:wrong@127.0.0.1:{server.port}", "agent"):
                     pass
             assert "wrong" not in str(told.value)
 
         run(test)
     finally:
-        process.kill()
-        process.wait()
+        server.stop()
 
 
 def test_three_servers_keep_three_copies() -> None:
@@ -287,7 +279,6 @@ def test_three_servers_keep_three_copies() -> None:
     assert streams.CLUSTER == 3
 
 
-@pytest.mark.engine
 def test_a_swarm_behind_the_queue_is_paid(server: Server, tmp_path: Path) -> None:
     """An agent orders, a worker's swarm writes, its nodes sign, the agent settles and has the evidence."""
     folder = small_model(tmp_path / "model")

