@@ -2,23 +2,7 @@
 
 from typing import Any
 
-from metainf.exports.swarm import (
-    CLIENTS,
-    DASHBOARD,
-    DOOR,
-    GRACE_S,
-    METRICS,
-    MODELS,
-    ROUTES,
-    STATE,
-    TLS,
-    SwarmDeployment,
-    dashboard_words,
-    door_words,
-    join_url,
-    nats_conf,
-    node_words,
-)
+from metainf.exports import swarm
 from metainf.exports.text import yaml_text
 
 HEAD = """\
@@ -34,7 +18,7 @@ USER = 10001
 class _Written:
     """The parts of one deployment."""
 
-    def __init__(self, made: SwarmDeployment) -> None:
+    def __init__(self, made: swarm.SwarmDeployment) -> None:
         self.made, self.nats = made, f"{made.name}-nats"
         self.servers = [f"{self.nats}-{at}.{self.nats}" for at in range(made.servers)]
 
@@ -104,10 +88,10 @@ class _Written:
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         }
-        mounts = [{"name": "tls", "mountPath": TLS, "readOnly": True}, *container.pop("volumeMounts")]
+        mounts = [{"name": "tls", "mountPath": swarm.TLS, "readOnly": True}, *container.pop("volumeMounts")]
         return {
             "automountServiceAccountToken": False,
-            "terminationGracePeriodSeconds": GRACE_S,
+            "terminationGracePeriodSeconds": swarm.GRACE_S,
             "securityContext": {
                 "runAsNonRoot": True, "runAsUser": USER, "fsGroup": USER,
                 "fsGroupChangePolicy": "OnRootMismatch",  # keys stay readable by their owner only
@@ -121,7 +105,7 @@ class _Written:
         """A container of MetaInf. `$(NAME)` in its words is filled in by Kubernetes."""
         scratch = {"name": "scratch", "mountPath": "/tmp"}
         mounts = [
-            {"name": "models", "mountPath": MODELS, "readOnly": True},
+            {"name": "models", "mountPath": swarm.MODELS, "readOnly": True},
             scratch,
             *more.pop("volumeMounts", []),
         ]
@@ -134,16 +118,17 @@ class _Written:
         return [{"name": "models", "persistentVolumeClaim": claim}, {"name": "scratch", "emptyDir": {}}]
 
 
-def kubernetes(made: SwarmDeployment) -> str:
+def kubernetes(made: swarm.SwarmDeployment) -> str:
     """The manifest."""
     own = _Written(made)
-    conf = own.head("ConfigMap", "nats") | {"data": {"nats.conf": nats_conf(own.servers)}}
+    conf = own.head("ConfigMap", "nats") | {"data": {"nats.conf": swarm.nats_conf(own.servers)}}
     documents = [
-        conf, own.service("nats", {"clients": CLIENTS, "routes": ROUTES}, headless=True), own.budget("nats"),
+        conf, own.service("nats", {"clients": swarm.CLIENTS, "routes": swarm.ROUTES}, headless=True),
+        own.budget("nats"),
         own.set("nats", made.servers, _nats(own), "data"),
-        own.service("node", {"metrics": METRICS}, headless=True), own.budget("node"),
+        own.service("node", {"metrics": swarm.METRICS}, headless=True), own.budget("node"),
         own.set("node", made.nodes, _node(own), "state"),
-        own.service("door", {"http": DOOR}), own.deployment("door", _door(own)),
+        own.service("door", {"http": swarm.DOOR}), own.deployment("door", _door(own)),
         own.deployment("dashboard", _dashboard(own)),
     ]  # fmt: skip
     return HEAD.replace("NAME", made.name) + yaml_text(*documents)
@@ -159,7 +144,10 @@ def _nats(own: _Written) -> dict[str, Any]:
             name,
             *(own.secret(f"{user.upper()}_PASSWORD", user) for user in ("node", "reader", "queue")),
         ],
-        "ports": [{"name": "clients", "containerPort": CLIENTS}, {"name": "routes", "containerPort": ROUTES}],
+        "ports": [
+            {"name": "clients", "containerPort": swarm.CLIENTS},
+            {"name": "routes", "containerPort": swarm.ROUTES},
+        ],
         "volumeMounts": [{"name": "conf", "mountPath": "/etc/nats"}, {"name": "data", "mountPath": "/data"}],
         "readinessProbe": {"tcpSocket": {"port": "clients"}, "periodSeconds": PROBE_S},
     }
@@ -168,15 +156,17 @@ def _nats(own: _Written) -> dict[str, Any]:
 
 def _node(own: _Written) -> dict[str, Any]:
     name = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    words = node_words(
-        own.made, join_url("node", own.servers[0], "$(NODE_PASSWORD)"), f"$(POD_NAME).{own.made.name}-node"
+    words = swarm.node_words(
+        own.made,
+        swarm.join_url("node", own.servers[0], "$(NODE_PASSWORD)"),
+        f"$(POD_NAME).{own.made.name}-node",
     )
     alive = {"httpGet": {"path": "/metrics", "port": "metrics"}, "periodSeconds": PROBE_S}
     memory = {"memory": f"{own.made.memory_gib + 2}Gi"}
     more = {
         "env": [name, own.secret("NODE_PASSWORD", "node")],
-        "ports": [{"name": "metrics", "containerPort": METRICS}],
-        "volumeMounts": [{"name": "state", "mountPath": STATE}],
+        "ports": [{"name": "metrics", "containerPort": swarm.METRICS}],
+        "volumeMounts": [{"name": "state", "mountPath": swarm.STATE}],
         "resources": {"requests": memory, "limits": memory},
         "startupProbe": alive | {"failureThreshold": LOADING_S // PROBE_S},
         "livenessProbe": alive,
@@ -185,10 +175,10 @@ def _node(own: _Written) -> dict[str, Any]:
 
 
 def _door(own: _Written) -> dict[str, Any]:
-    words = door_words(own.made, join_url("node", own.servers[0], "$(NODE_PASSWORD)"))
+    words = swarm.door_words(own.made, swarm.join_url("node", own.servers[0], "$(NODE_PASSWORD)"))
     more = {
         "env": [own.secret("NODE_PASSWORD", "node"), own.secret("METAINF_SWARM_API_KEY", "api")],
-        "ports": [{"name": "http", "containerPort": DOOR}],
+        "ports": [{"name": "http", "containerPort": swarm.DOOR}],
         "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": PROBE_S},
         "livenessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PROBE_S},
     }
@@ -196,11 +186,11 @@ def _door(own: _Written) -> dict[str, Any]:
 
 
 def _dashboard(own: _Written) -> dict[str, Any]:
-    words = dashboard_words(join_url("reader", own.servers[0], "$(READER_PASSWORD)"), "127.0.0.1")
+    words = swarm.dashboard_words(swarm.join_url("reader", own.servers[0], "$(READER_PASSWORD)"), "127.0.0.1")
     more = {
         "env": [own.secret("READER_PASSWORD", "reader")],
-        "ports": [{"name": "http", "containerPort": DASHBOARD}],
-        "volumeMounts": [{"name": "state", "mountPath": STATE}],
+        "ports": [{"name": "http", "containerPort": swarm.DASHBOARD}],
+        "volumeMounts": [{"name": "state", "mountPath": swarm.STATE}],
     }
     volumes = [*own.ours_volumes(), {"name": "state", "emptyDir": {}}]
     return own.pod(own.ours("dashboard", words, more), volumes)

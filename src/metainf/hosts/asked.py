@@ -57,6 +57,17 @@ class Piece:
     finished: str | None = None
 
 
+async def handed(box: "asyncio.Queue[Piece | Exception]") -> AsyncIterator[Piece]:
+    """Pieces out of a box up to the last one. What went wrong is raised."""
+    while True:
+        piece = await box.get()
+        if isinstance(piece, Exception):
+            raise piece
+        yield piece
+        if piece.finished:
+            return
+
+
 class Writer(Protocol):
     """The engine behind a host. `submit` raises BadInput for what it cannot write."""
 

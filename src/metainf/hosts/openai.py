@@ -10,12 +10,13 @@ import math
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from metainf.domain import BadInput, MissingExtra
+from metainf.domain import BadInput
 from metainf.hosts.asked import Ask, Json, Piece, Refusal, Writer, ask_of, usage_of
+from metainf.hosts.paths import Paths, reply
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, Request, StreamResponse
@@ -47,40 +48,20 @@ class _Answer:
         return {"index": 0, **said, "logprobs": None, "finish_reason": finished}
 
 
-class Door:
+class Door(Paths):
     """The handlers in front of one writer."""
 
-    most_body = 256 * 2**20
-
     def __init__(self, writer: Writer) -> None:
+        super().__init__(writer)
         self.writer = writer
         self.answers = 0
 
     def application(self, middlewares: Sequence[Any] = ()) -> "Application":
         """The aiohttp application. MissingExtra without aiohttp."""
-        try:
-            from aiohttp import web
-        except ImportError as error:
-            raise MissingExtra("serving a model over HTTP", "measure") from error
-
-        app = web.Application(client_max_size=self.most_body, middlewares=middlewares)
-        app.router.add_get("/health", self.health)
-        app.router.add_get("/v1/models", self.models)
-        app.router.add_get("/metrics", self.metrics)
+        app = super().application(middlewares)
         app.router.add_post("/v1/completions", self.complete)
         app.router.add_post("/v1/chat/completions", self.complete)
         return app
-
-    async def health(self, request: "Request") -> "StreamResponse":
-        return _json({"status": "ok"})
-
-    async def models(self, request: "Request") -> "StreamResponse":
-        return _json({"object": "list", "data": [{"id": self.writer.model, "object": "model"}]})
-
-    async def metrics(self, request: "Request") -> "StreamResponse":
-        from aiohttp import web
-
-        return web.Response(text=self.writer.metrics(), content_type="text/plain")
 
     def read(self, body: Json) -> Ask:
         """What is asked. BadInput or Refusal for what cannot be answered."""
@@ -114,7 +95,7 @@ class Door:
                 await pieces.aclose()  # type: ignore[attr-defined]
         last = whole[-1]
         said = answer.frame([answer.choice("".join(piece.text for piece in whole), last.finished)])
-        return _json(said | {"usage": usage_of(last)})
+        return reply(said | {"usage": usage_of(last)})
 
     async def answered(self, body: Json) -> Json:
         """One whole answer to the JSON of a request. Raises BadInput, Refusal."""
@@ -157,13 +138,7 @@ class Door:
 def refused(refusal: Refusal) -> "StreamResponse":
     """The answer to a request that is not answered."""
     waits = {} if refusal.wait_s is None else {"Retry-After": str(max(1, math.ceil(refusal.wait_s)))}
-    return _json(refusal.body, refusal.status, waits)
-
-
-def _json(body: Json, status: int = 200, headers: Mapping[str, str] | None = None) -> "StreamResponse":
-    from aiohttp import web
-
-    return web.json_response(body, status=status, headers=headers)
+    return reply(refusal.body, refusal.status, waits)
 
 
 def _event(body: Json) -> bytes:

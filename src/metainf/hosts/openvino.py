@@ -15,7 +15,7 @@ from typing import Any
 from metainf.catalog.gguf import read_gguf
 from metainf.catalog.gguf_model import number_format
 from metainf.domain import BadInput, MissingExtra
-from metainf.hosts.asked import Ask, Piece
+from metainf.hosts.asked import Ask, Piece, handed
 from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import Vocabulary
 from metainf.hosts.openvino_loop import Live, Loop
@@ -74,13 +74,8 @@ class OpenVino:
         live = Live(tokens, self._config(ask), self.vocabulary.text(), asyncio.Queue())
         self.loop.submit(live)
         try:
-            while True:
-                piece = await live.box.get()
-                if isinstance(piece, Exception):
-                    raise piece
+            async for piece in handed(live.box):
                 yield piece
-                if piece.finished:
-                    return
         finally:
             self.loop.give_up(live)
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from metainf.domain import BadInput, MissingExtra
+from metainf.domain import BadInput
+from metainf.hosts.paths import Paths, reply
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, Request, StreamResponse
@@ -94,37 +95,21 @@ def _count(value: object, name: str) -> int:
     return value
 
 
-class Gallery:
+class Gallery(Paths):
     """The handlers in front of one painter."""
 
+    most_body = 16 * 2**20
+
     def __init__(self, painter: Painter) -> None:
+        super().__init__(painter)
         self.painter = painter
         self._turn = asyncio.Lock()
 
-    def application(self) -> "Application":
+    def application(self, middlewares: Sequence[Any] = ()) -> "Application":
         """The aiohttp application. MissingExtra without aiohttp."""
-        try:
-            from aiohttp import web
-        except ImportError as error:
-            raise MissingExtra("serving a model over HTTP", "measure") from error
-
-        app = web.Application(client_max_size=16 * 2**20)
-        app.router.add_get("/health", self.health)
-        app.router.add_get("/v1/models", self.models)
-        app.router.add_get("/metrics", self.metrics)
+        app = super().application(middlewares)
         app.router.add_post("/v1/images/generations", self.generate)
         return app
-
-    async def health(self, request: "Request") -> "StreamResponse":
-        return _json({"status": "ok"})
-
-    async def models(self, request: "Request") -> "StreamResponse":
-        return _json({"object": "list", "data": [{"id": self.painter.model, "object": "model"}]})
-
-    async def metrics(self, request: "Request") -> "StreamResponse":
-        from aiohttp import web
-
-        return web.Response(text=self.painter.metrics(), content_type="text/plain")
 
     async def generate(self, request: "Request") -> "StreamResponse":
         """One batch; 400 with the reason for what cannot be understood."""
@@ -141,11 +126,11 @@ class Gallery:
             async with self._turn:
                 drawn = await asyncio.to_thread(self.painter.draw, sketch)
         except (BadInput, ValueError) as error:
-            return _json({"error": {"message": str(error), "type": "invalid_request_error"}}, 400)
+            return reply({"error": {"message": str(error), "type": "invalid_request_error"}}, 400)
         except Exception as error:
-            return _json({"error": {"message": f"{type(error).__name__}: {error}"[:2000]}}, 500)
+            return reply({"error": {"message": f"{type(error).__name__}: {error}"[:2000]}}, 500)
         timing = {"draw_s": drawn.draw_s, "step_s": drawn.step_s, "decode_s": drawn.decode_s}
-        return _json({"created": int(time.time()), "data": shown(drawn.pictures, form), "timing": timing})
+        return reply({"created": int(time.time()), "data": shown(drawn.pictures, form), "timing": timing})
 
 
 def shown(pictures: Sequence[NDArray[np.float32]] | NDArray[np.float32], form: str) -> list[Json]:
@@ -170,9 +155,3 @@ def _png(picture: NDArray[np.float32]) -> bytes:
     file = io.BytesIO()
     Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).save(file, format="PNG")
     return file.getvalue()
-
-
-def _json(body: Json, status: int = 200) -> "StreamResponse":
-    from aiohttp import web
-
-    return web.json_response(body, status=status)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from metainf.domain import BadInput, MissingExtra
-from metainf.hosts.asked import Ask, Piece
+from metainf.hosts.asked import Ask, Piece, handed
 from metainf.hosts.counters import Counters
 from metainf.hosts.detokenize import TextOfTokens, Vocabulary
 from metainf.hosts.start import run
@@ -95,13 +95,8 @@ class Transformers:
         self.counters.sums["prompt_tokens"] += len(tokens)
         self._start(live)
         try:
-            while True:
-                piece = await live.box.get()
-                if isinstance(piece, Exception):
-                    raise piece
+            async for piece in handed(live.box):
                 yield piece
-                if piece.finished:
-                    return
         finally:
             live.done = True
             if self.manager is not None and live in self.live:

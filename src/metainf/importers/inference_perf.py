@@ -3,17 +3,15 @@
 The file names neither model, engine nor hardware: the context does.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from metainf.domain import BadInput, Workload
 from metainf.importers.fields import block, lengths, number, rate, some_metrics, spread, whole
-from metainf.importers.runs import Run, RunImporter, all_failed
-from metainf.importers.sample import Sample, yaml_document
+from metainf.importers.runs import Run, YamlImporter, all_failed
+from metainf.importers.sample import Sample
 
 
-class InferencePerf(RunImporter):
+class InferencePerf(YamlImporter):
     name = "inference-perf"
 
     def matches(self, sample: Sample) -> bool:
@@ -24,12 +22,6 @@ class InferencePerf(RunImporter):
 
     def understands(self, raw: Any) -> bool:
         return isinstance(raw, dict) and raw.keys() >= {"load_summary", "successes", "failures"}
-
-    def runs(self, path: Path) -> Iterator[Any]:
-        if Sample(path).objects:
-            yield from super().runs(path)
-        else:
-            yield yaml_document(path)
 
     def run(self, raw: Any) -> Run:
         good = block(raw, "successes")

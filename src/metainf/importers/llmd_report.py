@@ -4,14 +4,13 @@ v0.1: `scenario.host` lists one accelerator per instance; v0.2: `scenario.stack`
 the inference engines count. Prefill and decode roles make a disaggregated method.
 """
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from metainf.domain import BadInput, Disaggregation, Parallelism, Pool, Technique, Workload
 from metainf.importers.fields import at, block, lengths, number, rate, some_metrics, spread, whole, word
-from metainf.importers.runs import Run, RunImporter, all_failed
-from metainf.importers.sample import Sample, yaml_document
+from metainf.importers.runs import Run, YamlImporter, all_failed
+from metainf.importers.sample import Sample
 
 UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
 UNITS |= {f"{unit}/token": scale for unit, scale in UNITS.items()}
@@ -28,7 +27,7 @@ RATES = {
 }
 
 
-class LlmdReport(RunImporter):
+class LlmdReport(YamlImporter):
     name = "llm-d benchmark report"
 
     def matches(self, sample: Sample) -> bool:
@@ -41,12 +40,6 @@ class LlmdReport(RunImporter):
         return (
             isinstance(raw, dict) and raw.keys() >= {"version"} and bool({"metrics", "results"} & raw.keys())
         )
-
-    def runs(self, path: Path) -> Iterator[Any]:
-        if Sample(path).objects:
-            yield from super().runs(path)
-        else:
-            yield yaml_document(path)
 
     def run(self, raw: Any) -> Run:
         version = word(raw, "version")

@@ -25,7 +25,7 @@ from metainf.domain import (
 from metainf.domain.base import describe
 from metainf.domain.setting import Modality
 from metainf.importers.context import Context
-from metainf.importers.sample import Sample, json_values
+from metainf.importers.sample import Sample, json_values, yaml_document
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,16 @@ class RunImporter(ABC):
     def understands(self, raw: Any) -> bool:
         """Whether one raw run has the form of this tool's; by default: it is an object."""
         return isinstance(raw, dict)
+
+
+class YamlImporter(RunImporter):
+    """One tool's report, a YAML or a JSON document."""
+
+    def runs(self, path: Path) -> Iterator[Any]:
+        if Sample(path).objects:
+            yield from super().runs(path)
+        else:
+            yield yaml_document(path)
 
 
 def record(run: Run, context: Context, *, tool: str, location: str) -> Record:

@@ -30,7 +30,7 @@ from metainf.domain import (
 )
 from metainf.engines.measurable import Measurable
 from metainf.engines.students import students_of
-from metainf.measure.recipes import DRAWN_PLAINLY, PLAIN, method_name, methods_in_file
+from metainf.measure.recipes import DRAWN_PLAINLY, PLAIN, named_methods
 
 NAMES = {
     PLAIN: "fp32, attention without a fused kernel, nothing else",
@@ -78,14 +78,7 @@ def methods_of(
 ) -> list[tuple[str, Method]]:
     """The ways to draw that a text names, each with a name to show; as
     `metainf.measure.recipes.methods_of`."""
-    if text.startswith("@"):
-        if read is None:
-            raise BadInput(f"expected a recipe or a method as JSON here, found the file {text[1:]}")
-        return methods_in_file(text[1:], read(text[1:]), engine)
-    if text.lstrip().startswith("{"):
-        method = Method.parse(text)
-        return [(method_name(method), method)]
-    return [(text, recipe(text, model, engine))]
+    return named_methods(text, engine, read, lambda words: recipe(words, model, engine))
 
 
 def recipe(text: str, model: Model, engine: Measurable) -> Method:

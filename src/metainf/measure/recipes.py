@@ -85,6 +85,16 @@ def methods_of(
     `metainf select --json` (of which those of the engine are taken). `read` gives the text of a file. Raises
     BadInput and UnknownName.
     """
+    return named_methods(text, engine, read, lambda words: recipe(words, engine))
+
+
+def named_methods(
+    text: str,
+    engine: Measurable,
+    read: Callable[[str], str] | None,
+    recipe_of: Callable[[str], Method],
+) -> list[tuple[str, Method]]:
+    """As `methods_of`, with recipes as `recipe_of` reads them."""
     if text.startswith("@"):
         if read is None:
             raise BadInput(f"expected a recipe or a method as JSON here, found the file {text[1:]}")
@@ -92,7 +102,7 @@ def methods_of(
     if text.lstrip().startswith("{"):
         method = Method.parse(text)
         return [(method_name(method), method)]
-    return [(text, recipe(text, engine))]
+    return [(text, recipe_of(text))]
 
 
 def recipe(text: str, engine: ServingEngine) -> Method:

@@ -10,8 +10,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 from metainf.domain import BadInput, MetaInfError
 from metainf.hosts.tracing import flush, send
@@ -45,23 +46,35 @@ async def serve(told: Told, say: Say, stop: asyncio.Event) -> None:
     """
     member = await _prepared(told, say)
     member.stop = stop
-    tasks: list[asyncio.Task[None]] = []
     unobserved = observed(member)
     try:
         await enter(member)
-        if isinstance(member.book.directory, HivemindDirectory):
-            member.say("join", f"join {member.book.directory.join_address}")
-        doing = (keep_reading(member.book, stop), member.speaking(), member.pinging(), judging(member))
-        tasks = [asyncio.create_task(each) for each in doing]
+        await lived(member, stop, judging(member))
+    finally:
+        stop.set()
+        await leave(member)
+        await member.book.directory.close()
+        unobserved()
+    parted(member)
+
+
+async def lived(member: Member, stop: asyncio.Event, watching: Coroutine[Any, Any, None]) -> None:
+    """What a member does from when it has entered until `stop`, `watching` besides."""
+    if isinstance(member.book.directory, HivemindDirectory):
+        member.say("join", f"join {member.book.directory.join_address}")
+    doing = (keep_reading(member.book, stop), member.speaking(), member.pinging(), watching)
+    tasks = [asyncio.create_task(each) for each in doing]
+    try:
         await until(stop, tasks)
     finally:
         stop.set()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await leave(member)
-        await member.book.directory.close()
-        unobserved()
+
+
+def parted(member: Member) -> None:
+    """The last word of a member that has left. Raises Overtaken where it had to."""
     if member.overtaken:
         raise Overtaken(f"{member.who.node} runs elsewhere now: give every node an identity of its own")
     member.say("left", "left")

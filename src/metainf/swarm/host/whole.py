@@ -11,13 +11,13 @@ from pathlib import Path
 
 from metainf.domain import BadInput, MetaInfError
 from metainf.swarm.compute.shards import Checkpoint
-from metainf.swarm.host.book import Book, keep_reading, pause
+from metainf.swarm.host.book import Book, pause
 from metainf.swarm.host.engine import Child, Start, WholeLoad, measured
 from metainf.swarm.host.member import Member, Say, Who
 from metainf.swarm.host.moving import begin, leave
-from metainf.swarm.host.running import Overtaken, until, until_told
+from metainf.swarm.host.running import lived, parted, until_told
 from metainf.swarm.host.told import Told
-from metainf.swarm.net.directory import HivemindDirectory, joined
+from metainf.swarm.net.directory import joined
 from metainf.swarm.net.replica import ReplicaNode, WholeOffer
 from metainf.swarm.plan.joining import Need, Subject
 from metainf.swarm.plan.replicas import ENDPOINT
@@ -39,7 +39,6 @@ async def serve(told: Told, start: Start, say: Say, stop: asyncio.Event) -> None
     Overtaken where another process takes the same identity."""
     child = Child(start)
     member = None
-    tasks: list[asyncio.Task[None]] = []
     try:
         member, node = await _prepared(told, start, child, say)
         member.stop = stop
@@ -47,24 +46,14 @@ async def serve(told: Told, start: Start, say: Say, stop: asyncio.Event) -> None
         await begin(member, node)
         features = f"{member.load.decode_ms * member.who.subject.num_blocks:.3g} ms/token"
         member.say("ready", f"ready {member.who.node} {member.span} {features} port {member.port}")
-        if isinstance(member.book.directory, HivemindDirectory):
-            member.say("join", f"join {member.book.directory.join_address}")
-        watching = _watching(member, node, child)
-        doing = (keep_reading(member.book, stop), member.speaking(), member.pinging(), watching)
-        tasks = [asyncio.create_task(each) for each in doing]
-        await until(stop, tasks)
+        await lived(member, stop, _watching(member, node, child))
     finally:
         stop.set()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         if member is not None:
             await leave(member)
             await member.book.directory.close()
         await child.stop()
-    if member.overtaken:
-        raise Overtaken(f"{member.who.node} runs elsewhere now: give every node an identity of its own")
-    member.say("left", "left")
+    parted(member)
 
 
 async def _prepared(told: Told, start: Start, child: Child, say: Say) -> tuple[Member, ReplicaNode]:
