@@ -82,7 +82,7 @@ def test_a_kill_of_any_stage_at_any_moment(
                 assert await written(session, COUNT) == expected
                 assert trap.sprung
                 assert victim in [swarm.name_of(each.stage.node) for each in session.recoveries]
-                assert max(each.seconds for each in session.recoveries) < 5
+                assert max(each.seconds for each in session.recoveries) < 30
 
     asyncio.run(story())
 

@@ -10,42 +10,30 @@ from typing import Any
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="needs the extra swarm")
-transformers = pytest.importorskip("transformers", reason="needs the extra swarm")
-for name in ("grpc", "google.protobuf", "cryptography", "nats"):
+for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography", "nats"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
 from metainf.domain import BadInput, MissingExtra  # noqa: E402
 from metainf.swarm.compute.blocks import Ends  # noqa: E402
 from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
 from metainf.swarm.host.demo import Script, halves, one_process  # noqa: E402
-from metainf.swarm.host.embedded import (  # noqa: E402
-    DidNotStart,
-    Running,
-    Server,
-    all_stopped,
-    program,
-    ready,
-    start_node,
-    start_server,
-)
-from metainf.swarm.host.running import Book, Told, guest  # noqa: E402
+from metainf.swarm.host.embedded import DidNotStart, Running, all_stopped, ready, start_node  # noqa: E402
+from metainf.swarm.host.nats import Server, program, started  # noqa: E402
+from metainf.swarm.host.running import Book, Said, Told, guest, serve  # noqa: E402
 from metainf.swarm.net.client import Session  # noqa: E402
 from metainf.swarm.net.directory import NODES, DirectoryLost, NatsDirectory  # noqa: E402
 from metainf.swarm.net.stream import Terms  # noqa: E402
 from metainf.swarm.trust.certificates import certify  # noqa: E402
 from metainf.swarm.trust.identity import Identity  # noqa: E402
 from metainf.swarm.words import Span  # noqa: E402
+from metainf.testing.random_models import random_model  # noqa: E402
 
 try:
     program()
 except MissingExtra:
     pytest.skip("needs nats-server of the extra swarm", allow_module_level=True)
 
-LAYERS, PROMPT = 6, [5, 17, 3, 88, 41]
-
-
-pytestmark = pytest.mark.engine
+LAYERS, PROMPT, WITHIN_S = 6, [5, 17, 3, 88, 41], 300.0
 
 
 @pytest.fixture(autouse=True)
@@ -55,46 +43,16 @@ def _speeds_kept_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    made = start_server(tmp_path_factory.mktemp("nats"))
+    made = started(tmp_path_factory.mktemp("nats"))
     yield made
     made.stop()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(4)
-    config = transformers.AutoConfig.for_model(
-        "qwen3", vocab_size=97, bos_token_id=1, eos_token_id=2, hidden_size=32, intermediate_size=48,
-        head_dim=16, num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=256,
-    )  # fmt: skip
-    model = transformers.AutoModelForCausalLM.from_config(config)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    made = tmp_path_factory.mktemp("qwen3")
-    model.save_pretrained(made)
-    return made
-
-
-def test_what_is_not_put_again_vanishes(tmp_path: Path) -> None:
-    async def story(url: str) -> None:
-        directory = await NatsDirectory.join(url, lifetime_s=2.0)
-        assert await directory.records() == {}
-        await directory.put("node.one", b"1")
-        await directory.put("node.two", b"2")
-        await directory.put("node.one", b"3")
-        assert await directory.records() == {"node.one": b"3", "node.two": b"2"}
-        await directory.remove("node.two")
-        assert await directory.records() == {"node.one": b"3"}
-        await asyncio.sleep(3.0)
-        assert await directory.records() == {}
-        await directory.close()
-
-    alone = start_server(tmp_path)
-    try:
-        asyncio.run(story(alone.url))
-    finally:
-        alone.stop()
+    return random_model(
+        tmp_path_factory.mktemp("qwen3"), seed=4, family="qwen3", head_dim=16, num_hidden_layers=LAYERS
+    )
 
 
 def test_a_directory_that_is_not_there_is_named() -> None:
@@ -102,23 +60,16 @@ def test_a_directory_that_is_not_there_is_named() -> None:
         asyncio.run(NatsDirectory.join("nats://127.0.0.1:9"))
 
 
-async def started(folder: Path, url: str, spans: list[Span | None], room: int | None = None) -> list[Running]:
-    nodes = [
-        await start_node(str(i), Told(checkpoint=str(folder), join=url, span=span, memory_blocks=room))
-        for i, span in enumerate(spans)
-    ]
-    for each in nodes:
-        await ready(each)
-    return nodes
-
-
 def test_processes_are_killed_and_drain(server: Server, folder: Path) -> None:
     """Three processes and a text: one gets SIGKILL, the text stays; the others get SIGTERM, their records go
-    at once; one that starts without being told takes the blocks that nobody holds."""
+    at once."""
 
     async def story() -> None:
-        halves_ = [Span(start=0, end=3), Span(start=3, end=6), Span(start=0, end=6)]
-        nodes = await started(folder, server.url, list(halves_))
+        spans = [Span(start=0, end=3), Span(start=3, end=6), Span(start=0, end=6)]
+        told = [Told(checkpoint=str(folder), join=server.url, span=span) for span in spans]
+        nodes = [await start_node(str(i), each) for i, each in enumerate(told)]
+        for each in nodes:
+            await ready(each, WITHIN_S)
         checkpoint = Checkpoint(folder)
         ends = Ends(checkpoint)
         directory = await NatsDirectory.join(server.url)
@@ -139,7 +90,6 @@ def test_processes_are_killed_and_drain(server: Server, folder: Path) -> None:
                 assert len(session.recoveries) == 1
             assert made == one_process(checkpoint, ends, PROMPT, 30)
             await a_leaver_is_gone(directory, nodes)
-            await a_gap_is_filled(directory, nodes)
         finally:
             stop.set()
             await present
@@ -151,19 +101,28 @@ def test_processes_are_killed_and_drain(server: Server, folder: Path) -> None:
         for each in alive:
             each.process.send_signal(signal.SIGTERM)
         for each in alive:
-            assert await asyncio.wait_for(each.process.wait(), 15) == 0
+            assert await asyncio.wait_for(each.process.wait(), 60) == 0
             assert f"{NODES}{each.node}" not in await directory.records()
 
-    async def a_gap_is_filled(directory: Any, nodes: list[Running]) -> None:
-        for _ in range(100):  # until the killed one has expired too
-            if not any(key.startswith(NODES) for key in await directory.records()):
-                break
-            await asyncio.sleep(0.2)
-        nodes += await started(folder, server.url, [Span(start=0, end=2)])
-        nodes += await started(folder, server.url, [None], room=4)
-        assert nodes[-1].words[2:4] == ["[2,", "6)"]
-
     asyncio.run(story())
+
+
+def test_a_process_takes_the_blocks_that_nobody_holds(server: Server, folder: Path) -> None:
+    async def story() -> None:
+        url, stop, said = f"{server.url}?bucket=gap", asyncio.Event(), asyncio.Queue[Said]()
+        here = Told(checkpoint=str(folder), join=url, span=Span(start=0, end=2), grace_s=0.0)
+        beside = asyncio.create_task(serve(here, said.put_nowait, stop))
+        while (await said.get()).event != "ready":
+            pass
+        node = await start_node("late", Told(checkpoint=str(folder), join=url, memory_blocks=4))
+        try:
+            await ready(node, WITHIN_S)
+            assert node.words[2:4] == ["[2,", "6)"]
+        finally:
+            stop.set()
+            await asyncio.gather(beside, all_stopped([node]))
+
+    asyncio.run(asyncio.wait_for(story(), WITHIN_S + 60))
 
 
 def test_a_node_that_cannot_start_says_why(server: Server, tmp_path: Path) -> None:

@@ -35,15 +35,16 @@ MOST_CONNECTIONS = 10_000
 class Behaviour:
     """How the fake behaves. Times in seconds; `fail` begins with the request after `fail_after` good ones.
 
-    `slots` requests are answered at a time, the others wait; None is no bound. A prompt word that is in no
-    cached beginning costs `prefill_s`. `slow_start_s` keeps /health at 503; `stubborn` ignores SIGTERM;
-    another `babble` gives other words.
+    `slots` requests are answered at a time, the others wait; None is no bound. Answers begin when so
+    many wait `together`. A prompt word that is in no cached beginning costs `prefill_s`.
+    `slow_start_s` keeps /health at 503; `stubborn` ignores SIGTERM; another `babble` gives other words.
     """
 
     ttft_s: float = 0.0
     itl_s: float = 0.0
     prefill_s: float = 0.0
     slots: int | None = None
+    together: int = 1
     prefix_cache: bool = False
     slow_start_s: float = 0.0
     fail: Fail | None = None
@@ -88,6 +89,7 @@ class ModelServer:
         app.router.add_post("/reset_prefix_cache", self._forget)
         bound = self.behaviour.slots
         self._slots = asyncio.Semaphore(bound) if bound else contextlib.nullcontext()
+        self._together = asyncio.Barrier(self.behaviour.together)
         self._ready_at = asyncio.get_running_loop().time() + self.behaviour.slow_start_s
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
@@ -141,6 +143,7 @@ class ModelServer:
     async def _answer(
         self, request: web.Request, body: dict[str, Any], wrong: Fail | None
     ) -> web.StreamResponse:
+        await self._together.wait()
         prompt = _prompt(body)
         fresh = self._account(prompt)
         await asyncio.sleep(self.behaviour.ttft_s + self.behaviour.prefill_s * fresh)
@@ -255,14 +258,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m metainf.testing.model_server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
-    for name in ("ttft", "itl", "prefill"):
-        parser.add_argument(f"--{name}-ms", type=float, default=0.0)
+    for name in ("ttft-ms", "itl-ms", "prefill-ms", "slow-start-s"):
+        parser.add_argument(f"--{name}", type=float, default=0.0)
     parser.add_argument("--slots", type=int)
     parser.add_argument("--prefix-cache", action="store_true")
-    parser.add_argument("--slow-start-s", type=float, default=0.0)
     parser.add_argument("--fail", choices=[*get_args(Fail), "exit"], help="exit ends before it listens")
-    parser.add_argument("--fail-after", type=int, default=0)
-    parser.add_argument("--babble", type=int, default=0, help="a number; another one, other words")
+    for name, usual in (("fail-after", 0), ("together", 1), ("babble", 0)):
+        parser.add_argument(f"--{name}", type=int, default=usual)
     parser.add_argument("--stubborn", action="store_true", help="ignore SIGTERM")
     return parser.parse_args(arguments)
 
