@@ -33,7 +33,7 @@ try:
 except MissingExtra:
     pytest.skip("needs nats-server of the extra swarm", allow_module_level=True)
 
-LAYERS, PROMPT = 6, [5, 17, 3, 88, 41]
+LAYERS, PROMPT, WITHIN_S = 6, [5, 17, 3, 88, 41], 300.0
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +69,7 @@ def test_processes_are_killed_and_drain(server: Server, folder: Path) -> None:
         told = [Told(checkpoint=str(folder), join=server.url, span=span) for span in spans]
         nodes = [await start_node(str(i), each) for i, each in enumerate(told)]
         for each in nodes:
-            await ready(each)
+            await ready(each, WITHIN_S)
         checkpoint = Checkpoint(folder)
         ends = Ends(checkpoint)
         directory = await NatsDirectory.join(server.url)
@@ -116,13 +116,13 @@ def test_a_process_takes_the_blocks_that_nobody_holds(server: Server, folder: Pa
             pass
         node = await start_node("late", Told(checkpoint=str(folder), join=url, memory_blocks=4))
         try:
-            await ready(node)
+            await ready(node, WITHIN_S)
             assert node.words[2:4] == ["[2,", "6)"]
         finally:
             stop.set()
             await asyncio.gather(beside, all_stopped([node]))
 
-    asyncio.run(asyncio.wait_for(story(), 120))
+    asyncio.run(asyncio.wait_for(story(), WITHIN_S + 60))
 
 
 def test_a_node_that_cannot_start_says_why(server: Server, tmp_path: Path) -> None:
