@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -36,6 +37,7 @@ from metainf.swarm.net.directory import NODES  # noqa: E402
 from metainf.swarm.trust.identity import Identity  # noqa: E402
 from metainf.swarm.words import Announcement, Features, Offered, Profile, Writing  # noqa: E402
 from metainf.testing.model_server import Behaviour, ModelServer  # noqa: E402
+from running_process import free_port  # noqa: E402
 
 WITHIN_S = 120.0
 
@@ -104,7 +106,11 @@ class Life:
 
 @asynccontextmanager
 async def replica(
-    folder: Path, starts: Sequence[Start], obey: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    folder: Path,
+    starts: Sequence[Start],
+    obey: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    metrics_port: int | None = None,
 ) -> AsyncIterator[Life]:
     life = Life(InMemory())
 
@@ -113,7 +119,7 @@ async def replica(
 
     monkeypatch.setattr(whole, "joined", directory)
     stop = asyncio.Event()
-    told = Told(checkpoint=str(folder), join="memory", grace_s=10.0, obey=obey)
+    told = Told(checkpoint=str(folder), join="memory", grace_s=10.0, obey=obey, metrics_port=metrics_port)
     run = asyncio.create_task(whole.serve(told, starts[0], life.said.append, stop, starts[1:]))
     try:
         await life.until(lambda: run.done() or life.heard("ready"))
@@ -186,6 +192,30 @@ def test_a_replica_drains_changes_and_says_so(folder: Path, monkeypatch: pytest.
                 await asked(me, "broken-too")
 
     asyncio.run(story())
+
+
+def test_a_replica_answers_prometheus(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(whole, "Child", Kid)
+    me, port = Identity(os.urandom(32)), free_port()
+
+    def scraped() -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            return str(answer.read().decode())
+
+    async def story() -> None:
+        async with (
+            replica(folder, [started_as("slow")], (), monkeypatch, port) as life,
+            Joined(Caller(life.directory, me), folder, "small") as swarm,
+        ):
+            await text(swarm, 5)
+            lines = (await asyncio.to_thread(scraped)).splitlines()
+            assert {"metainf_node_engine_up 1.0", "metainf_node_texts 0.0"} <= set(lines)
+            assert f"metainf_node_places {float(life.writing().places)}" in lines
+            assert not any(line.startswith("metainf_node_cache_bytes") for line in lines)
+
+    asyncio.run(story())
+    with pytest.raises(OSError):
+        scraped()
 
 
 def test_the_schedulers_wish_is_told_to_the_node(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

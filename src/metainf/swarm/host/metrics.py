@@ -43,17 +43,26 @@ class Tally:
 
 def levels(member: "Member") -> Iterator[tuple[str, str, float]]:
     """Gauges of this moment: name, what it means, value."""
+    from metainf.swarm.net.replica import ReplicaNode
+
     span, node = member.span, member.nodes[-1] if member.nodes else None
     yield "span_start_block", "First block that it holds.", span.start if span else 0
     yield "span_end_block", "The block behind its last one.", span.end if span else 0
     yield "room_blocks", "Blocks that fit into its memory.", member.most
     yield "sessions", "Sessions that run.", sum(each.streams for each in member.nodes)
-    yield "queue_steps", "Steps that wait or run.", member.load.waiting
-    yield "queue_seconds", "How long steps lately waited.", node.batcher.queue_s if node else 0.0
     yield "decode_seconds_per_block", "Of one token, lately.", member.load.decode_ms / 1000
     yield "cache_tokens_left", "Room for keys and values.", node.cache_tokens_left if node else 0
-    yield "cache_bytes", "Keys and values held.", node.blocks.room.held if node else 0
-    yield "cache_limit_bytes", "Keys and values that may be held.", node.blocks.room.limit if node else 0
+    if isinstance(node, ReplicaNode):
+        yield "engine_up", "1 while the engine answers.", float(node.door is not None)
+        yield "texts", "Texts that are written.", node.places.taken
+        yield "texts_in_line", "Texts that wait for a place.", node.places.in_line
+        yield "places", "Texts that are written at once.", node.places.places
+    else:
+        yield "queue_steps", "Steps that wait or run.", member.load.waiting
+        yield "queue_seconds", "How long steps lately waited.", node.batcher.queue_s if node else 0.0
+        yield "cache_bytes", "Keys and values held.", node.blocks.room.held if node else 0
+        limit = node.blocks.room.limit if node else 0
+        yield "cache_limit_bytes", "Keys and values that may be held.", limit
     yield "directory_lost", "1 while the directory does not answer.", float(member.lost)
     yield "peers", "Other nodes in the directory, as last read.", len(member.words())
     yield "peers_unreachable", "Nodes that refused connections.", len(member.pings.gone)

@@ -17,7 +17,7 @@ from metainf.swarm.host.engine import Child, Start, WholeLoad, measured
 from metainf.swarm.host.member import Member, Say, Who
 from metainf.swarm.host.moving import begin, leave
 from metainf.swarm.host.repertoire import Repertoire
-from metainf.swarm.host.running import lived, parted, until_told
+from metainf.swarm.host.running import lived, observed, parted, until_told
 from metainf.swarm.host.told import Told
 from metainf.swarm.net.changing import Obeying
 from metainf.swarm.net.directory import joined
@@ -45,10 +45,11 @@ async def serve(
     the engine does not come up, EngineLost where it dies again and again, Overtaken where another process
     takes the same identity."""
     child = Child(start)
-    member = None
+    member, unobserved = None, _nothing
     try:
         member, node, repertoire = await _prepared(told, (start, *others), child, say)
         member.stop = stop
+        unobserved = observed(member)
         member.after_earlier()
         await begin(member, node)
         features = f"{member.load.decode_ms * member.who.subject.num_blocks:.3g} ms/token"
@@ -60,7 +61,12 @@ async def serve(
             await leave(member)
             await member.book.directory.close()
         await child.stop()
+        unobserved()
     parted(member)
+
+
+def _nothing() -> None:
+    """Nobody observes it yet."""
 
 
 async def _prepared(
