@@ -146,7 +146,7 @@ class Place:
         self.queue = Part("queue", self._queue, "Server is ready", folder)
         self.nodes = [Part(f"node-{at}", self._node(at), "ready", folder) for at in range(len(NODES))]
         self.workers = [
-            Part(f"worker-{at}", self._command(host, *self._work()), " slots", folder)
+            Part(f"worker-{at}", self._command(host, *self._work(at)), " slots", folder)
             for at, host in enumerate(WORKERS)
         ]
         self.agent = Part("agent", self._command(CLIENT, *self._agent()), "listening on", folder)
@@ -202,9 +202,10 @@ class Place:
         there = self.network.hosts[host]
         return lambda log: self.nursery.start(there, "command", words, log)
 
-    def _work(self) -> list[str]:
+    def _work(self, at: int) -> list[str]:
         where = ("--queue", self.url, "--join", self.url, "--model", str(self.model))
-        return ["swarm", "work", *where, "--slots", str(SLOTS)]
+        kept = str(self.folder / f"believed-{at}.sqlite")
+        return ["swarm", "work", *where, "--slots", str(SLOTS), "--reputation", kept]
 
     def _agent(self) -> list[str]:
         money = ("--pay-from", str(self.payer), "--ledger", str(self.ledger), "--price", str(PRICE))

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metainf.domain import NoFeasible
+from metainf.swarm.broker.believing import Believed
 from metainf.swarm.broker.deciding import (
     EVERY,
     MOST_ATTEMPTS,
@@ -13,11 +14,12 @@ from metainf.swarm.broker.deciding import (
     expected_s,
     fate,
     group_name,
+    groups_of,
     priority_of,
     share,
     wait_s,
 )
-from metainf.swarm.broker.words import PRIORITIES, Group, Job, Wish
+from metainf.swarm.broker.words import PRIORITIES, Group, Job, Member, Wish
 
 MODEL = "org/model-1B"
 
@@ -141,3 +143,34 @@ def test_what_becomes_of_a_job() -> None:
 @given(st.integers(1, 60), st.floats(0, 0.999))
 def test_waits_grow_up_to_a_bound(attempt: int, jitter: float) -> None:
     assert 0 < wait_s(attempt, jitter) <= wait_s(attempt + 2, jitter) <= 30.0
+
+
+@given(st.lists(st.booleans(), max_size=40), st.floats(0, 1e6))
+def test_a_group_that_fails_is_believed_less_and_forgiven(fates: list[bool], later_s: float) -> None:
+    now = [1000.0]
+    believed = Believed(lambda: now[0])
+    for failed in fates:
+        before = believed.reputation("g.one")
+        believed.saw("g.one", failed)
+        after = believed.reputation("g.one")
+        assert 0.1 <= after <= 1.0 and (after <= before if failed else after >= before)
+        now[0] += 1.0
+    assert believed.reputation("g.other") == 1.0, "nothing is known of it"
+    at_once = believed.reputation("g.one")
+    now[0] += later_s
+    assert at_once - 1e-9 <= believed.reputation("g.one") <= 1.0
+
+
+def test_who_failed_often_is_asked_only_where_others_are_much_slower() -> None:
+    believed = Believed(lambda: 0.0)
+    for _ in range(10):
+        believed.saw("bad", failed=True)
+    told = {"model": MODEL, "slots": 2, "request_s": 1.0}
+    members = [Member.of({"name": f"of-{name}", "group": name, **told}) for name in ("bad", "good")]
+    groups = groups_of(members, {}, believed.reputation)
+    assert {each.name: each.reputation < 0.5 for each in groups} == {"bad": True, "good": False}
+    assert choose_group(Wish(model=MODEL), groups).name == "good"
+    busy = groups_of(members, {"good": 8}, believed.reputation)
+    assert choose_group(Wish(model=MODEL), busy).name == "bad"
+    with pytest.raises(NoFeasible, match="has a reputation of"):
+        choose_group(Wish(model=MODEL, least_reputation=0.9), groups[:1])

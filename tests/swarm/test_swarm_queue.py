@@ -130,6 +130,7 @@ def test_workers_announce_themselves_and_answer_in_openais_words(server: Server)
                     await front.answer({**CHAT, OWN: {"regions": ["sin"]}})
                 wrong = await front.answer({"model": "echo", "prompt": "x", "max_tokens": -1})
                 assert wrong["error"]["type"] == "invalid_request_error"
+                assert {each.reputation for each in await front.groups()} == {1.0}, "that was the caller's"
             front._read_s = 0.0
             assert await front.groups() == []  # who leaves takes its word back
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from metainf.api.swarming import joined
+from metainf.api.swarming import Manner, joined
 from metainf.domain import BadInput, NoFeasible
 from metainf.domain.base import Frozen
 from metainf.hosts.guards import guard
@@ -76,12 +76,18 @@ async def worker(queue: str, swarm: Swarm, offered: Offered) -> Worker:
 
 
 async def work(
-    queue: str, join: str, model: str | None, offered: Offered, say: Callable[[str], None]
+    queue: str,
+    join: str,
+    model: str | None,
+    offered: Offered,
+    say: Callable[[str], None],
+    manner: Manner | None = None,
 ) -> None:
     """Answer requests of the queue with a swarm's texts, until SIGTERM or SIGINT; what was begun is finished.
-    Raises BadInput, BrokerLost, DirectoryLost, MissingExtra."""
+    `manner` says how they go through the swarm, and how its nodes are watched. Raises BadInput, BrokerLost,
+    DirectoryLost, MissingExtra."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with joined(join, model) as swarm:
+    async with joined(join, model, manner=manner) as swarm:
         made = await worker(queue, swarm, offered)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

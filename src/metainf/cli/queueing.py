@@ -7,7 +7,17 @@ import typer
 
 from metainf.cli.options import Json
 from metainf.cli.show import print_json, table
-from metainf.cli.swarm_options import Join, Weights
+from metainf.cli.swarm_options import (
+    Audit,
+    AuditHere,
+    Codec,
+    Join,
+    Quantization,
+    Reputation,
+    Trials,
+    Weights,
+    manner,
+)
 from metainf.cli.swarm_showing import swarming_of
 from metainf.cli.swarming import swarm
 
@@ -31,6 +41,12 @@ def swarm_work(
     label: Annotated[list[str] | None, typer.Option(help="A word of your own; repeatable.")] = None,
     slots: Annotated[int, typer.Option(min=1, help="Requests that are worked on at once.")] = 4,
     price: Annotated[float | None, typer.Option(min=0.0, help="US dollars per hour, announced.")] = None,
+    codec: Codec = "f32",
+    quantization: Quantization = "none",
+    audit: Audit = None,
+    reputation: Reputation = None,
+    audit_here: AuditHere = False,
+    trials: Trials = False,
 ) -> None:
     """Answer requests that wait in a queue with the texts of a swarm, until SIGTERM or Ctrl-C."""
     import asyncio
@@ -42,7 +58,9 @@ def swarm_work(
             "usd_per_hour": price,
         }
     )  # fmt: skip
-    asyncio.run(queueing.work(queue, join, model, offered, lambda line: typer.echo(line, err=True)))
+    watching = {"share": audit, "reputation": reputation, "here": audit_here, "trials": trials}
+    how = manner(codec, quantization, watching)
+    asyncio.run(queueing.work(queue, join, model, offered, lambda line: typer.echo(line, err=True), how))
 
 
 @swarm.command("dead")

@@ -1,7 +1,7 @@
 """What the queue decides: how urgent a request is, who serves it, whose turn it is, when to retry. Pure."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,7 +39,11 @@ def choose_group(wish: Wish, groups: Sequence[Group]) -> Group:
     return min(able, key=lambda group: (expected_s(group), group.usd_per_hour or 0.0, group.name))
 
 
-def groups_of(members: Sequence[Member], waiting: Mapping[str, int]) -> list[Group]:
+def groups_of(
+    members: Sequence[Member],
+    waiting: Mapping[str, int],
+    reputation: Callable[[str], float] = lambda _: 1.0,
+) -> list[Group]:
     """The groups that members make together: slots add up, times are their mean by slots, a group costs what
     its dearest member costs, and has the labels that all have. `waiting` counts jobs by group."""
     found: dict[str, list[Member]] = {}
@@ -61,6 +65,7 @@ def groups_of(members: Sequence[Member], waiting: Mapping[str, int]) -> list[Gro
                 waiting=waiting.get(name, 0),
                 request_s=sum(member.request_s * member.slots for member in each) / slots,
                 usd_per_hour=max(prices, default=None),
+                reputation=reputation(name),
             )
         )
     return made

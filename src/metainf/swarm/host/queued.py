@@ -18,7 +18,8 @@ from metainf.domain.base import Frozen
 from metainf.hosts.asked import Json, Refusal
 from metainf.hosts.openai import refused
 from metainf.swarm.broker.agent import Agent, TooLate
-from metainf.swarm.broker.deciding import choose_group, groups_of, priority_of
+from metainf.swarm.broker.believing import Believed
+from metainf.swarm.broker.deciding import choose_group, expected_s, groups_of, priority_of
 from metainf.swarm.broker.members import bucket, made_at, members, waiting_by_group
 from metainf.swarm.broker.streams import MEMBER_S, BrokerLost, Crowded
 from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member, Token, Wish
@@ -66,6 +67,7 @@ class Desk:
     agent: Agent
     purse: Purse | None = None
     most_body: int = MOST_BODY
+    believed: Believed = field(default_factory=lambda: Believed(time.time))
     _kept: Any = None
     _members: list[Member] = field(default_factory=list)
     _waiting: dict[str, int] = field(default_factory=dict)
@@ -83,7 +85,7 @@ class Desk:
                 self._kept, self._lost_s = None, time.monotonic()
                 if not self._members or self._lost_s - self._read_s > MEMBER_S:
                     raise
-        return groups_of(self._members, self._waiting)
+        return groups_of(self._members, self._waiting, self.believed.reputation)
 
     async def _look(self) -> None:
         self._kept = self._kept or await bucket(self.agent.stream, self.agent.replicas)
@@ -120,8 +122,20 @@ class Desk:
             "priority": priority_of(wish),
             "deadline_s": time.time() + asked.deadline_s,
         }
+        enough = asked.deadline_s > expected_s(chosen)
+        try:
+            made = await self._tried(body, asked.limits(), (member, job))
+        except (Refusal, TooLate) as error:
+            if enough or isinstance(error, Refusal):
+                self.believed.saw(chosen.name, failed=True)
+            raise
+        self.believed.saw(chosen.name, failed=False)
+        return made
+
+    async def _tried(self, body: Json, limits: Json, work: tuple[Member, Json]) -> Json:
+        """With a new order where nodes know the one before."""
         for _ in range(ORDERS):
-            made = await self._once(body, asked.limits(), (member, job))
+            made = await self._once(body, limits, work)
             if (made.get("error") or {}).get("code") != ORDER_USED:
                 break
         return made
