@@ -33,6 +33,7 @@ from metainf.swarm.net.hiring import NotPaid  # noqa: E402
 from metainf.swarm.trust.identity import kept  # noqa: E402
 from metainf.swarm.words import Span  # noqa: E402
 
+pytestmark = pytest.mark.engine
 TOKENS = 24
 
 

@@ -34,6 +34,7 @@ except MissingExtra:
     pytest.skip("needs nats-server of the extra swarm", allow_module_level=True)
 
 LAYERS, PROMPT, WITHIN_S = 6, [5, 17, 3, 88, 41], 300.0
+pytestmark = pytest.mark.engine
 
 
 @pytest.fixture(autouse=True)
