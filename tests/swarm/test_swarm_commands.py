@@ -58,7 +58,7 @@ class Nodes:
 
     def __init__(self, folder: Path, url: str, spans: list[tuple[int, int]], **terms: Any) -> None:
         self.told = [
-            Told(checkpoint=str(folder), join=url, span=Span(start=start, end=end), **terms)
+            Told(checkpoint=str(folder), join=url, span=Span(start=start, end=end), grace_s=5.0, **terms)
             for start, end in spans
         ]
         self.url, self.stops = url, [asyncio.Event() for _ in spans]
@@ -83,7 +83,7 @@ class Nodes:
 
     def stop(self, at: int) -> None:
         self.loop.call_soon_threadsafe(self.stops[at].set)
-        self.running[at].result(20)
+        self.running[at].result(60)
 
     def __exit__(self, *_: object) -> None:
         for at in range(len(self.stops)):

@@ -31,7 +31,8 @@ class Believed:
             return 1.0
         now_s = self.clock()
         fresh = availability(Standing(node=known.node, first_s=now_s, as_of_s=now_s), now_s, POLICY)
-        return max(LEAST, min(1.0, (availability(known, now_s, POLICY) / fresh) ** POLICY.horizon))
+        able = float((availability(known, now_s, POLICY) / fresh) ** POLICY.horizon)
+        return max(LEAST, min(1.0, able))
 
 
 def _name(group: str) -> str:

@@ -176,9 +176,9 @@ class Consumer:
         last = self._whys.pop(job.transaction, "")
         if verdict != "run":
             last = f": {last}" if last else ""
-            await self._answer(message, job, attempt, error=f"{verdict}, in attempt {attempt}{last}")
             if verdict == "worn out":
-                await self._bury(message, f"failed {attempt - 1} times{last}")
+                await self._lost(message, f"failed {attempt - 1} times{last}", f"dead {job.transaction}")
+            await self._answer(message, job, attempt, error=f"{verdict}, in attempt {attempt}{last}")
             return
         try:
             body = await self.handle(job, attempt)
@@ -231,10 +231,15 @@ class Consumer:
         return True
 
     async def _bury(self, message: Any, why: str) -> None:
-        """Keep what nobody could serve, for a person to look at, and take it off the queue."""
-        headers = {"Metainf-Why": " ".join(why.split())[:500]}
-        await self.stream.publish(f"{LOST}.{self.group}", message.data, headers=headers)
+        """Keep what is no job, and take it off the queue."""
+        await self._lost(message, why)
         await message.term()
+
+    async def _lost(self, message: Any, why: str, once: str | None = None) -> None:
+        """Keep what nobody could serve, for a person to look at; what has the same name `once` only."""
+        headers = {"Metainf-Why": " ".join(why.split())[:500]}
+        named = {} if once is None else {"Nats-Msg-Id": once}
+        await self.stream.publish(f"{LOST}.{self.group}", message.data, headers={**headers, **named})
 
     async def _speak_of(self, message: Any) -> None:
         """Tell the server that the job is being worked on."""
