@@ -44,7 +44,7 @@ ENGINES = (
     ),
 )
 """A name, US dollars an hour, sequences at once, words of the engine."""
-ROUNDS, SECONDS, RATE_PER_S, DOCUMENTS = 4, 10.0, 1.2, 4
+ROUNDS, SECONDS, RATE_PER_S, DOCUMENTS = 3, 30.0, 0.4, 4
 TTFT_TIMES, TPOT_TIMES = 2.5, 4.0
 """Limits: so many times what the fastest endpoint takes alone."""
 WORDS = ("old", "river", "field", "town", "rain", "people", "wait", "slow", "green", "past")
