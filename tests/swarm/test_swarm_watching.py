@@ -205,7 +205,7 @@ def test_what_nodes_did_is_written_even_without_audits(folder: Path, tmp_path: P
         file = tmp_path / "r.sqlite"
         async with place(folder) as here:
             await here.start("a", (0, 4))
-            await here.start("spare", (0, 4), decode_ms=50.0)
+            await here.start("spare", (0, 4), decode_ms=5000.0)
             async with watched(here, folder, Watching(reputation=str(file))) as swarm:
                 await text(swarm)
                 ask = swarm.asked("b", max_tokens=COUNT, ignore_eos=True)
