@@ -3,9 +3,11 @@
 import json
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -46,7 +48,10 @@ def test_each_request_is_one_line_with_its_id(service: Served) -> None:
     assert (
         answer.headers["x-request-id"] == "mine-1" and answer.headers["x-content-type-options"] == "nosniff"
     )
-    (line,) = [line for line in service.logged() if line.get("request_id") == "mine-1"]
+    found, end_s = list[dict[str, Any]](), time.monotonic() + 20
+    while not found and time.monotonic() < end_s:  # it is written once the answer has been sent
+        found = [line for line in service.logged() if line.get("request_id") == "mine-1"]
+    (line,) = found
     assert (line["route"], line["status"], line["level"]) == ("/v1/workloads", 200, "info")
     assert line["duration_ms"] >= 0 and line["process"]
     odd = httpx2.get(f"{service.url}/health", headers={"X-Request-Id": "a b\tc"})
