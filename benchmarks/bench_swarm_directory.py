@@ -140,7 +140,7 @@ def main(kinds: list[str], count: int, exits: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("kinds", nargs="*", choices=["nats", "dht"])
+    parser.add_argument("kinds", nargs="*", help="nats, dht; both without")
     parser.add_argument("--records", type=int, default=1000)
     parser.add_argument("--exits", type=int, default=100)
     parser.add_argument("--write", type=Path)
