@@ -35,7 +35,7 @@ from metainf.domain.method import (
     Technique,
     WeightQuantization,
 )
-from metainf.domain.objective import Candidate, Excluded, Objective, Prediction, Selection
+from metainf.domain.objective import Candidate, Excluded, ExcludedBy, Objective, Prediction, Selection
 from metainf.domain.privacy import ClientPart, Guarded, Privacy, PrivacyAsked
 from metainf.domain.record import (
     Conditions,
@@ -66,6 +66,7 @@ __all__ = [
     "DistilledModel",
     "Estimate",
     "Excluded",
+    "ExcludedBy",
     "Failed",
     "Flags",
     "Frozen",

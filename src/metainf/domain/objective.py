@@ -60,6 +60,21 @@ class Candidate(Frozen):
     privacy: Guarded | None = None
 
 
+ExcludedBy = Literal[
+    "budget",
+    "memory",
+    "unsupported",
+    "unlikely",
+    "slo",
+    "conflict",
+    "no_effect",
+    "quality",
+    "unknown",
+    "privacy",
+]
+"""What puts a candidate out."""
+
+
 class Excluded(Frozen):
     """A candidate that was not ranked, and which limit or rule put it out.
 
@@ -68,18 +83,7 @@ class Excluded(Frozen):
 
     hardware: Hardware
     method: Method
-    limit: Literal[
-        "budget",
-        "memory",
-        "unsupported",
-        "unlikely",
-        "slo",
-        "conflict",
-        "no_effect",
-        "quality",
-        "unknown",
-        "privacy",
-    ]
+    limit: ExcludedBy
     reason: str
 
 

@@ -3,28 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from metainf.domain import Excluded
+from metainf.domain import Excluded, ExcludedBy
 from metainf.engines.memory import requirement
 from metainf.selection.judging import Judged
 from metainf.selection.predictor import Pair
 
-Why = Literal[
-    "budget",
-    "memory",
-    "unsupported",
-    "unlikely",
-    "slo",
-    "conflict",
-    "no_effect",
-    "quality",
-    "unknown",
-    "privacy",
-]
 Tell = Callable[[int], str]
 TIGHT = 0.9
 """Share of the usable memory from which on a low chance of running is put down to memory."""
@@ -38,7 +26,7 @@ class Failure(NamedTuple):
     """
 
     pair: Pair
-    limit: Why
+    limit: ExcludedBy
     tell: Tell
     closeness: float
     place: int
@@ -97,14 +85,14 @@ def _codes(judged: Judged) -> NDArray[np.int64]:
     return codes
 
 
-def _reasons(judged: Judged) -> list[tuple[Why, Tell]]:
+def _reasons(judged: Judged) -> list[tuple[ExcludedBy, Tell]]:
     """What each code means, and how to say it of one candidate."""
-    table: list[tuple[Why, Tell]] = []
+    table: list[tuple[ExcludedBy, Tell]] = []
     for limit in judged.limits:
-        unknown: Why = "quality" if limit.kind == "quality" else "unknown"
-        table += [(unknown, partial(_unknown, limit.label)), (cast(Why, limit.kind), limit.text)]
+        unknown: ExcludedBy = "quality" if limit.kind == "quality" else "unknown"
+        table += [(unknown, partial(_unknown, limit.label)), (cast(ExcludedBy, limit.kind), limit.text)]
     table += [("unknown", partial(_unvalued, judged)), ("unlikely", partial(_unlikely, judged))]
-    return table + [(cast(Why, limit.kind), limit.text) for limit in judged.limits]
+    return table + [(cast(ExcludedBy, limit.kind), limit.text) for limit in judged.limits]
 
 
 def _unknown(label: str, i: int) -> str:
