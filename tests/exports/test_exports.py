@@ -1,8 +1,10 @@
 """Exports are read by the tools that will run them, or by their published schemas."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -103,17 +105,35 @@ def test_kubernetes_keeps_to_the_api_s_own_schemas(one: Deployment) -> None:
     assert list(limits.values()) == ([] if one.maker == "cpu" else [str(one.devices)])
 
 
-@pytest.mark.parametrize(
-    "one", [one for one in DEPLOYMENTS if one.maker == "nvidia"], ids=lambda one: one.method.engine
-)
+ON_NVIDIA = [one for one in DEPLOYMENTS if one.maker == "nvidia"]
+
+
+@pytest.mark.parametrize("one", ON_NVIDIA, ids=lambda one: one.method.engine)
 def test_skypilot(one: Deployment) -> None:
-    """Read by SkyPilot itself where it is installed; what it is told is checked here too."""
     task = yaml.safe_load(export("skypilot")(one))
     assert set(task) == {"name", "resources", "envs", "run", "service"}
     ((_, count),) = task["resources"]["accelerators"].items()
     assert count == one.devices and task["run"].rstrip().endswith(f"--port {one.port}")
-    sky = pytest.importorskip("sky", reason="SkyPilot is not installed")
-    sky.Task.from_yaml_config(task)
+
+
+def test_skypilot_itself_reads_its_tasks(tmp_path: Path) -> None:
+    """It pins older versions of what we use, so it is asked in an environment of its own."""
+    theirs = Path(sys.prefix) / "sky" / "bin" / "python"
+    if not theirs.exists():
+        pytest.skip("SkyPilot is not installed in .venv/sky")
+    for place, one in enumerate(ON_NVIDIA):
+        (tmp_path / f"{place}.yaml").write_text(export("skypilot")(one))
+    code = (
+        "import json, pathlib, sky, sys\n"
+        "tasks = [sky.Task.from_yaml(str(p)) for p in sorted(pathlib.Path(sys.argv[1]).glob('*.yaml'))]\n"
+        "print(json.dumps([[list(r.accelerators.items()) for r in t.resources] for t in tasks]))"
+    )
+    env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "SKYPILOT_DISABLE_USAGE_COLLECTION": "1"}
+    ran = subprocess.run([theirs, "-c", code, tmp_path], capture_output=True, text=True, env=env, timeout=120)
+    assert ran.returncode == 0, ran.stderr
+    read = json.loads(ran.stdout.splitlines()[-1])
+    told = [yaml.safe_load(export("skypilot")(one))["resources"]["accelerators"] for one in ON_NVIDIA]
+    assert read == [[[[name, count] for name, count in each.items()]] for each in told]
 
 
 def test_ray_serve(tmp_path: Path) -> None:

@@ -246,6 +246,7 @@ async def forgotten(swarm: Place) -> bool:
     return False
 
 
+@pytest.mark.hastens
 def test_a_slow_node_is_left_for_a_quicker_one(folder: Path) -> None:
     async def story() -> None:
         count = 60
