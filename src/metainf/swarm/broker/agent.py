@@ -28,6 +28,7 @@ from metainf.swarm.broker.streams import (
     subject,
 )
 from metainf.swarm.broker.words import Job, Reply
+from metainf.swarm.net.ending import ended
 
 TAKEN = 256
 
@@ -63,14 +64,13 @@ class Agent:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._reading is not None:
-            self._reading.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reading
+        failures = await ended(self._reading)
         for each in self.waiting.values():
             each.cancel()
         with contextlib.suppress(Exception):  # it may be reconnecting
             await self._connection.close()
+        for failure in failures:
+            raise failure
 
     async def ask(self, job: Job) -> Reply:
         """Send, and wait for the answer. Asking again for the same job waits for the same answer.

@@ -31,6 +31,7 @@ from metainf.swarm.broker.streams import (
     replicas_of,
 )
 from metainf.swarm.broker.words import Job, Reply
+from metainf.swarm.net.ending import ended
 
 IDLE_S = 1.0
 LEAVE_S = 5.0
@@ -83,13 +84,13 @@ class Consumer:
         self._bell.set()
         if self._working is not None:
             await asyncio.wait({self._working}, timeout=LEAVE_S)
-            self._working.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._working
+        failures = await ended(self._working)
         if self._busy:
             await asyncio.wait(self._busy)
         with contextlib.suppress(Exception):  # it may be reconnecting
             await self._connection.close()
+        for failure in failures:
+            raise failure
 
     async def _rung(self, _: Any) -> None:
         self._bell.set()

@@ -20,6 +20,7 @@ from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.net.auditing import Auditor, Finding, OwnBlocks, events_of, outcomes
 from metainf.swarm.net.client import Session
+from metainf.swarm.net.ending import ended
 from metainf.swarm.net.part import Part
 from metainf.swarm.net.stream import Terms
 from metainf.swarm.trust.audit import Evidence, Settled, drawn
@@ -130,9 +131,7 @@ class Watch:
 
     async def __aexit__(self, *_: object) -> None:
         """What waits is left undone; what sessions told is written."""
-        if self._working is not None:
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
+        await ended(self._working)
         with contextlib.suppress(MetaInfError):
             await asyncio.to_thread(self.kept.record, self._taken())
         await self.auditor.__aexit__()

@@ -26,6 +26,7 @@ from metainf.swarm.host.moving import enter, judging, leave
 from metainf.swarm.host.sizing import budget, need
 from metainf.swarm.host.told import Said, Told
 from metainf.swarm.net.directory import HivemindDirectory, joined
+from metainf.swarm.net.ending import ended
 from metainf.swarm.plan.joining import GIB, Subject, fitting
 from metainf.swarm.trust.certificates import certify
 from metainf.swarm.trust.identity import SEED_BYTES, Identity, kept
@@ -68,9 +69,7 @@ async def lived(member: Member, stop: asyncio.Event, watching: Coroutine[Any, An
         await until(stop, tasks)
     finally:
         stop.set()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*tasks)
 
 
 def parted(member: Member) -> None:

@@ -2,7 +2,6 @@
 behind it, and announces itself to those who ask."""
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
@@ -18,6 +17,7 @@ from metainf.swarm.broker.words import MOST_BODY, Job, Member
 from metainf.swarm.host.generating import Course
 from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.paying import Bill
+from metainf.swarm.net.ending import ended
 
 WEIGHT = 0.2
 AGAIN = (429, 503)
@@ -80,11 +80,10 @@ class Worker:
 
     async def __aexit__(self, *_: object) -> None:
         """Take the announcement back, finish what was begun."""
-        if self._announcing is not None:
-            self._announcing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._announcing
+        failures = await ended(self._announcing)
         await self.consumer.__aexit__()
+        for failure in failures:
+            raise failure
 
     async def _timed(self, job: Job, attempt: int) -> str:
         begun = time.monotonic()

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from metainf.domain import BadInput, MissingExtra
+from metainf.swarm.net.ending import ended
 from metainf.swarm.net.records import (
     LIFETIME_S,
     MOST_RECORD_BYTES,
@@ -167,11 +168,8 @@ class NatsDirectory:
         return self._copy.records(now_s)
 
     async def close(self) -> None:
-        for task in (self._tending, self._following):
-            if task is not None:
-                task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+        await ended(self._tending)  # first, since it may begin to follow anew
+        await ended(self._following)
         with contextlib.suppress(Exception):  # it may be gone already
             await self._connection.close()
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from metainf.domain import BadInput, MissingExtra
 from metainf.swarm.net.dht_words import MOST_LINE, Ask, Membership, Told, membership, packed, unpacked
+from metainf.swarm.net.ending import ended
 from metainf.swarm.net.records import (
     LIFETIME_S,
     MOST_RECORDS,
@@ -108,11 +109,8 @@ class HivemindDirectory:
         return time.monotonic() - self._heard_s
 
     async def close(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._running
-            self._running = None
+        await ended(self._running)
+        self._running = None
         if self._program is not None:
             await _ended(self._program)
         self._forget("this member has left the hash table")
