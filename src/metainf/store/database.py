@@ -152,7 +152,14 @@ def _postgres(url: sa.URL) -> Database:
         import psycopg  # noqa: F401
     except ImportError:
         raise MissingExtra("a PostgreSQL store", "postgres") from None
-    return Database(sa.create_engine(url), url.render_as_string(hide_password=True))
+    engine = sa.create_engine(url)
+
+    @sa.event.listens_for(engine, "connect")
+    def _settings(connection: Any, _: object) -> None:
+        connection.execute("SET jit = off")  # compiling takes longer than any question of ours
+        connection.commit()
+
+    return Database(engine, url.render_as_string(hide_password=True))
 
 
 def _sqlite(path: Path, create: bool) -> Database:
