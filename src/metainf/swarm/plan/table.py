@@ -1,7 +1,8 @@
-"""Announcements as arrays, laid out once for each state of the directory: a route is then quick to find."""
+"""Announcements as arrays, laid out once for the same announcements: a route is then quick to find."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,8 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Table:
-    """One row a node; `rtt_ms[i, j]` is the round trip from row i to row j, infinite where it is cut."""
+    """One row a node; `rtt_ms[i, j]` is the round trip from row i to row j, infinite where it is cut. Arrays
+    are not to be written to."""
 
     nodes: tuple[str, ...]
     num_blocks: int
@@ -55,9 +57,32 @@ def current(
     ]
 
 
+class _Words:
+    """Announcements that are equal where they are the very same objects, which never change."""
+
+    def __init__(self, announced: Sequence[Announcement]) -> None:
+        self.said = tuple(announced)
+        self._which = tuple(map(id, self.said))
+
+    def __hash__(self) -> int:
+        return hash(self._which)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Words) and self._which == other._which
+
+
 def table(announced: Sequence[Announcement], unknown_rtt_ms: float = UNKNOWN_RTT_MS) -> Table:
     """Lay out the words of one model's nodes, each node once. Raises BadInput where they disagree on the
-    number of blocks."""
+    number of blocks.
+
+    The last tables are kept: texts between two readings of the directory share one.
+    """
+    return _table(_Words(announced), unknown_rtt_ms)
+
+
+@lru_cache(maxsize=2)
+def _table(words: _Words, unknown_rtt_ms: float) -> Table:
+    announced = words.said
     counts = {word.num_blocks for word in announced}
     if len(counts) > 1:
         raise BadInput(f"expected one model, found announcements of {sorted(counts)} blocks")
@@ -95,14 +120,17 @@ def clipped(laid: Table, span: Span) -> Table:
 def _round_trips(announced: Sequence[Announcement], nodes: tuple[str, ...], unknown_ms: float) -> Floats:
     """Each node's own measurement; where it has none, the other side's; where neither has, the default."""
     row = {node: index for index, node in enumerate(nodes)}
-    known = np.full((len(nodes), len(nodes)), np.nan)
-    for here, word in enumerate(announced):
-        for ping in word.pings:
-            there = row.get(ping.node)
-            if there is not None:
-                known[here, there] = ping.rtt_ms
-    known = np.where(np.isnan(known), known.T, known)
-    known = np.where(np.isnan(known), unknown_ms, known)
+    measured = [
+        (here, there, ping.rtt_ms)
+        for here, word in enumerate(announced)
+        for ping in word.pings
+        if (there := row.get(ping.node)) is not None
+    ]
+    known = np.full((len(nodes), len(nodes)), unknown_ms)
+    if measured:
+        rows, columns, rtt_ms = map(np.array, zip(*measured, strict=True))
+        known[columns, rows] = rtt_ms
+        known[rows, columns] = rtt_ms
     np.fill_diagonal(known, 0.0)
     return known
 
