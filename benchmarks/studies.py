@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.domain import Method, Record, Setting
-from metainf.learn.contest import OURS, entries, views_of
+from metainf.learn.asked import views_of
+from metainf.learn.contest import OURS, entries
 from metainf.learn.places import Numbers, Places, places
 from metainf.learn.splits import Fold, folds
 from metainf.learn.table import Table

@@ -10,7 +10,8 @@ from learn_tables import fixed, many, record
 
 from metainf.domain import BadInput, Metrics
 from metainf.learn import runner
-from metainf.learn.contest import NAMES, OURS, Entry, entries, views_of
+from metainf.learn.asked import views_of
+from metainf.learn.contest import NAMES, OURS, Entry, entries
 from metainf.learn.evaluate import Plan, evaluate_table, plan_of, plan_tasks
 from metainf.learn.runner import Ledger, Task, run, run_all
 from metainf.learn.table import Table, table

@@ -1,7 +1,7 @@
-"""Who is judged on what: the views of each source, and every chooser with its role."""
+"""Who is judged: every chooser with its role."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -27,49 +27,13 @@ from metainf.learn.peers import NAME, PeerChooser
 from metainf.learn.regression import Fitter, Regression, boosted, forest, gradient
 from metainf.learn.relative import MethodChooser
 from metainf.learn.splits import By
-from metainf.learn.views import View
 from metainf.learn.worded import Worded
 
 Role = Literal["bound", "baseline", "paper", "peer", "ablation", "ours"]
-Quality = Literal["listed", "any", "same"]
 Words = Mapping[str, NDArray[np.float32]]
 OURS, SINGLE = "MetaInf", "single best"
 SERVING = ("aic_silicon",)
 """Sources whose runs state load and both token times, so that the serving learner can be fitted on them."""
-
-_TOKENS = View("tokens_per_s_per_device")
-_FAMILY = View("tokens_per_s_per_device", options="family")
-VIEWS: dict[str, tuple[View, ...]] = {
-    "aic_silicon": (
-        _FAMILY,
-        replace(_FAMILY, quality="same"),
-        replace(_FAMILY, value="speed"),
-        replace(_FAMILY, limit="tpot_s"),
-        replace(_FAMILY, limit="tpot_s", quality="same"),
-    ),
-    "argonne": (replace(_TOKENS, devices="fixed"), replace(_TOKENS, limit="e2e_s")),
-    "mlenergy_v3": (
-        View("energy", work="text"),
-        View("energy", work="pictures"),
-        View("energy", "tpot_s", work="text"),
-        View("energy", "e2e_s", work="pictures"),
-        View("tokens_per_s_per_device", "energy_j_per_token", work="text"),
-    ),
-    "gpustack": (View("speed"), View("speed", quality="same"), _TOKENS),
-    "lhl_strix_halo": (View("prefill"), _TOKENS),
-    "diffusers_torchao": (View("images_per_s"), View("images_per_s", quality="same")),
-    "diffusers_docs": (View("steps_per_s"),),
-    "lambda_sd": (View("images_per_s"), View("images_per_s", quality="same")),
-    "sdwebui": (View("steps_per_s"),),
-    "spec_bench": (View("speedup"),),
-    "dstack": (_TOKENS, replace(_TOKENS, limit="tpot_s")),
-    "mlenergy_v2": (View("energy", "tpot_s", work="text"), View("energy", "e2e_s", work="pictures")),
-    "small_engine_tables": (_TOKENS,),
-}
-NO_CHOICE = {"mlperf_dc": "its methods are whole systems of submitters, each tuned by its vendor"}
-"""Sources that are not judged unless they are named, and why."""
-PEER_VIEWS = (_FAMILY, replace(_FAMILY, limit="tpot_s"))
-DEFAULT_VIEWS = (_TOKENS, View("images_per_s"), View("steps_per_s"))
 
 
 @dataclass(frozen=True)
@@ -80,19 +44,6 @@ class Entry:
     role: Role
     make: Callable[[], Chooser]
     group: str
-
-
-def views_of(source: str, quality: Quality, peer: bool = False) -> tuple[View, ...]:
-    """The views of a source: as listed, or all of them with quality traded ("any") or kept ("same").
-
-    peer: add the two main ones on the rows that a peer predicts.
-    """
-    listed = VIEWS.get(source, DEFAULT_VIEWS)
-    if peer:
-        listed += tuple(replace(view, rows="peer") for view in PEER_VIEWS)
-    if quality == "listed":
-        return listed
-    return tuple(dict.fromkeys(replace(view, quality=quality) for view in listed))
 
 
 def entries(source: str, by: By, words: Words | None = None, only: Sequence[str] = ()) -> list[Entry]:

@@ -17,18 +17,8 @@ import numpy as np
 from metainf.domain import BadInput
 from metainf.learn import over_time, peers
 from metainf.learn.accuracy import judged_metrics
-from metainf.learn.contest import (
-    NO_CHOICE,
-    OURS,
-    PEER_ENTRY,
-    SERVING,
-    VIEWS,
-    Quality,
-    Words,
-    entries,
-    side_of,
-    views_of,
-)
+from metainf.learn.asked import NO_CHOICE, VIEWS, Quality, views_of
+from metainf.learn.contest import OURS, PEER_ENTRY, SERVING, Words, entries, side_of
 from metainf.learn.forecast import Learner
 from metainf.learn.learnt import Remembered
 from metainf.learn.regression import Regression, boosted

@@ -38,8 +38,9 @@ Progress = Callable[[str], None]
 Result = dict[str, Any]
 LEAST_CELLS = 5
 HASHED = ("learn", "embed", "catalog")
-TELLING = ("report", "figures", "summary", "evaluate", "over_time")
-"""Files that only tell of results: a change of theirs leaves finished parts valid."""
+TELLING = ("report", "figures", "summary", "evaluate", "over_time", "asked")
+"""Files that only tell of results, or what is asked, which a part's key holds: a change of theirs leaves
+finished parts valid."""
 
 
 @dataclass(frozen=True)
