@@ -153,16 +153,22 @@ def alone(folder: Path, count: int) -> list[int]:
     return one_process(checkpoint, Ends(checkpoint), PROMPT, count)
 
 
-def test_one_text_over_three_hosts_with_latency_and_cuts(folder: Path, tmp_path: Path) -> None:
-    """Found through the hash table. Latency is felt; a node that is cut off in the middle, and one whose
-    answers are lost, change nothing in the text; the table forgets who is cut off and lists it once after."""
-    if find_spec("hivemind") is None:
+@pytest.mark.parametrize("kind", ["nats", "dht"])
+def test_one_text_over_three_hosts_with_latency_and_cuts(kind: str, folder: Path, tmp_path: Path) -> None:
+    """Latency is felt; a node that is cut off in the middle, and one whose answers are lost, change nothing in
+    the text; the directory forgets who is cut off and lists it once after."""
+    if kind == "nats":
+        try:
+            program()
+        except MissingExtra:
+            pytest.skip("needs nats-server of the extra swarm")
+    elif find_spec("hivemind") is None:
         pytest.skip("needs the extra dht")
-    if not os.environ.get("METAINF_SLOW"):
+    elif not os.environ.get("METAINF_SLOW"):
         pytest.skip("takes a minute or two: METAINF_SLOW=1")
 
     async def story() -> None:
-        async with swarm(folder, tmp_path, "dht", FIRST, SECOND, ALL) as there:
+        async with swarm(folder, tmp_path, kind, FIRST, SECOND, ALL) as there:
             net, right = there.network, alone(folder, 40)
             assert [token async for token in there.text(15)] == right[:15]
             assert there.recoveries() == 0
@@ -197,18 +203,3 @@ async def one_is_cut(there: Swarm, right: list[int], one_way: bool = False) -> i
     assert there.recoveries() in (1, 2), "the one cut off, and maybe the one that waited for its activations"
     assert cut not in there.route()
     return cut
-
-
-def test_the_same_with_nats(folder: Path, tmp_path: Path) -> None:
-    try:
-        program()
-    except MissingExtra:
-        pytest.skip("needs nats-server of the extra swarm")
-
-    async def story() -> None:
-        async with swarm(folder, tmp_path, "nats", ALL, ALL) as there:
-            await one_is_cut(there, alone(folder, 30))
-            there.network.heal()
-            await there.until_listed(there.hosts(), 10.0)
-
-    asyncio.run(asyncio.wait_for(story(), MOST_S))
