@@ -17,6 +17,7 @@ from traps import Trap  # noqa: E402
 
 from metainf.swarm.compute.codec import packed, unpacked  # noqa: E402
 from metainf.swarm.net.client import Session  # noqa: E402
+from metainf.swarm.net.forwarding import MOST_WAITING  # noqa: E402
 from metainf.swarm.net.node import Node  # noqa: E402
 
 RANDOM, COUNT = random.Random(1), 24
@@ -244,6 +245,34 @@ async def forgotten(swarm: Place) -> bool:
             return not any(node.visits for node in swarm.nodes.values())
         await asyncio.sleep(0.02)
     return False
+
+
+def test_a_next_node_that_takes_nothing_is_not_sent_without_end(folder: Path, expected: list[int]) -> None:
+    """Four answers may wait for it; with the next the link is given up, and the client carries."""
+
+    async def story() -> None:
+        async with place(folder) as swarm:
+            await chain(swarm)
+
+            async def stuck() -> None:
+                [visit] = swarm.nodes["a"].visits.values()
+                link = visit.next
+                assert link is not None and link.ready
+
+                async def never() -> None:
+                    await asyncio.sleep(3600)
+
+                link._sent = never  # type: ignore[method-assign]
+                assert [link.post(b"x") for _ in range(MOST_WAITING + 2)] == [True] * MOST_WAITING + [
+                    False
+                ] * 2
+                assert not link.ready
+
+            async with swarm.session(step_s=3.0, floor_s=3.0) as session:
+                assert await written(session, COUNT, 10, stuck) == expected
+                assert session.recoveries == [] and direct(session)[1] < COUNT - 10
+
+    asyncio.run(story())
 
 
 @pytest.mark.hastens
