@@ -5,7 +5,8 @@
 
 Each of the three nodes is a process with one thread and holds ten blocks of SmolLM2-135M in float32. One
 process, three stages that hand activations on, and three stages through the client take turns, so that all
-meet the same machine. Then the middle stage is killed, and another one stands still (SIGSTOP), while a fourth
+meet the same machine. Then the middle stage is killed while it writes, killed while it reads a long prompt,
+stands still (SIGSTOP), and is slowed to a tenth (stopped nine tenths of the time), each time while a fourth
 node is there to take over.
 """
 
@@ -26,9 +27,13 @@ from metainf.swarm.compute.blocks import Blocks
 from metainf.swarm.compute.ends import Ends
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.compute.weights import packaged
+from metainf.swarm.host.embedded import Running
+from metainf.swarm.net.part import Recovery
 from metainf.swarm.words import Span
 
 TOKENS, PROMPT, LOST_AT = 64, list(range(40, 72)), 32
+LONG = [*range(40, 1064)]
+BEAT_S, TENTH = 0.05, 0.1
 BEGIN, END = "<!-- made by benchmarks/bench_swarm_run.py -->", "<!-- end of its figures -->"
 
 
@@ -106,14 +111,77 @@ async def lost(swarm: Stages, text: list[int], how: signal.Signals) -> str:
                 limit_s = session.parts[1].stream.pace.deadline_s(1, 10.0, 0.2, session.terms.floor_s)
                 os.kill(victim.process.pid, how)
         (recovery,) = session.recoveries
-    assert made == text and victim is not None, "the texts differ"
-    with contextlib.suppress(ProcessLookupError):
-        victim.process.kill()
-    await victim.process.wait()
+    assert victim is not None
+    await gone(victim)
     told = "killed" if how == signal.SIGKILL else f"stood still, deadline {limit_s:.2f} s"
+    return row(told, recovery, longest, made == text)
+
+
+async def lost_in_a_prompt(swarm: Stages, text: list[int]) -> str:
+    """A row: the middle stage is killed when it has read the first part of a long prompt."""
+    async with swarm.session() as session:
+
+        async def killing() -> Running:
+            while not (len(session.parts) > 1 and session.parts[1].made):
+                await asyncio.sleep(0.001)
+            victim = swarm.running(session.route[1].node)
+            victim.process.kill()
+            return victim
+
+        task = asyncio.create_task(killing())
+        made = [token async for token in session.generate(LONG, len(text))]
+        (recovery,) = session.recoveries
+    await gone(await task)
+    return row(f"killed in a prompt of {len(LONG)}", recovery, None, made == text)
+
+
+async def slowed(swarm: Stages, text: list[int]) -> str:
+    """A sentence: the middle stage gets a tenth of its time from some token on, and is left."""
+    made: list[int] = []
+    left_after, begun, took_s = 0, 0.0, 0.0
+    async with swarm.session() as session:
+        slow: asyncio.Task[None] | None = None
+        victim = None
+        async for token in session.generate(PROMPT, TOKENS):
+            made.append(token)
+            if len(made) == LOST_AT:
+                victim, begun = swarm.running(session.route[1].node), time.perf_counter()
+                slow = asyncio.create_task(slowing(victim))
+            elif victim and not left_after and session.route[1].node != victim.node:
+                left_after, took_s = len(made) - LOST_AT, time.perf_counter() - begun
+    assert slow is not None and victim is not None
+    slow.cancel()
+    await asyncio.gather(slow, return_exceptions=True)
+    await gone(victim)
+    left = f"was left after {left_after} tokens, {took_s:.2f} s" if left_after else "was not left"
+    return f"A middle stage slowed to a tenth {left}; the text was {'' if made == text else 'not '}the same."
+
+
+async def slowing(node: Running) -> None:
+    """A tenth of the time, in short turns."""
+    try:
+        while True:
+            node.process.send_signal(signal.SIGSTOP)
+            await asyncio.sleep(BEAT_S * (1 - TENTH))
+            node.process.send_signal(signal.SIGCONT)
+            await asyncio.sleep(BEAT_S * TENTH)
+    finally:
+        node.process.send_signal(signal.SIGCONT)
+
+
+async def gone(node: Running) -> None:
+    """The process has ended."""
+    with contextlib.suppress(ProcessLookupError):
+        node.process.kill()
+    await node.process.wait()
+
+
+def row(told: str, recovery: Recovery, longest_s: float | None, same: bool) -> str:
+    """A row of the table of losses."""
+    pause = "" if longest_s is None else f"{longest_s:.2f}"
     return (
-        f"| {told} | {recovery.replayed_tokens} | {recovery.seconds:.2f} | {longest:.2f} | "
-        f"{'yes' if made == text else 'no'} |"
+        f"| {told} | {recovery.replayed_tokens} | {recovery.seconds:.2f} | {pause} | "
+        f"{'yes' if same else 'no'} |"
     )
 
 
@@ -153,6 +221,12 @@ async def main(rounds: int, folder: Path, page: Path | None) -> None:
         for how in (signal.SIGKILL, signal.SIGSTOP):
             await swarm.start(spans[1])
             rows.append(await lost(swarm, found[2], how))
+        whole = Blocks(swarm.checkpoint, Span(start=0, end=swarm.checkpoint.num_blocks))
+        long, _ = alone(whole, swarm.ends, LONG, 8)
+        await swarm.start(spans[1])
+        rows.append(await lost_in_a_prompt(swarm, long))
+        await swarm.start(spans[1])
+        rows += ["", await slowed(swarm, found[2])]
     text = section(folder.name, found, rows)
     print(text)
     if page:

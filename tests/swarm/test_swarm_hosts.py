@@ -155,8 +155,8 @@ def alone(folder: Path, count: int) -> list[int]:
 
 @pytest.mark.parametrize("kind", ["nats", "dht"])
 def test_one_text_over_three_hosts_with_latency_and_cuts(kind: str, folder: Path, tmp_path: Path) -> None:
-    """Latency is felt; a node that is cut off in the middle, and one whose answers are lost, change nothing in
-    the text; the directory forgets who is cut off and lists it once after."""
+    """Latency is felt; a node that is cut off in the middle, and one whose answers are lost, change nothing
+    in the text; the directory forgets who is cut off and lists it once after."""
     if kind == "nats":
         try:
             program()

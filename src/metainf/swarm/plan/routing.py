@@ -38,7 +38,7 @@ class Costs:
     """What a route is charged besides what nodes announce. Milliseconds, but for the weight of reputation.
 
     A node of reputation R < 1 is charged `1 + doubt * (1 - R)` times. `through_client` says that every
-    activation returns to the client between two nodes, as it does in the transport that exists today.
+    activation returns to the client between two nodes, as with `Terms(direct=False)`.
     """
 
     overhead_ms: float = 1.0
