@@ -1,6 +1,7 @@
 """The scheduler of a caller, without a network: rows of nodes that come and go, limits, what is learnt."""
 
 import math
+import random
 from typing import Any
 
 import numpy as np
@@ -125,6 +126,32 @@ def test_a_slow_node_is_tried_again_after_a_while() -> None:
     played.slow["quick"] = 1.0
     played.clock.now_s += 3600.0
     assert [played.ask() for _ in range(20)].count("quick") >= 15
+
+
+def test_what_is_kept_between_texts_is_what_would_be_made_anew() -> None:
+    """Announcements, round trips, what is avoided and the length of a text change from text to text; two
+    schedulers, of which one forgets what it kept, choose alike."""
+    rng = random.Random(5)
+    names = [f"n-{at}" for at in range(6)]
+
+    def said(name: str, seq: int) -> Announcement:
+        room = rng.choice((64, 4096))
+        return word(name, rng.uniform(0.01, 0.1), seq, texts=rng.randrange(4), cache_tokens_left=room)
+
+    keeps, makes = (Played(*(word(name, 0.05) for name in names)) for _ in range(2))
+    for number in range(120):
+        if rng.random() < 0.4:
+            at = rng.randrange(6)
+            keeps.words[at] = makes.words[at] = said(names[at], number + 2)
+        if rng.random() < 0.2:
+            rtt_ms = {name: rng.uniform(1, 900) for name in names}
+            avoid = frozenset(rng.sample(names, rng.randrange(3)))
+            keeps.client, makes.client = (Client(rtt_ms=dict(rtt_ms), avoid=avoid) for _ in range(2))
+        makes.scheduler._mark = None
+        prompt = rng.choice((10, 200))
+        chosen = [played.ask(prompt) for played in (keeps, makes)]
+        assert chosen[0] == chosen[1], number
+    assert keeps.scheduler.told() == makes.scheduler.told()
 
 
 def test_limits_and_budgets_bind() -> None:

@@ -19,7 +19,7 @@ from metainf.swarm.host.limits import Limits
 from metainf.swarm.plan.replicas import Replica, Wanted, runs_blocks, writes
 from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.table import table
-from metainf.swarm.schedule.candidates import PATH, Forecast, fits, of_path, of_replica
+from metainf.swarm.schedule.candidates import PATH, Forecast, of_path, of_replica
 from metainf.swarm.schedule.deciding import TooDear, outlook
 from metainf.swarm.schedule.planning import FADES_S, switch
 from metainf.swarm.schedule.policies import HORIZON_S, SWITCH_S, Ours
@@ -63,6 +63,12 @@ class Circle:
     wanted: Wanted
 
 
+def _mark(circle: Circle, path: Candidate | None) -> tuple[object, ...]:
+    """What candidates are made of: equal where these would be, as long as somebody keeps the words."""
+    client, which = circle.client, tuple(map(id, circle.words))
+    return which, dict(client.rtt_ms), dict(client.reputation), frozenset(client.avoid), path
+
+
 class Scheduler:
     """Use `way` for each text, and the flight that comes with it while the text is written."""
 
@@ -83,6 +89,9 @@ class Scheduler:
         self.unwilling: dict[str, float] = {}
         self._said: dict[str, tuple[tuple[int, int], Own]] = {}
         self._path: tuple[float, object, Candidate | None, Route | None] = (-PATH_S, None, None, None)
+        self._mark: tuple[object, ...] | None = None
+        self._words: Sequence[Announcement] = ()
+        self._made_s = -np.inf
         self._written, self._priced = 1.0, False
 
     def way(self, circle: Circle, asking: Asking, present: Way) -> tuple[Way, Flight]:
@@ -110,8 +119,7 @@ class Scheduler:
 
     def _way(self, circle: Circle, asking: Asking) -> tuple[Way, Flight] | None:
         now_s, roster = self.clock(), self.roster
-        candidates, route = self._candidates(circle, asking, now_s)
-        roster.take(candidates, now_s)
+        route = self._seen(circle, asking, now_s)
         ask = self._ask(asking)
         cached = roster.cached(ask)
         self._renew(ask)
@@ -179,18 +187,29 @@ class Scheduler:
         soon_s = SLACK * float(total[here].min())
         return replace(ask, max_ttft_s=np.inf, max_tpot_s=np.inf, max_e2e_s=soon_s)
 
-    def _candidates(
-        self, circle: Circle, asking: Asking, now_s: float
-    ) -> tuple[list[Candidate], Route | None]:
+    def _seen(self, circle: Circle, asking: Asking, now_s: float) -> Route | None:
+        """Have the roster know the nodes as they are, and give the best path. Candidates are made anew where
+        something was said since, or a second has passed."""
+        path, route = self._best_path(circle, asking, now_s)
+        tokens = asking.demand.cache_tokens
+        mark = _mark(circle, path)
+        if mark == self._mark and now_s - self._made_s < PATH_S:
+            self.roster.at(now_s, tokens)
+            return route
+        self._mark, self._words, self._made_s = mark, circle.words, now_s
+        found = self._replicas(circle, now_s)
+        self.roster.take(found if path is None else [*found, path], now_s, tokens)
+        return route
+
+    def _replicas(self, circle: Circle, now_s: float) -> list[Candidate]:
         client, found = circle.client, list[Candidate]()
         for word in circle.words:
-            if writes(word) and fits(word, asking.demand, client.avoid):
+            if writes(word) and word.node not in client.avoid:
                 willing = self.unwilling.get(word.node, -np.inf) < now_s
                 found.append(of_replica(word, client, self.foretell(word), self._then(word), willing))
         if len(self._said) > 2 * len(circle.words) + MOST_GONE:
             self._forget({word.node for word in circle.words})
-        path, route = self._best_path(circle, asking, now_s)
-        return ([*found, path] if path is not None else found), route
+        return found
 
     def _forget(self, here: set[str]) -> None:
         """Those that left long ago."""
@@ -251,6 +270,7 @@ class Scheduler:
     def refused(self, node: str) -> None:
         """A node does not change its method for us: it is not asked again for an hour."""
         self.unwilling[node] = self.clock() + UNWILLING_S
+        self._mark = None
 
     def told(self) -> Scheduling:
         """What it did, and what it learnt of each node that is there."""

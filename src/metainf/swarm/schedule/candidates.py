@@ -1,6 +1,6 @@
 """What nodes announce, and what is forecast of them, as candidates of the scheduler. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from metainf.swarm.plan.routing import Client, Costs, price
 from metainf.swarm.plan.table import UNKNOWN_RTT_MS, table
@@ -51,6 +51,7 @@ def of_replica(
         reputation=client.reputation.get(word.node, 1.0),
         texts=max(0, writing.texts - then.texts),
         waiting_tokens=max(0, writing.waiting_tokens - then.waiting_tokens),
+        room_tokens=said.cache_tokens_left,
     )
 
 
@@ -70,11 +71,6 @@ def of_path(words: Sequence[Announcement], route: Route, client: Client) -> Cand
         usd_per_s=sum((word.features.usd_per_hour or 0.0) for word in nodes) / HOUR_S,
         reputation=min(client.reputation.get(word.node, 1.0) for word in nodes),
     )
-
-
-def fits(word: Announcement, demand: Demand, avoid: Collection[str]) -> bool:
-    """Whether a replica takes so long a text."""
-    return word.node not in avoid and word.features.cache_tokens_left >= demand.cache_tokens
 
 
 def _speed(each: Offered, foretold: Speed | None, times: float, blocks: int) -> Speed | None:

@@ -37,8 +37,8 @@ class Speed:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A node, or a way through several, that may write a text. `texts` and `waiting_tokens` are those of
-    other callers."""
+    """A node, or a way through several, that may write a text of up to `room_tokens`, prompt and all. `texts`
+    and `waiting_tokens` are those of other callers."""
 
     name: str
     method: str
@@ -49,6 +49,7 @@ class Candidate:
     reputation: float = 1.0
     texts: float = 0.0
     waiting_tokens: float = 0.0
+    room_tokens: float = np.inf
 
 
 @dataclass
@@ -81,7 +82,8 @@ def _rates(count: int) -> Rates:
 @dataclass
 class Roster:
     """Arrays with a row for each node that was seen; rows of those that left are taken by others. A column is
-    one of a node's methods, whose `names` differ from row to row."""
+    one of a node's methods, whose `names` differ from row to row. `said` has what candidates say of texts,
+    waiting tokens, reputation and room."""
 
     row: dict[str, int] = field(default_factory=dict)
     names: list[list[str]] = field(default_factory=lambda: [[""] * MOST_METHODS for _ in range(ROOM)])
@@ -92,25 +94,38 @@ class Roster:
     prefixes: Prefixes = field(default_factory=lambda: Prefixes([0] * ROOM, PREFIX_TOKENS))
     own: dict[str, Own] = field(default_factory=dict)
     known: dict[str, Candidate] = field(default_factory=dict)
+    said: Floats = field(default_factory=lambda: np.zeros((4, 0)))
     aged_s: float | None = None
 
-    def take(self, candidates: Sequence[Candidate], now_s: float) -> None:
-        """Exactly these may be chosen now."""
-        if self.aged_s is not None:
-            self.learned.aged(max(0.0, now_s - self.aged_s), FADES_S)
-        self.aged_s = now_s
-        swarm = self.swarm
-        swarm.reputation[:], swarm.running[:], swarm.usd_per_s[:] = GONE, 0.0, 0.0
+    def take(self, candidates: Sequence[Candidate], now_s: float, tokens: float = 0.0) -> None:
+        """Exactly these may be chosen from now on, at this instant by a text of so many tokens."""
         here = {each.name for each in candidates}
         for each in candidates:
             self._placed(each, here)
+        swarm = self.swarm
+        shape = (4, len(swarm))
+        self.said = np.zeros(shape)
+        self.said[2:] = GONE
+        swarm.usd_per_s[:] = 0.0
         for each in candidates:
-            at, own = self.row[each.name], self.own.setdefault(each.name, Own())
-            swarm = self.swarm
+            at = self.row[each.name]
+            self.own.setdefault(each.name, Own())
             swarm.usd_per_s[at], swarm.away_s[at] = each.usd_per_s, each.away_s
-            swarm.reputation[at] = each.reputation
-            swarm.running[at] = each.texts + own.texts
-            swarm.waiting_tokens[at] = each.waiting_tokens + own.waiting_tokens
+            self.said[:, at] = each.texts, each.waiting_tokens, each.reputation, each.room_tokens
+        self.at(now_s, tokens)
+
+    def at(self, now_s: float, tokens: float = 0.0) -> None:
+        """The state at an instant, of the nodes that were taken, for a text of so many tokens."""
+        if self.aged_s is not None:
+            self.learned.aged(max(0.0, now_s - self.aged_s), FADES_S)
+        self.aged_s = now_s
+        swarm, (texts, waiting, reputation, room) = self.swarm, self.said
+        swarm.reputation[:] = np.where(room >= tokens, reputation, GONE)
+        swarm.running[:], swarm.waiting_tokens[:] = texts, waiting
+        for name, own in self.own.items():
+            if (own.texts or own.waiting_tokens) and reputation[at := self.row[name]] > GONE:
+                swarm.running[at] += own.texts
+                swarm.waiting_tokens[at] += own.waiting_tokens
 
     def blocks(self, prompt: Sequence[int]) -> tuple[int, ...]:
         """Digests of a prompt's beginnings."""
