@@ -218,8 +218,8 @@ def lines() -> list[str]:
         f"`python benchmarks/bench_schedule_caller.py --write docs/scheduler.md`: {TEXTS} texts a case and "
         f"seed, {len(SEEDS)} seeds, four replicas that write a token in "
         f"{', '.join(f'{1000 * each:g}' for each in TOKEN_S)} ms with {PLACES} places each. A decision took "
-        f"{1000 * statistics.median(decisions):.2f} ms by the clock; among 1,000 replicas {usual_ms:.2f} ms of "
-        f"processor at the median, and {most_ms:.0f} ms where all of them had said something new "
+        f"{1000 * statistics.median(decisions):.2f} ms by the clock; among 1,000 replicas {usual_ms:.2f} ms "
+        f"of processor at the median, and {most_ms:.0f} ms where all of them had said something new "
         f"({about['processor']}, load {about['load']})."
     )
     return [head, "", *made]
