@@ -18,10 +18,13 @@ for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography",
     pytest.importorskip(name, reason="needs the extras swarm and measure")
 
 from orders import OPERATOR, PAYER, Clock, deposit  # noqa: E402
-from small_swarm import Place, small_model, swarm_of  # noqa: E402
+from small_swarm import Place, place, small_model, swarm_of  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
 from metainf.api import queueing  # noqa: E402
-from metainf.domain import MissingExtra, NoFeasible  # noqa: E402
+from metainf.cli.app import app  # noqa: E402
+from metainf.cli.queue_options import INSTEAD  # noqa: E402
+from metainf.domain import BadInput, MissingExtra, NoFeasible  # noqa: E402
 from metainf.hosts.asked import Ask, Piece, Refusal, error_of  # noqa: E402
 from metainf.hosts.openai import Door  # noqa: E402
 from metainf.swarm.broker import consumer as consuming  # noqa: E402
@@ -32,7 +35,9 @@ from metainf.swarm.broker.deciding import group_name, groups_of  # noqa: E402
 from metainf.swarm.broker.members import announcing, bucket, key, members  # noqa: E402
 from metainf.swarm.broker.streams import BrokerLost, hidden, replicas_of  # noqa: E402
 from metainf.swarm.broker.words import Job, Member  # noqa: E402
-from metainf.swarm.host.generating import Course  # noqa: E402
+from metainf.swarm.host import generating  # noqa: E402
+from metainf.swarm.host.caller import Caller  # noqa: E402
+from metainf.swarm.host.generating import Course, Joined  # noqa: E402
 from metainf.swarm.host.nats import Server, program, started  # noqa: E402
 from metainf.swarm.host.paying import Purse  # noqa: E402
 from metainf.swarm.host.queued import WANTED, Desk  # noqa: E402
@@ -41,6 +46,8 @@ from metainf.swarm.ledger.book import Book  # noqa: E402
 from metainf.swarm.ledger.evidence import Evidence, check  # noqa: E402
 from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED  # noqa: E402
 from metainf.swarm.net.paid import Till  # noqa: E402
+from metainf.swarm.privacy.guarding import Guard  # noqa: E402
+from metainf.swarm.privacy.words import Required  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -388,3 +395,115 @@ def test_a_swarm_behind_the_queue_is_paid(server: Server, tmp_path: Path) -> Non
                 await told(here, front)
 
     run(test)
+
+
+def test_options_that_cannot_act_with_a_queue_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "CONNECT_S", 0.3)
+    values = {"choose": "speed", "sessions": "3", "waiting": "3", "codec": "int8", "quantization": "int8"}
+    values |= {"audit": "0.5", "join": "nats://b:1"}
+    for name in INSTEAD:
+        flag = f"--{name.replace('_', '-')}"
+        told = [] if name in ("only_blocks", "change_methods", "audit_here", "trials") else ["some"]
+        told = [values[name]] if name in values else told
+        ran = CliRunner().invoke(app, ["swarm", "serve", "--queue", "nats://a:1", flag, *told])
+        assert isinstance(ran.exception, BadInput) and f"{flag}: {INSTEAD[name]}" in str(ran.exception), name
+    asked = [
+        "swarm",
+        "serve",
+        "--queue",
+        "nats://127.0.0.1:9",
+        "--privacy",
+        "split",
+        "--keep",
+        "1",
+        "--port",
+        "0",
+    ]
+    ran = CliRunner().invoke(app, asked, env={"METAINF_SWARM": "nats://b:1"})
+    assert isinstance(ran.exception, BrokerLost), "these act, and --join was said to all commands"
+
+
+def test_a_class_of_privacy_binds_through_the_queue(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request's own trust, the agent's class beside it, and a worker that is not of the class."""
+    monkeypatch.setattr(deciding, "FIRST_S", 0.01)
+    monkeypatch.setattr(generating, "PATIENCE_S", 0.1)  # for a way through nodes that are trusted
+    folder = small_model(tmp_path / "model")
+    body = {"model": "small", "prompt": "the rivers", "max_tokens": 3, "ignore_eos": True}
+
+    async def told(here: Place, front: Desk, worker: Worker) -> None:
+        node = {name: here.people[name][0].node for name in here.nodes}
+
+        async def who(**own: Any) -> set[str]:
+            before = {name: each.steps for name, each in here.nodes.items()}
+            made = await front.answer({**body, OWN: own})
+            assert made["usage"]["completion_tokens"] == 3, made
+            return {name for name, each in here.nodes.items() if each.steps > before[name]}
+
+        assert await who(max_ttft_s=50.0, tpot_s=9.0, most_usd=1.0) <= set(node)
+        for name in node:
+            assert await who(trust=[node[name]]) == {name}
+        front.required = Required.asking("trusted", [node["b"], node["c"]])
+        assert await who() <= {"b", "c"}
+        assert await who(trust=[node["a"], node["c"]]) == {"c"}
+        with pytest.raises(Refusal, match="worn out"):
+            await who(trust=[node["a"]])
+        front.required = Required.asking("split", keep=2)
+        with pytest.raises(NoFeasible, match="keeps 0 blocks with split, not 2"):
+            await who()
+        worker.word = word = worker.word.model_copy(update={"keep": 4})  # it says so, and does not
+        await (await bucket(front.agent.stream)).put(key(word), word.canonical().encode())
+        await announced(front, 4)
+        refused = await front.answer(dict(body))
+        assert refused["error"]["code"] == "privacy" and "split with 2 blocks" in refused["error"]["message"]
+
+    async def announced(front: Desk, keep: int) -> None:
+        kept = await bucket(front.agent.stream)
+        while keep not in {each.keep for each in await members(kept)}:
+            await asyncio.sleep(0.05)
+        front._read_s = 0.0
+
+    async def test() -> None:
+        async with place(folder) as here, desk(server) as front:
+            for name in "abc":
+                await here.start(name, (0, 4))
+            async with Joined(Caller(here.directory), folder, "small") as swarm:
+                made = await queueing.worker(server.url, swarm, queueing.Offered())
+                async with made:
+                    await known(front, 1)
+                    await told(here, front, made)
+            guard = Guard(Required.asking("split", keep=3))
+            async with Joined(Caller(here.directory, guard=guard), folder, "small") as swarm:
+                other = await queueing.worker(server.url, swarm, queueing.Offered())
+                assert other.word.group != made.word.group and other.word.keep == 3
+                async with other:
+                    await announced(front, 3)
+                    assert (await front.answer(dict(body)))["usage"]["completion_tokens"] == 3
+
+    run(test)
+
+
+def test_of_two_that_want_their_answer_as_soon_the_longer_one_is_the_more_urgent(server: Server) -> None:
+    """And who names no time is ordinary, however much it asks for."""
+    seen: dict[str, int] = {}
+
+    async def handled(asked: Job, attempt: int) -> str:
+        body = json.loads(asked.body)
+        seen[body["prompt"]] = asked.priority
+        return json.dumps({"choices": []})
+
+    told = {"name": "one", "group": "g", "model": "echo", "slots": 1, "request_s": 2.0}
+
+    async def test() -> None:
+        async with desk(server) as front, Worker(server.url, Member.of(told), handled):
+            await known(front, 1)
+            for prompt, tokens, wanted_s in (
+                ("short", 1, 30.0),
+                ("long", 4000, 30.0),
+                ("untold", 4000, None),
+            ):
+                await front.answer({"model": "echo", "prompt": prompt, "max_tokens": tokens}, wanted_s)
+
+    run(test)
+    assert seen == {"short": 2, "long": 0, "untold": 1}

@@ -27,6 +27,8 @@ from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, 
 from metainf.swarm.host.working import Worker, answering
 from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.table import current, table
+from metainf.swarm.privacy.guarding import Guard
+from metainf.swarm.privacy.words import Required
 from metainf.swarm.words import Demand
 
 __all__ = ["Letter", "Offered", "Reply", "dead", "send_again", "serve", "work", "worker"]
@@ -46,11 +48,20 @@ class Offered(Frozen):
     most_body_bytes: PositiveInt = 4 * 2**20
 
 
-async def serve(queue: str, told: Serving, say: Callable[[str], None], purse: Purse | None = None) -> None:
-    """OpenAI's API in front of the queue, until SIGTERM or SIGINT. Raises BadInput, BrokerLost."""
+async def serve(
+    queue: str,
+    told: Serving,
+    say: Callable[[str], None],
+    purse: Purse | None = None,
+    *,
+    required: Required | None = None,
+) -> None:
+    """OpenAI's API in front of the queue, until SIGTERM or SIGINT. `required` is put on every job. Raises
+    BadInput, BrokerLost, NotSupported for a class that no swarm can give."""
+    guarded = Guard(required or Required())
     with bound(told) as taken:
         async with Agent(queue, f"agent-{os.urandom(6).hex()}") as agent:
-            desk = Desk(agent, purse, told.most_body_bytes)
+            desk = Desk(agent, purse, told.most_body_bytes, guarded.required)
             names = sorted({group.model for group in await desk.groups()})
             say(f"through the queue at {hidden(queue)}: {', '.join(names) or 'nobody serves yet'}")
             app = desk.application([guard(told.api_key, told.public)])
@@ -61,13 +72,16 @@ async def worker(queue: str, swarm: Swarm, offered: Offered) -> Worker:
     """A consumer of the group of a swarm's model, to be entered."""
     writer = SwarmWriter(swarm, Places(offered.slots, 0))
     door = SwarmDoor(writer, offered.most_body_bytes)
+    own = swarm.caller.guard.required
+    privacy = "" if own == Required() else own.canonical()
     word = Member.of(
         {
             "name": f"worker-{os.urandom(6).hex()}",
-            "group": group_name(swarm.name, offered.hardware, offered.region),
+            "group": group_name(swarm.name, offered.hardware, offered.region, privacy),
             "model": swarm.name,
             "digest": swarm.model,
             "num_blocks": swarm.num_blocks,
+            "keep": own.keep,
             "request_s": await _expected_s(swarm),
             **offered.model_dump(include={"hardware", "region", "labels", "slots", "usd_per_hour"}),
         }
@@ -82,12 +96,14 @@ async def work(
     offered: Offered,
     say: Callable[[str], None],
     manner: Manner | None = None,
+    *,
+    required: Required | None = None,
 ) -> None:
     """Answer requests of the queue with a swarm's texts, until SIGTERM or SIGINT; what was begun is finished.
-    `manner` says how they go through the swarm, and how its nodes are watched. Raises BadInput, BrokerLost,
-    DirectoryLost, MissingExtra."""
+    `manner` says how they go through the swarm, and how its nodes are watched; `required` is the class of
+    privacy of all of them. Raises BadInput, BrokerLost, DirectoryLost, MissingExtra, NotSupported."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with joined(join, model, manner=manner) as swarm:
+    async with joined(join, model, required=required, manner=manner) as swarm:
         made = await worker(queue, swarm, offered)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)

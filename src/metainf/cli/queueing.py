@@ -18,6 +18,7 @@ from metainf.cli.swarm_options import (
     Weights,
     manner,
 )
+from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required
 from metainf.cli.swarm_showing import swarming_of
 from metainf.cli.swarming import swarm
 
@@ -41,6 +42,9 @@ def swarm_work(
     label: Annotated[list[str] | None, typer.Option(help="A word of your own; repeatable.")] = None,
     slots: Annotated[int, typer.Option(min=1, help="Requests that are worked on at once.")] = 4,
     price: Annotated[float | None, typer.Option(min=0.0, help="US dollars per hour, announced.")] = None,
+    privacy: Privacy = "transport",
+    trust: Trust = None,
+    keep: Keep = 0,
     codec: Codec = "f32",
     quantization: Quantization = "none",
     audit: Audit = None,
@@ -59,8 +63,12 @@ def swarm_work(
         }
     )  # fmt: skip
     watching = {"share": audit, "reputation": reputation, "here": audit_here, "trials": trials}
-    how = manner(codec, quantization, watching)
-    asyncio.run(queueing.work(queue, join, model, offered, lambda line: typer.echo(line, err=True), how))
+    how, needs = manner(codec, quantization, watching), required(privacy, trust, keep)
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    asyncio.run(queueing.work(queue, join, model, offered, say, how, required=needs))
 
 
 @swarm.command("dead")
