@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -29,7 +32,7 @@ from metainf.hosts.asked import Ask, Piece, Refusal, error_of  # noqa: E402
 from metainf.hosts.openai import Door  # noqa: E402
 from metainf.swarm.broker import consumer as consuming  # noqa: E402
 from metainf.swarm.broker import deciding, streams  # noqa: E402
-from metainf.swarm.broker.agent import Agent  # noqa: E402
+from metainf.swarm.broker.agent import Agent, waiting  # noqa: E402
 from metainf.swarm.broker.consumer import Consumer, TryAgain  # noqa: E402
 from metainf.swarm.broker.deciding import group_name, groups_of  # noqa: E402
 from metainf.swarm.broker.members import announcing, bucket, key, members  # noqa: E402
@@ -507,3 +510,41 @@ def test_of_two_that_want_their_answer_as_soon_the_longer_one_is_the_more_urgent
 
     run(test)
     assert seen == {"short": 2, "long": 0, "untold": 1}
+
+
+def test_the_embedded_server_as_a_command(tmp_path: Path) -> None:
+    """Killed, it is started again in its folder, with what waited there; a second one there is refused."""
+    folder = tmp_path / "queue"
+
+    def begun(*more: str) -> tuple["subprocess.Popen[str]", dict[str, Any]]:
+        asked = [sys.executable, "-m", "metainf", "swarm", "queue", "--folder", str(folder), *more]
+        process = subprocess.Popen([*asked, "--json"], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        return process, json.loads(process.stdout.readline())
+
+    async def sent(url: str) -> None:
+        async with Agent(url, "agent") as agent:
+            asked = asyncio.create_task(agent.ask(job(1, "agent")))
+            while not await waiting(agent.stream, GROUP):
+                await asyncio.sleep(0.02)
+            asked.cancel()
+
+    async def done(url: str) -> str | None:
+        async def turned(asked: Job, attempt: int) -> str:
+            return answer(asked.body)
+
+        async with Agent(url, "agent") as agent, Consumer(url, GROUP, turned):
+            return (await agent.ask(job(1, "agent"))).body
+
+    first, told = begun("--port", "0")
+    asyncio.run(sent(told["url"]))
+    ran = CliRunner().invoke(app, ["swarm", "queue", "--folder", str(folder), "--port", "0"])
+    assert isinstance(ran.exception, BadInput) and "that no server uses" in str(ran.exception)
+    os.kill(told["process"], signal.SIGKILL)
+    assert first.wait(20) == 1, "it ends with its server"
+    second, told = begun("--port", "0")
+    assert asyncio.run(done(told["url"])) == answer("request 1")
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(20) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(told["process"], 0)

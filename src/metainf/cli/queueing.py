@@ -1,7 +1,8 @@
-"""metainf swarm work, metainf swarm dead: the queue in front of a swarm."""
+"""metainf swarm queue, work and dead: the queue in front of a swarm."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,6 +23,9 @@ from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required
 from metainf.cli.swarm_showing import swarming_of
 from metainf.cli.swarming import swarm
 
+if TYPE_CHECKING:
+    from metainf.api.queue_server import Listens
+
 Queue = Annotated[
     str,
     typer.Option("--queue", "-q", help="The queue, such as nats://host:4222.", envvar="METAINF_QUEUE"),
@@ -30,6 +34,24 @@ Queue = Annotated[
 
 def register(_: typer.Typer) -> None:
     """These commands are below `metainf swarm`: to be imported is enough."""
+
+
+@swarm.command("queue")
+def swarm_queue(
+    folder: Annotated[Path, typer.Option(help="Where requests, answers and dead letters are kept.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 4222,
+    json: Json = False,
+) -> None:
+    """Run the queue's server, NATS with JetStream, for this machine alone, until SIGTERM or Ctrl-C."""
+    import asyncio
+
+    from metainf.api import queue_server
+
+    def say(listens: "Listens") -> None:
+        told = f"listening on {listens.url}, streams in {listens.folder}"
+        print(listens.canonical() if json else told, flush=True)
+
+    asyncio.run(queue_server.run(folder.expanduser(), port, say))
 
 
 @swarm.command("work")
