@@ -23,6 +23,7 @@ from metainf.swarm.broker.streams import (
     REPLIES,
     REQUESTS,
     RETRY_S,
+    UNUSED_S,
     BrokerLost,
     answer_subject,
     connected,
@@ -35,7 +36,8 @@ from metainf.swarm.net.ending import ended
 
 IDLE_S = 1.0
 LEAVE_S = 5.0
-MOST_WHYS = 1000
+MOST_WHYS, MOST_LINES = 1000, 10_000
+"""Reasons, and lines of tenants, that a consumer remembers."""
 WAKE_S = (0.005, 0.05)
 """After a job that was given back is due: the server may be late."""
 Handle = Callable[[Job, int], Awaitable[str]]
@@ -118,7 +120,12 @@ class Consumer:
                 break
             level = sum(1 for each, _ in queues[number:] if each == priority)
             want = min(free - begun, share(free - begun, level))
-            found = await pull(self._connection, REQUESTS, await self._queue(priority, tenant), want)
+            line = await self._queue(priority, tenant)
+            try:
+                found = await pull(self._connection, REQUESTS, line, want)
+            except BrokerLost:  # or it has forgotten a line that was not asked for
+                self._known.discard((priority, tenant))
+                raise
             if self.closing:
                 await asyncio.gather(*(each.nak() for each in found), return_exceptions=True)
                 break
@@ -146,11 +153,14 @@ class Consumer:
                 filter_subject=f"{ASK}.{self.group}.{priority}.{tenant}",
                 ack_wait=ACK_S,
                 max_ack_pending=100_000,
+                inactive_threshold=UNUSED_S,
             )
             try:
                 await self.stream.add_consumer(REQUESTS, told)
             except Exception as error:
                 raise BrokerLost(f"the queue does not answer: {error!r}") from None
+            if len(self._known) >= MOST_LINES:
+                self._known.clear()
             self._known.add((priority, tenant))
         return name
 
