@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -17,10 +18,19 @@ from typing import Any
 import pytest
 
 pytest.importorskip("nats", reason="needs the extra swarm")
-for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography", "aiohttp"):
+for name in (
+    "torch",
+    "transformers",
+    "grpc",
+    "google.protobuf",
+    "cryptography",
+    "aiohttp",
+    "prometheus_client",
+):
     pytest.importorskip(name, reason="needs the extras swarm and measure")
 
 from orders import OPERATOR, PAYER, Clock, deposit  # noqa: E402
+from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
 from small_swarm import Place, place, small_model, swarm_of  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
@@ -41,8 +51,9 @@ from metainf.swarm.broker.words import Job, Member  # noqa: E402
 from metainf.swarm.host import generating  # noqa: E402
 from metainf.swarm.host.caller import Caller  # noqa: E402
 from metainf.swarm.host.generating import Course, Joined  # noqa: E402
-from metainf.swarm.host.nats import Server, program, started  # noqa: E402
+from metainf.swarm.host.nats import Server, free_ports, program, started  # noqa: E402
 from metainf.swarm.host.paying import Purse  # noqa: E402
+from metainf.swarm.host.queue_metrics import OfWorker  # noqa: E402
 from metainf.swarm.host.queued import WANTED, Desk  # noqa: E402
 from metainf.swarm.host.working import OWN, Worker, answering  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
@@ -116,6 +127,12 @@ def echoing(server: Server, writer: Echo, name: str = "one", **more: Any) -> Wor
 async def desk(server: Server) -> AsyncIterator[Desk]:
     async with Agent(server.url, "agent") as agent:
         yield Desk(agent)
+
+
+def samples(text: str) -> dict[str, float]:
+    """By name and labels, after Prometheus' own parser."""
+    found = [each for family in text_string_to_metric_families(text) for each in family.samples]
+    return {" ".join([each.name, *map(str, each.labels.values())]): each.value for each in found}
 
 
 async def known(desk: Desk, count: int) -> None:
@@ -548,3 +565,82 @@ def test_the_embedded_server_as_a_command(tmp_path: Path) -> None:
     assert second.wait(20) == 0
     with pytest.raises(ProcessLookupError):
         os.kill(told["process"], 0)
+
+
+def test_prometheus_reads_what_waits_and_what_came_of_requests(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    monkeypatch.setattr(deciding, "FIRST_S", 0.01)
+    group, writer = group_name("echo", None, None), Echo(refusals=deciding.MOST_ATTEMPTS)
+
+    async def test() -> None:
+        async with desk(server) as front, TestClient(TestServer(front.application([]))) as client:
+
+            async def read() -> dict[str, float]:
+                async with client.get("/metrics") as response:
+                    assert response.status == 200
+                    return samples(await response.text())
+
+            async with client.post("/v1/chat/completions", json=CHAT) as response:
+                assert response.status == 503
+            stream = front.agent.stream
+            await stream.publish("req.elsewhere.0.tenant", b"?")
+            await stream.publish(f"req.{group}.urgent.tenant", b"?")
+            async with echoing(server, writer) as worker:
+                await known(front, 1)
+                for status in (502, 200):
+                    async with client.post("/v1/chat/completions", json=CHAT) as response:
+                        assert response.status == status
+                found = await read()
+                while found[f"metainf_queue_waiting {group} 1"]:  # the worker takes it off a little later
+                    found = await read()
+                told = {each.name: each for each in OfWorker(worker).collect()}
+                done = {
+                    name: told[f"metainf_worker_{name}"].samples[0].value for name in ("answered", "refused")
+                }
+                assert done == {"answered": 1, "refused": 1}
+                assert told["metainf_worker_given_back"].samples[0].value == deciding.MOST_ATTEMPTS
+            assert found["metainf_queue_waiting other 0"] == 1, "nobody announces that group"
+            assert (found["metainf_queue_dead"], found["metainf_queue_strange"]) == (1, 1)
+            assert (found["metainf_queue_asked_total"], found["metainf_queue_answered_total"]) == (3, 1)
+            reasons = {name.split()[1]: n for name, n in found.items() if "refused_total" in name}
+            assert reasons == {"no_group": 1, "not_served": 1}
+            monkeypatch.setattr(streams, "RETRY_S", 0.05)
+            await asyncio.to_thread(server.kill)
+            front._read_s = 0.0
+            found = await read()
+            assert found["metainf_queue_lost"] == 1 and "metainf_queue_dead" not in found
+            await asyncio.to_thread(server.start)
+
+    run(test)
+
+
+def test_a_worker_answers_prometheus_at_a_port_of_its_own(server: Server, tmp_path: Path) -> None:
+    folder, (port,) = small_model(tmp_path / "small"), free_ports(1)
+    offered = queueing.Offered(slots=3, region="fra", metrics_port=port)
+
+    def read() -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answered:
+            return samples(answered.read().decode())
+
+    async def test() -> None:
+        said: list[str] = []
+        work = asyncio.create_task(queueing.work(server.url, server.url, str(folder), offered, said.append))
+        while not said:
+            await asyncio.sleep(0.02)
+            if work.done():
+                await work
+        found = await asyncio.to_thread(read)
+        with pytest.raises(BadInput, match="to be free for metrics"):
+            await queueing.work(server.url, server.url, str(folder), offered, said.append)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert found["metainf_worker_slots"] == 3 and found["metainf_worker_requests_running"] == 0
+        assert any(name.startswith("metainf_worker_info") and "fra" in name for name in found)
+        with pytest.raises(OSError):
+            await asyncio.to_thread(read)
+
+    run(test)

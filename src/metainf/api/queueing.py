@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
@@ -21,7 +21,9 @@ from metainf.swarm.broker.deciding import group_name
 from metainf.swarm.broker.streams import connected, hidden, prepared, replicas_of
 from metainf.swarm.broker.words import Member, Reply
 from metainf.swarm.host.generating import Swarm
+from metainf.swarm.host.metrics import listening
 from metainf.swarm.host.paying import Purse
+from metainf.swarm.host.queue_metrics import OfWorker
 from metainf.swarm.host.queued import Desk
 from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, bound
 from metainf.swarm.host.working import Worker, answering
@@ -38,7 +40,7 @@ USUAL = Demand(prompt_tokens=64, new_tokens=128)
 
 
 class Offered(Frozen):
-    """What a worker says of itself."""
+    """What a worker says of itself, and where it answers Prometheus, if it does."""
 
     hardware: str | None = Field(default=None, max_length=128)
     region: str | None = Field(default=None, max_length=64)
@@ -46,6 +48,8 @@ class Offered(Frozen):
     slots: PositiveInt = 4
     usd_per_hour: NonNegativeFloat | None = None
     most_body_bytes: PositiveInt = 4 * 2**20
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    metrics_host: str = "127.0.0.1"
 
 
 async def serve(
@@ -108,8 +112,15 @@ async def work(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         async with made:
-            say(f"{made.word.name} of {made.word.group}: {swarm.name} in {offered.slots} slots")
-            await stop.wait()
+            port, unobserved = offered.metrics_port, None
+            if port is not None:
+                unobserved = listening(OfWorker(made), offered.metrics_host, port)
+            try:
+                say(f"{made.word.name} of {made.word.group}: {swarm.name} in {offered.slots} slots")
+                await stop.wait()
+            finally:
+                if unobserved is not None:
+                    unobserved()
 
 
 async def _expected_s(swarm: Swarm) -> float:

@@ -73,6 +73,10 @@ def swarm_work(
     reputation: Reputation = None,
     audit_here: AuditHere = False,
     trials: Trials = False,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port where Prometheus is answered; none by default.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Address of that port.")] = "127.0.0.1",
 ) -> None:
     """Answer requests that wait in a queue with the texts of a swarm, until SIGTERM or Ctrl-C."""
     import asyncio
@@ -81,7 +85,7 @@ def swarm_work(
     offered = queueing.Offered.of(
         {
             "hardware": hardware, "region": region, "labels": label or [], "slots": slots,
-            "usd_per_hour": price,
+            "usd_per_hour": price, "metrics_port": metrics_port, "metrics_host": metrics_host,
         }
     )  # fmt: skip
     watching = {"share": audit, "reputation": reputation, "here": audit_here, "trials": trials}

@@ -63,7 +63,7 @@ class Consumer:
         self.servers, self.group, self.handle, self.slots = servers, group, handle, slots
         self.name, self.replicas = name, replicas or replicas_of(servers)
         self.closing = False
-        self.done = self.failed = 0
+        self.done = self.failed = self.given_back = self.refused = 0
         self.rng = random.Random()
         self._turns = Turns()
         self._whys: dict[str, str] = {}
@@ -93,6 +93,11 @@ class Consumer:
             await self._connection.close()
         for failure in failures:
             raise failure
+
+    @property
+    def busy(self) -> int:
+        """Slots that are taken."""
+        return len(self._busy)
 
     async def _rung(self, _: Any) -> None:
         self._bell.set()
@@ -210,6 +215,7 @@ class Consumer:
     async def _again(self, message: Any, attempt: int) -> None:
         """Give it back for later, and look for it then."""
         delay_s = wait_s(attempt, self.rng.random())
+        self.given_back += 1
         await message.nak(delay=delay_s)
         for late_s in WAKE_S:
             asyncio.get_running_loop().call_later(delay_s + late_s, self._bell.set)
@@ -230,6 +236,7 @@ class Consumer:
                 if time.time() > job.deadline_s + ACK_S:
                     raise
                 await asyncio.sleep(RETRY_S)
+        self.refused += error is not None
         await message.ack()
 
     async def _answered(self, job: Job) -> bool:

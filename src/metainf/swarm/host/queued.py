@@ -7,6 +7,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -17,16 +18,19 @@ from metainf.hosts.openai import refused
 from metainf.swarm.broker.agent import Agent, TooLate
 from metainf.swarm.broker.believing import Believed
 from metainf.swarm.broker.deciding import choose_group, expected_s, groups_of, priority_of, work_s
+from metainf.swarm.broker.lengths import lengths
 from metainf.swarm.broker.members import bucket, made_at, members, waiting_by_group
 from metainf.swarm.broker.sizes import CHAT_TOKENS, size_of
 from metainf.swarm.broker.streams import MEMBER_S, BrokerLost, Crowded
 from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member
 from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.paying import Bill, Purse
-from metainf.swarm.host.queue_answers import at_once, refusal_of, status_of
+from metainf.swarm.host.queue_answers import INVALID, at_once, reason_of, refusal_of, status_of
+from metainf.swarm.host.queue_metrics import REFUSED, OfQueue, page
 from metainf.swarm.host.wanted import Asked
 from metainf.swarm.ledger.evidence import Claim
 from metainf.swarm.net.hiring import ORDER_USED
+from metainf.swarm.plan.overview import Queue
 from metainf.swarm.privacy.words import Required
 from metainf.swarm.trust.sealed import digest
 
@@ -51,6 +55,7 @@ class Desk:
     purse: Purse | None = None
     most_body: int = MOST_BODY
     required: Required = field(default_factory=Required)
+    tally: Counter[str] = field(default_factory=Counter)
     believed: Believed = field(default_factory=lambda: Believed(time.time))
     _kept: Any = None
     _members: list[Member] = field(default_factory=list)
@@ -164,6 +169,7 @@ class Desk:
 
         app = web.Application(client_max_size=self.most_body, middlewares=middlewares)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/completions", self._complete)
         app.router.add_post("/v1/chat/completions", self._complete)
@@ -173,6 +179,17 @@ class Desk:
         from aiohttp import web
 
         return web.json_response({"status": "ok"})
+
+    async def _metrics(self, _: "Request") -> "StreamResponse":
+        from aiohttp import web
+
+        try:
+            found = await lengths(self.agent.stream)
+            groups = {group.name for group in await self.groups()}
+        except BrokerLost as error:
+            groups, found = set(), Queue(lost=str(error))
+        text, kind = page(OfQueue(self.tally, found, groups))
+        return web.Response(body=text, headers={"Content-Type": kind})
 
     async def _models(self, _: "Request") -> "StreamResponse":
         from aiohttp import web
@@ -188,6 +205,7 @@ class Desk:
     async def _complete(self, request: "Request") -> "StreamResponse":
         from aiohttp import web
 
+        self.tally["asked"] += 1
         try:
             body = await request.json()
             chat = request.path.endswith("/chat/completions")
@@ -200,7 +218,11 @@ class Desk:
             wanted = request.headers.get(WANTED)
             made = await self.answer(body, None if wanted is None else float(wanted))
         except EXPECTED as error:
-            return refused(refusal_of(error))
+            refusal = refusal_of(error)
+            self.tally[f"{REFUSED}{refusal.code or INVALID}"] += 1
+            return refused(refusal)
         if "error" in made:
+            self.tally[f"{REFUSED}{reason_of(made['error'])}"] += 1
             return web.json_response(made, status=status_of(made["error"]))
+        self.tally["answered"] += 1
         return await at_once(request, made) if streamed else web.json_response(made)
