@@ -74,7 +74,7 @@ def page(collector: OfQueue) -> tuple[bytes, str]:
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
     except ImportError:
         raise MissingExtra("metrics of the queue", "swarm") from None
-    return generate_latest(collector), CONTENT_TYPE_LATEST  # type: ignore[arg-type]
+    return generate_latest(collector), CONTENT_TYPE_LATEST
 
 
 class OfWorker:
