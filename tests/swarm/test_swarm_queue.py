@@ -607,7 +607,7 @@ def test_prometheus_reads_what_waits_and_what_came_of_requests(
             assert (found["metainf_queue_asked_total"], found["metainf_queue_answered_total"]) == (3, 1)
             reasons = {name.split()[1]: n for name, n in found.items() if "refused_total" in name}
             assert reasons == {"no_group": 1, "not_served": 1}
-            monkeypatch.setattr(streams, "RETRY_S", 0.05)
+            front.agent.stream = front.agent._connection.jetstream(timeout=0.5)
             await asyncio.to_thread(server.kill)
             front._read_s = 0.0
             found = await read()
