@@ -83,7 +83,7 @@ async def play(servers: Sequence[Server], plan: Plan) -> Came:
             for server in servers:
                 if server.process is None or server.process.poll() is not None:
                     await asyncio.to_thread(server.start)
-        came.twice = await _kept_twice(servers)
+        came.twice = await kept_twice(servers)
     finally:
         for process in crew:
             process.kill()
@@ -130,7 +130,7 @@ async def _kill(
             crew[which] = await asyncio.to_thread(start_consumer, servers, name, plan.work_s)
 
 
-async def _kept_twice(servers: Sequence[Server]) -> int:
+async def kept_twice(servers: Sequence[Server]) -> int:
     """Ids of which the stream of answers holds more than one."""
     connection = await connected([server.url for server in servers], "counting")
     told = await connection.jetstream().stream_info(REPLIES, subjects_filter="rep.>")

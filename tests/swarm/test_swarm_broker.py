@@ -1,6 +1,7 @@
 """The queue on a real NATS server: nothing is lost, nothing counts twice, urgent first, everybody in turn."""
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,13 +15,13 @@ from metainf.domain import BadInput, MissingExtra, NotSupported
 from metainf.swarm.broker import deciding
 from metainf.swarm.broker.agent import Agent, TooLate, waiting
 from metainf.swarm.broker.consumer import Consumer, TryAgain
-from metainf.swarm.broker.streams import DEAD, REPLIES, BrokerLost, Crowded, connected, prepared
+from metainf.swarm.broker.streams import DEAD, REPLIES, REQUESTS, BrokerLost, Crowded, connected, prepared
 from metainf.swarm.broker.words import Job
-from metainf.swarm.host.nats import Server, free_ports, program, started
+from metainf.swarm.host.nats import Server, cluster, free_ports, program, started
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from broker_chaos import Plan, play
+from broker_chaos import Plan, kept_twice, play
 from broker_parts import GROUP, answer, job
 
 
@@ -241,3 +242,67 @@ def test_nothing_is_lost_or_kept_twice_while_servers_and_consumers_are_killed(se
     came = asyncio.run(asyncio.wait_for(play([server], plan), 150))
     assert (came.answered, came.lost, came.wrong, came.twice) == (1500, 0, 0, 0), came.errors[:3]
     assert came.servers_killed + came.consumers_killed >= 1
+
+
+async def settled(servers: list[Server]) -> Server:
+    """Streams on all three servers, once these have chosen who leads; gives one that leads no stream."""
+    urls = ",".join(each.url for each in servers)
+    connection = await connected(urls, "first")
+    while True:
+        with contextlib.suppress(Exception):  # nobody leads yet
+            await connection.jetstream(timeout=0.5).account_info()
+            break
+        await asyncio.sleep(0.05)
+    stream = await prepared(connection, 3)
+    told = [await stream.stream_info(name) for name in (REQUESTS, REPLIES)]
+    assert [(each.config.num_replicas, len(each.cluster.replicas)) for each in told] == [(3, 2)] * 2
+    await connection.close()
+    leaders = {each.cluster.leader for each in told}
+    return next(each for number, each in enumerate(servers) if f"server-{number}" not in leaders)
+
+
+async def led_by_another(agent: Agent, name: str) -> None:
+    """The places of the agent and of its group in their streams: a new leader takes seconds to be chosen."""
+    for stream, place in ((REPLIES, "agent-agent"), (REQUESTS, f"{GROUP}-1-tenant")):
+        while (await agent.stream.consumer_info(stream, place)).cluster.leader == name:
+            down = f"$JS.API.CONSUMER.LEADER.STEPDOWN.{stream}.{place}"
+            await agent._connection.request(down, b"", timeout=2)
+            await asyncio.sleep(0.1)
+
+
+def test_three_servers_lose_nothing_when_one_is_killed(tmp_path: Path) -> None:
+    """Every stream is on all three; agent and consumer are connected to the one that dies for good."""
+    servers, asked = cluster(tmp_path), [job(number, "agent", within_s=60) for number in range(48)]
+    begun, killed = list[str](), asyncio.Event()
+
+    async def held(one: Job, attempt: int) -> str:
+        begun.append(one.body)
+        if len(begun) > 8:
+            await killed.wait()
+        return answer(one.body)
+
+    async def test() -> None:
+        await asyncio.gather(*(asyncio.to_thread(each.start) for each in servers))
+        dying = await settled(servers)
+        async with (
+            Agent(dying.url, "agent", 3) as agent,
+            Consumer(dying.url, GROUP, held, slots=4, replicas=3) as one,
+        ):
+            sent = [asyncio.create_task(agent.ask(each)) for each in asked[:32]]
+            while len(begun) < 12:
+                await asyncio.sleep(0.01)
+            await led_by_another(agent, f"server-{servers.index(dying)}")
+            await asyncio.to_thread(dying.kill)
+            killed.set()
+            sent += [asyncio.create_task(agent.ask(each)) for each in asked[32:]]
+            replies = await asyncio.gather(*sent)
+            ports = {each._connection.connected_url.port for each in (agent, one)}
+        assert [reply.body for reply in replies] == [answer(each.body) for each in asked]
+        assert dying.port not in ports, "they have found the others by themselves"
+        assert await kept_twice([each for each in servers if each is not dying]) == 0
+
+    try:
+        run(test)
+    finally:
+        for each in servers:
+            each.stop()

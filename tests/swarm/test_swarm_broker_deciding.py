@@ -18,7 +18,9 @@ from metainf.swarm.broker.deciding import (
     priority_of,
     share,
     wait_s,
+    work_s,
 )
+from metainf.swarm.broker.sizes import CHAT_TOKENS, MOST_TOKENS, USUAL, size_in, size_of
 from metainf.swarm.broker.words import PRIORITIES, Group, Job, Member, Wish
 
 MODEL = "org/model-1B"
@@ -174,3 +176,29 @@ def test_who_failed_often_is_asked_only_where_others_are_much_slower() -> None:
     assert choose_group(Wish(model=MODEL), busy).name == "bad"
     with pytest.raises(NoFeasible, match="has a reputation of"):
         choose_group(Wish(model=MODEL, least_reputation=0.9), groups[:1])
+
+
+def test_work_follows_the_size_of_a_request() -> None:
+    usual = group("g", request_s=3.0)
+    assert work_s(usual, USUAL) == 3.0 and work_s(usual, USUAL / 3) == pytest.approx(1.0)
+    assert work_s(group("g", request_s=3.0, request_size=2 * USUAL), USUAL) == 1.5
+    short, long = ({"prompt": "x", "max_tokens": tokens} for tokens in (1, 4000))
+    assert priority_of(Wish(model=MODEL, wanted_s=30.0, work_s=work_s(usual, size_of(short)))) == 2
+    assert priority_of(Wish(model=MODEL, wanted_s=30.0, work_s=work_s(usual, size_of(long)))) == 0
+    assert priority_of(Wish(model=MODEL, work_s=work_s(usual, size_of(long)))) == 1, "it names no time"
+
+
+@given(st.integers(0, 5000), st.integers(1, 5000), st.integers(0, 5000))
+def test_a_longer_prompt_or_a_longer_answer_is_more(prompt: int, tokens: int, more: int) -> None:
+    size = size_of({"prompt": "x" * prompt, "max_tokens": tokens})
+    assert size <= size_of({"prompt": "x" * (prompt + more), "max_tokens": tokens})
+    assert size <= size_of({"prompt": "x" * prompt, "max_tokens": tokens + more})
+
+
+def test_sizes_of_requests_of_any_form() -> None:
+    assert size_of({"prompt": list(range(100)), "max_tokens": 5}) == 15.0
+    assert size_of({"messages": [], "max_tokens": None}) == pytest.approx(CHAT_TOKENS, abs=1)
+    assert size_of({"prompt": "", "max_tokens": -4}) == size_of({"prompt": "", "max_tokens": "x"}) > 16
+    assert size_of({"prompt": "x", "max_tokens": 10**400}) <= 1.1 * MOST_TOKENS
+    assert size_in('{"prompt": "\\ud800"}') is not None
+    assert size_in("no") is size_in("[1]") is size_in("[" * 100_000) is None

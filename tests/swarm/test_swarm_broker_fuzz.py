@@ -16,11 +16,14 @@ from hypothesis import strategies as st
 pytest.importorskip("nats", reason="needs the extra swarm")
 
 from metainf.domain import MissingExtra
+from metainf.swarm.broker import consumer, streams
+from metainf.swarm.broker import members as broker_members
 from metainf.swarm.broker.agent import Agent, waiting
 from metainf.swarm.broker.consumer import Consumer
 from metainf.swarm.broker.lengths import lengths, places, queue
-from metainf.swarm.broker.streams import DEAD, BrokerLost, connected, prepared
-from metainf.swarm.broker.words import MOST_BODY, Job
+from metainf.swarm.broker.members import MOST_WORD_BYTES, bucket, members, waiting_by_group
+from metainf.swarm.broker.streams import DEAD, REQUESTS, BrokerLost, Crowded, connected, prepared
+from metainf.swarm.broker.words import MOST_BODY, Job, Member
 from metainf.swarm.host.nats import Server, program, started
 
 GROUP, COUNT, WITHIN_S = "fuzzed", 300, 60.0
@@ -93,10 +96,58 @@ def test_hostile_messages_end_no_consumer_and_no_agent(server: Server) -> None:
             while await waiting(stream, GROUP):
                 await asyncio.sleep(0.05)
             assert one._working is not None and not one._working.done()
+        assert await waiting_by_group(stream) == {}, "what is strange makes no group look busy"
         found = await lengths(stream)
         assert found.strange == len(STRANGE) and not found.waiting
         assert found.dead > COUNT // 3, "what is no job is kept for a person"
         assert (await stream.stream_info(DEAD)).state.messages == found.dead
+        await connection.close()
+
+    asyncio.run(asyncio.wait_for(story(), WITHIN_S))
+
+
+def test_what_nobody_reads_is_gone_in_the_end_and_much_is_refused(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A strange subject, the place of a tenant that is not heard of any more, and bytes beyond the limit."""
+    monkeypatch.setattr(streams, "MOST_AGE_S", 1.0)
+    monkeypatch.setattr(streams, "TWICE_S", 1.0)
+    monkeypatch.setattr(consumer, "UNUSED_S", 0.5)
+
+    async def story() -> None:
+        connection = await connected(server.url, "stranger")
+        stream = await prepared(connection, most_bytes=20_000)
+        await stream.publish(STRANGE[0], b"?")
+        async with Agent(server.url, "agent") as agent:
+            with pytest.raises(Crowded, match="as much as it may"):
+                await agent.ask(Job.of(job(1, body="x" * 30_000)))
+            async with Consumer(server.url, GROUP, handled):
+                assert (await agent.ask(Job.of(job(2)))).body == "2"
+                while await stream.consumers_info(REQUESTS) or (await lengths(stream)).strange:
+                    await asyncio.sleep(0.1)
+                assert (await agent.ask(Job.of(job(3)))).body == "3"
+        await connection.close()
+
+    asyncio.run(asyncio.wait_for(story(), WITHIN_S))
+
+
+def test_so_many_announcements_are_read_and_none_that_is_too_long(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker_members, "MOST_MEMBERS", 3)
+    told = {"group": "g", "model": "m", "slots": 1, "request_s": 1.0}
+
+    async def story() -> None:
+        from nats.js.errors import APIError
+
+        connection = await connected(server.url, "stranger")
+        kept = await bucket(await prepared(connection))
+        for number in range(5):
+            word = Member.of({"name": f"n{number}", **told})
+            await kept.put(broker_members.key(word), word.canonical().encode())
+        assert [each.name for each in await members(kept)] == ["n0", "n1", "n2"]
+        with pytest.raises(APIError, match="maximum allowed"):
+            await kept.put("g.n0", b"x" * (MOST_WORD_BYTES + 100))
         await connection.close()
 
     asyncio.run(asyncio.wait_for(story(), WITHIN_S))

@@ -3,8 +3,12 @@
 import asyncio
 import contextlib
 import json
+import os
+import signal
+import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
@@ -14,33 +18,50 @@ from typing import Any
 import pytest
 
 pytest.importorskip("nats", reason="needs the extra swarm")
-for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography", "aiohttp"):
+for name in (
+    "torch",
+    "transformers",
+    "grpc",
+    "google.protobuf",
+    "cryptography",
+    "aiohttp",
+    "prometheus_client",
+):
     pytest.importorskip(name, reason="needs the extras swarm and measure")
 
 from orders import OPERATOR, PAYER, Clock, deposit  # noqa: E402
-from small_swarm import Place, small_model, swarm_of  # noqa: E402
+from prometheus_client.parser import text_string_to_metric_families  # noqa: E402
+from small_swarm import Place, place, small_model, swarm_of  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
 from metainf.api import queueing  # noqa: E402
-from metainf.domain import MissingExtra, NoFeasible  # noqa: E402
+from metainf.cli.app import app  # noqa: E402
+from metainf.cli.queue_options import INSTEAD  # noqa: E402
+from metainf.domain import BadInput, MissingExtra, NoFeasible  # noqa: E402
 from metainf.hosts.asked import Ask, Piece, Refusal, error_of  # noqa: E402
 from metainf.hosts.openai import Door  # noqa: E402
 from metainf.swarm.broker import consumer as consuming  # noqa: E402
 from metainf.swarm.broker import deciding, streams  # noqa: E402
-from metainf.swarm.broker.agent import Agent  # noqa: E402
+from metainf.swarm.broker.agent import Agent, waiting  # noqa: E402
 from metainf.swarm.broker.consumer import Consumer, TryAgain  # noqa: E402
 from metainf.swarm.broker.deciding import group_name, groups_of  # noqa: E402
 from metainf.swarm.broker.members import announcing, bucket, key, members  # noqa: E402
 from metainf.swarm.broker.streams import BrokerLost, hidden, replicas_of  # noqa: E402
 from metainf.swarm.broker.words import Job, Member  # noqa: E402
-from metainf.swarm.host.generating import Course  # noqa: E402
-from metainf.swarm.host.nats import Server, program, started  # noqa: E402
+from metainf.swarm.host import generating  # noqa: E402
+from metainf.swarm.host.caller import Caller  # noqa: E402
+from metainf.swarm.host.generating import Course, Joined  # noqa: E402
+from metainf.swarm.host.nats import Server, free_ports, program, started  # noqa: E402
 from metainf.swarm.host.paying import Purse  # noqa: E402
+from metainf.swarm.host.queue_metrics import OfWorker  # noqa: E402
 from metainf.swarm.host.queued import WANTED, Desk  # noqa: E402
 from metainf.swarm.host.working import OWN, Worker, answering  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
 from metainf.swarm.ledger.evidence import Evidence, check  # noqa: E402
 from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED  # noqa: E402
 from metainf.swarm.net.paid import Till  # noqa: E402
+from metainf.swarm.privacy.guarding import Guard  # noqa: E402
+from metainf.swarm.privacy.words import Required  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -106,6 +127,12 @@ def echoing(server: Server, writer: Echo, name: str = "one", **more: Any) -> Wor
 async def desk(server: Server) -> AsyncIterator[Desk]:
     async with Agent(server.url, "agent") as agent:
         yield Desk(agent)
+
+
+def samples(text: str) -> dict[str, float]:
+    """By name and labels, after Prometheus' own parser."""
+    found = [each for family in text_string_to_metric_families(text) for each in family.samples]
+    return {" ".join([each.name, *map(str, each.labels.values())]): each.value for each in found}
 
 
 async def known(desk: Desk, count: int) -> None:
@@ -386,5 +413,234 @@ def test_a_swarm_behind_the_queue_is_paid(server: Server, tmp_path: Path) -> Non
             async with made, desk(server) as front:
                 await known(front, 1)
                 await told(here, front)
+
+    run(test)
+
+
+def test_options_that_cannot_act_with_a_queue_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "CONNECT_S", 0.3)
+    values = {"choose": "speed", "sessions": "3", "waiting": "3", "codec": "int8", "quantization": "int8"}
+    values |= {"audit": "0.5", "join": "nats://b:1"}
+    for name in INSTEAD:
+        flag = f"--{name.replace('_', '-')}"
+        told = [] if name in ("only_blocks", "change_methods", "audit_here", "trials") else ["some"]
+        told = [values[name]] if name in values else told
+        ran = CliRunner().invoke(app, ["swarm", "serve", "--queue", "nats://a:1", flag, *told])
+        assert isinstance(ran.exception, BadInput) and f"{flag}: {INSTEAD[name]}" in str(ran.exception), name
+    asked = [
+        "swarm",
+        "serve",
+        "--queue",
+        "nats://127.0.0.1:9",
+        "--privacy",
+        "split",
+        "--keep",
+        "1",
+        "--port",
+        "0",
+    ]
+    ran = CliRunner().invoke(app, asked, env={"METAINF_SWARM": "nats://b:1"})
+    assert isinstance(ran.exception, BrokerLost), "these act, and --join was said to all commands"
+
+
+def test_a_class_of_privacy_binds_through_the_queue(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request's own trust, the agent's class beside it, and a worker that is not of the class."""
+    monkeypatch.setattr(deciding, "FIRST_S", 0.01)
+    monkeypatch.setattr(generating, "PATIENCE_S", 0.1)  # for a way through nodes that are trusted
+    folder = small_model(tmp_path / "model")
+    body = {"model": "small", "prompt": "the rivers", "max_tokens": 3, "ignore_eos": True}
+
+    async def told(here: Place, front: Desk, worker: Worker) -> None:
+        node = {name: here.people[name][0].node for name in here.nodes}
+
+        async def who(**own: Any) -> set[str]:
+            before = {name: each.steps for name, each in here.nodes.items()}
+            made = await front.answer({**body, OWN: own})
+            assert made["usage"]["completion_tokens"] == 3, made
+            return {name for name, each in here.nodes.items() if each.steps > before[name]}
+
+        assert await who(max_ttft_s=50.0, tpot_s=9.0, most_usd=1.0) <= set(node)
+        for name in node:
+            assert await who(trust=[node[name]]) == {name}
+        front.required = Required.asking("trusted", [node["b"], node["c"]])
+        assert await who() <= {"b", "c"}
+        assert await who(trust=[node["a"], node["c"]]) == {"c"}
+        with pytest.raises(Refusal, match="worn out"):
+            await who(trust=[node["a"]])
+        front.required = Required.asking("split", keep=2)
+        with pytest.raises(NoFeasible, match="keeps 0 blocks with split, not 2"):
+            await who()
+        worker.word = word = worker.word.model_copy(update={"keep": 4})  # it says so, and does not
+        await (await bucket(front.agent.stream)).put(key(word), word.canonical().encode())
+        await announced(front, 4)
+        refused = await front.answer(dict(body))
+        assert refused["error"]["code"] == "privacy" and "split with 2 blocks" in refused["error"]["message"]
+
+    async def announced(front: Desk, keep: int) -> None:
+        kept = await bucket(front.agent.stream)
+        while keep not in {each.keep for each in await members(kept)}:
+            await asyncio.sleep(0.05)
+        front._read_s = 0.0
+
+    async def test() -> None:
+        async with place(folder) as here, desk(server) as front:
+            for name in "abc":
+                await here.start(name, (0, 4))
+            async with Joined(Caller(here.directory), folder, "small") as swarm:
+                made = await queueing.worker(server.url, swarm, queueing.Offered())
+                async with made:
+                    await known(front, 1)
+                    await told(here, front, made)
+            guard = Guard(Required.asking("split", keep=3))
+            async with Joined(Caller(here.directory, guard=guard), folder, "small") as swarm:
+                other = await queueing.worker(server.url, swarm, queueing.Offered())
+                assert other.word.group != made.word.group and other.word.keep == 3
+                async with other:
+                    await announced(front, 3)
+                    assert (await front.answer(dict(body)))["usage"]["completion_tokens"] == 3
+
+    run(test)
+
+
+def test_of_two_that_want_their_answer_as_soon_the_longer_one_is_the_more_urgent(server: Server) -> None:
+    """And who names no time is ordinary, however much it asks for."""
+    seen: dict[str, int] = {}
+
+    async def handled(asked: Job, attempt: int) -> str:
+        body = json.loads(asked.body)
+        seen[body["prompt"]] = asked.priority
+        return json.dumps({"choices": []})
+
+    told = {"name": "one", "group": "g", "model": "echo", "slots": 1, "request_s": 2.0}
+
+    async def test() -> None:
+        async with desk(server) as front, Worker(server.url, Member.of(told), handled):
+            await known(front, 1)
+            for prompt, tokens, wanted_s in (
+                ("short", 1, 30.0),
+                ("long", 4000, 30.0),
+                ("untold", 4000, None),
+            ):
+                await front.answer({"model": "echo", "prompt": prompt, "max_tokens": tokens}, wanted_s)
+
+    run(test)
+    assert seen == {"short": 2, "long": 0, "untold": 1}
+
+
+def test_the_embedded_server_as_a_command(tmp_path: Path) -> None:
+    """Killed, it is started again in its folder, with what waited there; a second one there is refused."""
+    folder = tmp_path / "queue"
+
+    def begun(*more: str) -> tuple["subprocess.Popen[str]", dict[str, Any]]:
+        asked = [sys.executable, "-m", "metainf", "swarm", "queue", "--folder", str(folder), *more]
+        process = subprocess.Popen([*asked, "--json"], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        return process, json.loads(process.stdout.readline())
+
+    async def sent(url: str) -> None:
+        async with Agent(url, "agent") as agent:
+            asked = asyncio.create_task(agent.ask(job(1, "agent")))
+            while not await waiting(agent.stream, GROUP):
+                await asyncio.sleep(0.02)
+            asked.cancel()
+
+    async def done(url: str) -> str | None:
+        async def turned(asked: Job, attempt: int) -> str:
+            return answer(asked.body)
+
+        async with Agent(url, "agent") as agent, Consumer(url, GROUP, turned):
+            return (await agent.ask(job(1, "agent"))).body
+
+    first, told = begun("--port", "0")
+    asyncio.run(sent(told["url"]))
+    ran = CliRunner().invoke(app, ["swarm", "queue", "--folder", str(folder), "--port", "0"])
+    assert isinstance(ran.exception, BadInput) and "that no server uses" in str(ran.exception)
+    os.kill(told["process"], signal.SIGKILL)
+    assert first.wait(20) == 1, "it ends with its server"
+    second, told = begun("--port", "0")
+    assert asyncio.run(done(told["url"])) == answer("request 1")
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(20) == 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(told["process"], 0)
+
+
+def test_prometheus_reads_what_waits_and_what_came_of_requests(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    monkeypatch.setattr(deciding, "FIRST_S", 0.01)
+    group, writer = group_name("echo", None, None), Echo(refusals=deciding.MOST_ATTEMPTS)
+
+    async def test() -> None:
+        async with desk(server) as front, TestClient(TestServer(front.application([]))) as client:
+
+            async def read() -> dict[str, float]:
+                async with client.get("/metrics") as response:
+                    assert response.status == 200
+                    return samples(await response.text())
+
+            async with client.post("/v1/chat/completions", json=CHAT) as response:
+                assert response.status == 503
+            stream = front.agent.stream
+            await stream.publish("req.elsewhere.0.tenant", b"?")
+            await stream.publish(f"req.{group}.urgent.tenant", b"?")
+            async with echoing(server, writer) as worker:
+                await known(front, 1)
+                for status in (502, 200):
+                    async with client.post("/v1/chat/completions", json=CHAT) as response:
+                        assert response.status == status
+                found = await read()
+                while found[f"metainf_queue_waiting {group} 1"]:  # the worker takes it off a little later
+                    found = await read()
+                told = {each.name: each for each in OfWorker(worker).collect()}
+                done = {
+                    name: told[f"metainf_worker_{name}"].samples[0].value for name in ("answered", "refused")
+                }
+                assert done == {"answered": 1, "refused": 1}
+                assert told["metainf_worker_given_back"].samples[0].value == deciding.MOST_ATTEMPTS
+            assert found["metainf_queue_waiting other 0"] == 1, "nobody announces that group"
+            assert (found["metainf_queue_dead"], found["metainf_queue_strange"]) == (1, 1)
+            assert (found["metainf_queue_asked_total"], found["metainf_queue_answered_total"]) == (3, 1)
+            reasons = {name.split()[1]: n for name, n in found.items() if "refused_total" in name}
+            assert reasons == {"no_group": 1, "not_served": 1}
+            front.agent.stream = front.agent._connection.jetstream(timeout=0.5)
+            await asyncio.to_thread(server.kill)
+            front._read_s = 0.0
+            found = await read()
+            assert found["metainf_queue_lost"] == 1 and "metainf_queue_dead" not in found
+            await asyncio.to_thread(server.start)
+
+    run(test)
+
+
+def test_a_worker_answers_prometheus_at_a_port_of_its_own(server: Server, tmp_path: Path) -> None:
+    folder, (port,) = small_model(tmp_path / "small"), free_ports(1)
+    offered = queueing.Offered(slots=3, region="fra", metrics_port=port)
+
+    def read() -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answered:
+            return samples(answered.read().decode())
+
+    async def test() -> None:
+        said: list[str] = []
+        work = asyncio.create_task(queueing.work(server.url, server.url, str(folder), offered, said.append))
+        while not said:
+            await asyncio.sleep(0.02)
+            if work.done():
+                await work
+        found = await asyncio.to_thread(read)
+        with pytest.raises(BadInput, match="to be free for metrics"):
+            await queueing.work(server.url, server.url, str(folder), offered, said.append)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+        assert found["metainf_worker_slots"] == 3 and found["metainf_worker_requests_running"] == 0
+        assert any(name.startswith("metainf_worker_info") and "fra" in name for name in found)
+        with pytest.raises(OSError):
+            await asyncio.to_thread(read)
 
     run(test)

@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
@@ -21,12 +21,16 @@ from metainf.swarm.broker.deciding import group_name
 from metainf.swarm.broker.streams import connected, hidden, prepared, replicas_of
 from metainf.swarm.broker.words import Member, Reply
 from metainf.swarm.host.generating import Swarm
+from metainf.swarm.host.metrics import listening
 from metainf.swarm.host.paying import Purse
+from metainf.swarm.host.queue_metrics import OfWorker
 from metainf.swarm.host.queued import Desk
 from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, bound
 from metainf.swarm.host.working import Worker, answering
 from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.table import current, table
+from metainf.swarm.privacy.guarding import Guard
+from metainf.swarm.privacy.words import Required
 from metainf.swarm.words import Demand
 
 __all__ = ["Letter", "Offered", "Reply", "dead", "send_again", "serve", "work", "worker"]
@@ -36,7 +40,7 @@ USUAL = Demand(prompt_tokens=64, new_tokens=128)
 
 
 class Offered(Frozen):
-    """What a worker says of itself."""
+    """What a worker says of itself, and where it answers Prometheus, if it does."""
 
     hardware: str | None = Field(default=None, max_length=128)
     region: str | None = Field(default=None, max_length=64)
@@ -44,13 +48,24 @@ class Offered(Frozen):
     slots: PositiveInt = 4
     usd_per_hour: NonNegativeFloat | None = None
     most_body_bytes: PositiveInt = 4 * 2**20
+    metrics_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    metrics_host: str = "127.0.0.1"
 
 
-async def serve(queue: str, told: Serving, say: Callable[[str], None], purse: Purse | None = None) -> None:
-    """OpenAI's API in front of the queue, until SIGTERM or SIGINT. Raises BadInput, BrokerLost."""
+async def serve(
+    queue: str,
+    told: Serving,
+    say: Callable[[str], None],
+    purse: Purse | None = None,
+    *,
+    required: Required | None = None,
+) -> None:
+    """OpenAI's API in front of the queue, until SIGTERM or SIGINT. `required` is put on every job. Raises
+    BadInput, BrokerLost, NotSupported for a class that no swarm can give."""
+    guarded = Guard(required or Required())
     with bound(told) as taken:
         async with Agent(queue, f"agent-{os.urandom(6).hex()}") as agent:
-            desk = Desk(agent, purse, told.most_body_bytes)
+            desk = Desk(agent, purse, told.most_body_bytes, guarded.required)
             names = sorted({group.model for group in await desk.groups()})
             say(f"through the queue at {hidden(queue)}: {', '.join(names) or 'nobody serves yet'}")
             app = desk.application([guard(told.api_key, told.public)])
@@ -61,13 +76,16 @@ async def worker(queue: str, swarm: Swarm, offered: Offered) -> Worker:
     """A consumer of the group of a swarm's model, to be entered."""
     writer = SwarmWriter(swarm, Places(offered.slots, 0))
     door = SwarmDoor(writer, offered.most_body_bytes)
+    own = swarm.caller.guard.required
+    privacy = "" if own == Required() else own.canonical()
     word = Member.of(
         {
             "name": f"worker-{os.urandom(6).hex()}",
-            "group": group_name(swarm.name, offered.hardware, offered.region),
+            "group": group_name(swarm.name, offered.hardware, offered.region, privacy),
             "model": swarm.name,
             "digest": swarm.model,
             "num_blocks": swarm.num_blocks,
+            "keep": own.keep,
             "request_s": await _expected_s(swarm),
             **offered.model_dump(include={"hardware", "region", "labels", "slots", "usd_per_hour"}),
         }
@@ -82,18 +100,27 @@ async def work(
     offered: Offered,
     say: Callable[[str], None],
     manner: Manner | None = None,
+    *,
+    required: Required | None = None,
 ) -> None:
     """Answer requests of the queue with a swarm's texts, until SIGTERM or SIGINT; what was begun is finished.
-    `manner` says how they go through the swarm, and how its nodes are watched. Raises BadInput, BrokerLost,
-    DirectoryLost, MissingExtra."""
+    `manner` says how they go through the swarm, and how its nodes are watched; `required` is the class of
+    privacy of all of them. Raises BadInput, BrokerLost, DirectoryLost, MissingExtra, NotSupported."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with joined(join, model, manner=manner) as swarm:
+    async with joined(join, model, required=required, manner=manner) as swarm:
         made = await worker(queue, swarm, offered)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         async with made:
-            say(f"{made.word.name} of {made.word.group}: {swarm.name} in {offered.slots} slots")
-            await stop.wait()
+            port, unobserved = offered.metrics_port, None
+            if port is not None:
+                unobserved = listening(OfWorker(made), offered.metrics_host, port)
+            try:
+                say(f"{made.word.name} of {made.word.group}: {swarm.name} in {offered.slots} slots")
+                await stop.wait()
+            finally:
+                if unobserved is not None:
+                    unobserved()
 
 
 async def _expected_s(swarm: Swarm) -> float:

@@ -1,7 +1,8 @@
-"""metainf swarm work, metainf swarm dead: the queue in front of a swarm."""
+"""metainf swarm queue, work and dead: the queue in front of a swarm."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +19,12 @@ from metainf.cli.swarm_options import (
     Weights,
     manner,
 )
+from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required
 from metainf.cli.swarm_showing import swarming_of
 from metainf.cli.swarming import swarm
+
+if TYPE_CHECKING:
+    from metainf.api.queue_server import Listens
 
 Queue = Annotated[
     str,
@@ -29,6 +34,24 @@ Queue = Annotated[
 
 def register(_: typer.Typer) -> None:
     """These commands are below `metainf swarm`: to be imported is enough."""
+
+
+@swarm.command("queue")
+def swarm_queue(
+    folder: Annotated[Path, typer.Option(help="Where requests, answers and dead letters are kept.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 4222,
+    json: Json = False,
+) -> None:
+    """Run the queue's server, NATS with JetStream, for this machine alone, until SIGTERM or Ctrl-C."""
+    import asyncio
+
+    from metainf.api import queue_server
+
+    def say(listens: "Listens") -> None:
+        told = f"listening on {listens.url}, streams in {listens.folder}"
+        print(listens.canonical() if json else told, flush=True)
+
+    asyncio.run(queue_server.run(folder.expanduser(), port, say))
 
 
 @swarm.command("work")
@@ -41,12 +64,19 @@ def swarm_work(
     label: Annotated[list[str] | None, typer.Option(help="A word of your own; repeatable.")] = None,
     slots: Annotated[int, typer.Option(min=1, help="Requests that are worked on at once.")] = 4,
     price: Annotated[float | None, typer.Option(min=0.0, help="US dollars per hour, announced.")] = None,
+    privacy: Privacy = "transport",
+    trust: Trust = None,
+    keep: Keep = 0,
     codec: Codec = "f32",
     quantization: Quantization = "none",
     audit: Audit = None,
     reputation: Reputation = None,
     audit_here: AuditHere = False,
     trials: Trials = False,
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port where Prometheus is answered; none by default.")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="Address of that port.")] = "127.0.0.1",
 ) -> None:
     """Answer requests that wait in a queue with the texts of a swarm, until SIGTERM or Ctrl-C."""
     import asyncio
@@ -55,12 +85,16 @@ def swarm_work(
     offered = queueing.Offered.of(
         {
             "hardware": hardware, "region": region, "labels": label or [], "slots": slots,
-            "usd_per_hour": price,
+            "usd_per_hour": price, "metrics_port": metrics_port, "metrics_host": metrics_host,
         }
     )  # fmt: skip
     watching = {"share": audit, "reputation": reputation, "here": audit_here, "trials": trials}
-    how = manner(codec, quantization, watching)
-    asyncio.run(queueing.work(queue, join, model, offered, lambda line: typer.echo(line, err=True), how))
+    how, needs = manner(codec, quantization, watching), required(privacy, trust, keep)
+
+    def say(line: str) -> None:
+        typer.echo(line, err=True)
+
+    asyncio.run(queueing.work(queue, join, model, offered, say, how, required=needs))
 
 
 @swarm.command("dead")

@@ -7,6 +7,7 @@ import typer
 
 from metainf.cli import paying
 from metainf.cli.paying import Arbiter, Ledger, PayFrom, Price
+from metainf.cli.queue_options import from_environment, only_what_acts
 from metainf.cli.swarm_options import (
     Audit,
     AuditHere,
@@ -21,6 +22,8 @@ from metainf.cli.swarm_options import (
 from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required
 from metainf.cli.swarm_showing import swarming_of
 from metainf.cli.units import seconds
+
+EVIDENCE = Path("evidence")
 
 
 def register(swarm: typer.Typer) -> None:
@@ -70,9 +73,7 @@ def swarm_serve(
     ledger: Ledger = None,
     price: Price = 0,
     arbiter: Arbiter = None,
-    evidence: Annotated[Path, typer.Option(help="Folder of evidence of texts that are paid.")] = Path(
-        "evidence"
-    ),
+    evidence: Annotated[Path, typer.Option(help="Folder of evidence of texts that are paid.")] = EVIDENCE,
     codec: Codec = "f32",
     quantization: Quantization = "none",
     audit: Audit = None,
@@ -87,6 +88,18 @@ def swarm_serve(
 
     if join is None and queue is None:
         raise BadInput("expected --join or --queue, found neither")
+    if queue is not None:
+        only_what_acts(
+            {
+                "join": (join, from_environment(join)), "model": (model, None), "name": (name, None),
+                "sessions": (sessions, 8), "waiting": (waiting, 32), "only_blocks": (only_blocks, False),
+                "choose": (choose, "scheduler"), "identity": (identity, None),
+                "change_methods": (change_methods, False), "evidence": (evidence, EVIDENCE),
+                "codec": (codec, "f32"), "quantization": (quantization, "none"), "audit": (audit, None),
+                "reputation": (reputation, None), "audit_here": (audit_here, False),
+                "trials": (trials, False),
+            }
+        )  # fmt: skip
     swarming = swarming_of()
     if change_methods and (identity is None or choose != "scheduler" or only_blocks):
         raise BadInput(
@@ -107,12 +120,12 @@ def swarm_serve(
     def say(line: str) -> None:
         typer.echo(line, err=True)
 
+    needs = required(privacy, trust, keep)
     if queue is not None:
         from metainf.api import queueing
 
-        asyncio.run(queueing.serve(queue, told, say, purse))
+        asyncio.run(queueing.serve(queue, told, say, purse, required=needs))
         return
     assert join is not None
     billing = None if purse is None else swarming.Billing(purse, evidence)
-    needs = required(privacy, trust, keep)
     asyncio.run(swarming.serve(join, model, told, say, billing, required=needs, manner=how))

@@ -36,6 +36,12 @@ class Required(Frozen):
         """Raises BadInput."""
         return cls.of({"privacy": privacy, "trust": tuple(trust), "keep": keep})
 
+    def covers(self, asked: "Required") -> bool:
+        """Whether who keeps to this can keep to `asked` too; whom to trust is judged node by node."""
+        if asked.privacy in ("transport", "trusted"):
+            return True
+        return asked.privacy == self.privacy and asked.keep <= self.keep
+
 
 class PrivacyAsked(Required):
     """A class of privacy that a choice of hardware must respect. Marks of `trust`: `provider:NAME`,

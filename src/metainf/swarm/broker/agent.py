@@ -110,6 +110,8 @@ class Agent:
                 await self._connection.publish(f"{BELL}.{job.group}", b"")
                 return bool(kept.duplicate)
             except APIError as error:
+                if "maximum bytes" in str(error.description):
+                    raise Crowded("the queue holds as much as it may: try later") from None
                 if "maximum messages" in str(error.description):
                     raise Crowded(
                         f"too much of {job.tenant} waits for {job.group} in class {job.priority}: try later"

@@ -23,6 +23,7 @@ from metainf.swarm.broker.streams import (
     REPLIES,
     REQUESTS,
     RETRY_S,
+    UNUSED_S,
     BrokerLost,
     answer_subject,
     connected,
@@ -35,7 +36,8 @@ from metainf.swarm.net.ending import ended
 
 IDLE_S = 1.0
 LEAVE_S = 5.0
-MOST_WHYS = 1000
+MOST_WHYS, MOST_LINES = 1000, 10_000
+"""Reasons, and lines of tenants, that a consumer remembers."""
 WAKE_S = (0.005, 0.05)
 """After a job that was given back is due: the server may be late."""
 Handle = Callable[[Job, int], Awaitable[str]]
@@ -61,7 +63,7 @@ class Consumer:
         self.servers, self.group, self.handle, self.slots = servers, group, handle, slots
         self.name, self.replicas = name, replicas or replicas_of(servers)
         self.closing = False
-        self.done = self.failed = 0
+        self.done = self.failed = self.given_back = self.refused = 0
         self.rng = random.Random()
         self._turns = Turns()
         self._whys: dict[str, str] = {}
@@ -92,6 +94,11 @@ class Consumer:
         for failure in failures:
             raise failure
 
+    @property
+    def busy(self) -> int:
+        """Slots that are taken."""
+        return len(self._busy)
+
     async def _rung(self, _: Any) -> None:
         self._bell.set()
 
@@ -118,7 +125,12 @@ class Consumer:
                 break
             level = sum(1 for each, _ in queues[number:] if each == priority)
             want = min(free - begun, share(free - begun, level))
-            found = await pull(self._connection, REQUESTS, await self._queue(priority, tenant), want)
+            line = await self._queue(priority, tenant)
+            try:
+                found = await pull(self._connection, REQUESTS, line, want)
+            except BrokerLost:  # or it has forgotten a line that was not asked for
+                self._known.discard((priority, tenant))
+                raise
             if self.closing:
                 await asyncio.gather(*(each.nak() for each in found), return_exceptions=True)
                 break
@@ -146,11 +158,14 @@ class Consumer:
                 filter_subject=f"{ASK}.{self.group}.{priority}.{tenant}",
                 ack_wait=ACK_S,
                 max_ack_pending=100_000,
+                inactive_threshold=UNUSED_S,
             )
             try:
                 await self.stream.add_consumer(REQUESTS, told)
             except Exception as error:
                 raise BrokerLost(f"the queue does not answer: {error!r}") from None
+            if len(self._known) >= MOST_LINES:
+                self._known.clear()
             self._known.add((priority, tenant))
         return name
 
@@ -200,6 +215,7 @@ class Consumer:
     async def _again(self, message: Any, attempt: int) -> None:
         """Give it back for later, and look for it then."""
         delay_s = wait_s(attempt, self.rng.random())
+        self.given_back += 1
         await message.nak(delay=delay_s)
         for late_s in WAKE_S:
             asyncio.get_running_loop().call_later(delay_s + late_s, self._bell.set)
@@ -220,6 +236,7 @@ class Consumer:
                 if time.time() > job.deadline_s + ACK_S:
                     raise
                 await asyncio.sleep(RETRY_S)
+        self.refused += error is not None
         await message.ack()
 
     async def _answered(self, job: Job) -> bool:

@@ -18,11 +18,19 @@ Fate = Literal["run", "expired", "worn out"]
 
 
 def priority_of(wish: Wish) -> Priority:
-    """Urgent (0), ordinary (1) or patient (2), by the slack that response time leaves beside the work."""
+    """Urgent (0), ordinary (1) or patient (2), by the slack that response time leaves beside the work: of two
+    that want their answer as soon, the longer one must begin first. What names no time is ordinary."""
+    if wish.wanted_s is None:
+        return 1
     slack = wish.wanted_s / max(wish.work_s, 1e-3)
     if slack <= URGENT or wish.wanted_s <= 1.0:
         return 0
     return 1 if slack <= PATIENT else 2
+
+
+def work_s(group: Group, size: float) -> float:
+    """Seconds that a request of this size takes at one slot of a group, by the requests that it had."""
+    return group.request_s * size / group.request_size
 
 
 def choose_group(wish: Wish, groups: Sequence[Group]) -> Group:
@@ -61,9 +69,11 @@ def groups_of(
                 hardware=each[0].hardware,
                 region=each[0].region,
                 labels=tuple(sorted(labels)),
+                keep=min(member.keep for member in each),
                 slots=slots,
                 waiting=waiting.get(name, 0),
                 request_s=sum(member.request_s * member.slots for member in each) / slots,
+                request_size=sum(member.request_size * member.slots for member in each) / slots,
                 usd_per_hour=max(prices, default=None),
                 reputation=reputation(name),
             )
@@ -88,6 +98,8 @@ def _lack(wish: Wish, group: Group) -> str:
         return f"stands in {group.region}"
     if not set(wish.labels) <= set(group.labels):
         return f"lacks {', '.join(sorted(set(wish.labels) - set(group.labels)))}"
+    if group.keep < wish.keep:
+        return f"keeps {group.keep} blocks with split, not {wish.keep}"
     if group.reputation < wish.least_reputation:
         return f"has a reputation of {group.reputation:.2g}"
     if wish.most_usd_per_hour is not None and (group.usd_per_hour or 0.0) > wish.most_usd_per_hour:
@@ -95,9 +107,10 @@ def _lack(wish: Wish, group: Group) -> str:
     return ""
 
 
-def group_name(model: str, hardware: str | None, region: str | None) -> str:
-    """The name of the group of a model, a class of hardware and a region, good as part of a subject."""
-    told = "\n".join((model, hardware or "", region or ""))
+def group_name(model: str, hardware: str | None, region: str | None, privacy: str = "") -> str:
+    """The name of the group of a model, a class of hardware, a region and what its members require of nodes,
+    good as part of a subject."""
+    told = "\n".join((model, hardware or "", region or "", *((privacy,) if privacy else ())))
     short = "".join(each if each.isalnum() else "-" for each in model.rsplit("/", 1)[-1])[:32].strip("-")
     return f"{short}-{hashlib.blake2b(told.encode(), digest_size=6).hexdigest()}"
 

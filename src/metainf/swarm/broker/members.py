@@ -7,22 +7,37 @@ from datetime import datetime
 from typing import Any, cast
 
 from metainf.domain import BadInput
-from metainf.swarm.broker.streams import MEMBER_S, MEMBERS, REQUESTS, BrokerLost
+from metainf.swarm.broker.lengths import places
+from metainf.swarm.broker.streams import ASK, MEMBER_S, MEMBERS, REQUESTS, BrokerLost
 from metainf.swarm.broker.words import Member
 
 AGAIN_S = 0.5
 """After a word that nobody took."""
+MOST_MEMBERS = 10_000
+"""Announcements that are read; who comes after them is not seen."""
+MOST_WORD_BYTES, MOST_BUCKET_BYTES = 32_768, 64 * 2**20
+"""Of one announcement, and of all of them in the server's memory."""
 
 
 async def bucket(stream: Any, replicas: int = 1, lifetime_s: float = MEMBER_S) -> Any:
-    """The bucket, made where it is not there. Raises BrokerLost."""
+    """The bucket, made where it is not there; one with other limits stays as it is. Raises BrokerLost."""
     from nats.js.api import KeyValueConfig, StorageType
+    from nats.js.errors import BadRequestError
 
     config = KeyValueConfig(
-        bucket=MEMBERS, ttl=lifetime_s, history=1, storage=StorageType.MEMORY, replicas=replicas
+        bucket=MEMBERS,
+        ttl=lifetime_s,
+        history=1,
+        storage=StorageType.MEMORY,
+        replicas=replicas,
+        max_value_size=MOST_WORD_BYTES,
+        max_bytes=MOST_BUCKET_BYTES,
     )
     try:
-        return await stream.create_key_value(config)
+        try:
+            return await stream.create_key_value(config)
+        except BadRequestError:
+            return await stream.key_value(MEMBERS)
     except Exception as error:
         raise BrokerLost(f"the list of consumers cannot be made ready: {error!r}") from None
 
@@ -43,13 +58,14 @@ def key(member: Member) -> str:
 
 
 async def members(kept: Any) -> list[Member]:
-    """All who have announced themselves of late. What is no announcement, or another's, is passed over.
-    Raises BrokerLost."""
-    found: list[Member] = []
+    """All who have announced themselves of late, of the first MOST_MEMBERS entries. What is no announcement,
+    or another's, is passed over. Raises BrokerLost."""
+    found, read = list[Member](), 0
     try:
         watcher = await kept.watchall()
         try:
-            while (entry := await watcher.updates(3.0)) is not None:
+            while read < MOST_MEMBERS and (entry := await watcher.updates(3.0)) is not None:
+                read += 1
                 if entry.operation or entry.value is None:
                     continue
                 with contextlib.suppress(BadInput):
@@ -82,13 +98,13 @@ async def announcing(
 
 
 async def waiting_by_group(stream: Any) -> dict[str, int]:
-    """Jobs of each group, those in work included. Raises BrokerLost."""
+    """Jobs of each group, those in work included, and without what no consumer will read: subjects of another
+    form. Raises BrokerLost."""
     try:
-        told = await stream.stream_info(REQUESTS, subjects_filter="req.>")
+        told = await stream.stream_info(REQUESTS, subjects_filter=f"{ASK}.>")
     except Exception as error:
         raise BrokerLost(f"the queue does not answer: {error!r}") from None
     found: dict[str, int] = {}
-    for name, count in (told.state.subjects or {}).items():
-        group = name.split(".")[1]
-        found[group] = found.get(group, 0) + int(count)
+    for (group, _, _), count in places(told.state.subjects or {}).items():
+        found[group] = found.get(group, 0) + count
     return found

@@ -14,6 +14,14 @@ REQUESTS, REPLIES, DEAD = "METAINF_REQUESTS", "METAINF_REPLIES", "METAINF_DEAD"
 ASK, ANSWER, LOST, BELL, MEMBERS = "req", "rep", "dead", "bell", "metainf-consumers"
 MOST_WAITING = 10_000
 """Jobs of one tenant that may wait in one class of one group; more are refused."""
+MOST_STREAM_BYTES = 2**30
+"""Of all requests that wait; more are refused. Tenants name themselves, so that many small lines make a long
+one."""
+MOST_AGE_S = 90_000.0
+"""After an hour more than a day, what nobody may read is gone: strange subjects, tenants without a consumer.
+No request is to live longer than a day."""
+UNUSED_S = 3600.0
+"""So long the server keeps its place in a line that no consumer asks for."""
 KEPT_S = 3600.0
 TWICE_S = 600.0
 """For so long the server knows what it was sent, so that nothing counts twice."""
@@ -80,8 +88,14 @@ def replicas_of(servers: str | Sequence[str]) -> int:
     return CLUSTER if len(Servers.parse(named).urls) >= CLUSTER else 1
 
 
-async def prepared(connection: Any, replicas: int = 1, most_waiting: int = MOST_WAITING) -> Any:
-    """The streams, made where they are not there. `replicas` is 3 on a cluster of three servers."""
+async def prepared(
+    connection: Any,
+    replicas: int = 1,
+    most_waiting: int = MOST_WAITING,
+    most_bytes: int = MOST_STREAM_BYTES,
+) -> Any:
+    """The streams, made where they are not there. `replicas` is 3 on a cluster of three servers. Raises
+    BrokerLost, also where the server has less room than the requests may take."""
     from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
     from nats.js.errors import BadRequestError
 
@@ -95,6 +109,8 @@ async def prepared(connection: Any, replicas: int = 1, most_waiting: int = MOST_
             discard=DiscardPolicy.NEW,
             discard_new_per_subject=True,
             max_msgs_per_subject=most_waiting,
+            max_bytes=most_bytes,
+            max_age=MOST_AGE_S,
             **common,  # type: ignore[arg-type]
         ),
         StreamConfig(name=REPLIES, subjects=[f"{ANSWER}.>"], max_age=KEPT_S, allow_direct=True, **common),  # type: ignore[arg-type]

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metainf.domain.base import Frozen
+from metainf.domain.privacy import MOST_BLOCKS
+from metainf.swarm.broker.sizes import USUAL
 from metainf.swarm.words import Digest
 
 Token = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
@@ -13,6 +15,8 @@ Priority = Literal[0, 1, 2]
 """0 is served first."""
 PRIORITIES: tuple[Priority, ...] = (0, 1, 2)
 MOST_BODY = 512 * 1024
+Kept = Annotated[int, Field(ge=0, le=MOST_BLOCKS)]
+"""Blocks that the worker runs itself (privacy `split`)."""
 
 
 class Job(Frozen):
@@ -43,7 +47,8 @@ class Reply(Frozen):
 
 class Member(Frozen):
     """What one consumer announces of itself every few seconds. `model` is what callers ask for; `digest` and
-    `num_blocks` are those of its weights, for orders; `request_s` the mean time of one request, of late."""
+    `num_blocks` are those of its weights, for orders; `request_s` the mean time of one request, of late, and
+    `request_size` the mean size of the same requests (`broker.sizes`)."""
 
     version: Literal[1] = 1
     name: Token
@@ -54,15 +59,18 @@ class Member(Frozen):
     hardware: str | None = Field(default=None, max_length=128)
     region: str | None = Field(default=None, max_length=64)
     labels: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=16)
+    keep: Kept = 0
     slots: PositiveInt
     request_s: PositiveFloat
+    request_size: PositiveFloat = USUAL
     usd_per_hour: NonNegativeFloat | None = None
 
 
 class Group(Frozen):
     """One consumer group as its members announce it, and what waits for it.
 
-    `request_s` is the mean time of one request at one slot; `reputation` runs from 0.1 to 10, 1 is neutral.
+    `request_s` is the mean time of one request at one slot, `request_size` the mean size of such;
+    `reputation` runs from 0.1 to 10, 1 is neutral.
     """
 
     name: Token
@@ -70,22 +78,25 @@ class Group(Frozen):
     hardware: str | None = Field(default=None, max_length=128)
     region: str | None = Field(default=None, max_length=64)
     labels: tuple[str, ...] = ()
+    keep: Kept = 0
     slots: NonNegativeInt
     waiting: NonNegativeInt = 0
     request_s: PositiveFloat
+    request_size: PositiveFloat = USUAL
     usd_per_hour: NonNegativeFloat | None = None
     reputation: PositiveFloat = 1.0
 
 
 class Wish(Frozen):
     """What a request asks of whoever serves it. `wanted_s` is the time within which it should be answered,
-    `work_s` how long it takes on the machine that it is measured by."""
+    None where it names none; `work_s` how long it takes on the machine that it is measured by."""
 
     model: str = Field(max_length=256)
     hardware: tuple[str, ...] = ()
     regions: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     least_reputation: NonNegativeFloat = 0.0
+    keep: Kept = 0
     most_usd_per_hour: PositiveFloat | None = None
-    wanted_s: PositiveFloat = 60.0
+    wanted_s: PositiveFloat | None = None
     work_s: NonNegativeFloat = 1.0

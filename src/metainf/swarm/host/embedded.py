@@ -6,9 +6,12 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from metainf.domain import MetaInfError
-from metainf.swarm.host.running import Told
+
+if TYPE_CHECKING:
+    from metainf.swarm.host.running import Told
 
 START_S = 120.0
 
@@ -22,13 +25,13 @@ class Running:
     """A node in a process of its own, and what it said when it was ready."""
 
     name: str
-    told: Told
+    told: "Told"
     process: asyncio.subprocess.Process
     node: str = ""
     words: list[str] = field(default_factory=list)
 
 
-async def start_node(name: str, told: Told) -> Running:
+async def start_node(name: str, told: "Told") -> Running:
     """Start one; `ready` waits for it."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -161,7 +161,7 @@ class Swarm:
         trace = course.mark.trace
         terms = self.manner.terms(name, self.model, step_s=STEP_S, order=order, trace=trace)
         caller, ends = self.caller, choosing if self.kept is None else KeptEnds(choosing, self.kept)
-        everybody = limits is None or not limits.trust
+        everybody = limits is None or limits.everybody
         look = caller.look if limits is None or everybody else partial(_admitted, caller, limits)
         session = Session(ends, look, caller.mine, terms, course.heard, caller.channels)  # type: ignore[arg-type]
         session.rtt_ms = caller.rtt_ms

@@ -15,7 +15,7 @@ OWN = "metainf"
 """The field of a request and of its answer that is MetaInf's own."""
 
 
-def _or(name: str) -> Any:
+def either(name: str) -> Any:
     """A number that may be told by either name: ours, or the gateway's."""
     other = name.replace("most_", "max_") if name.startswith("most_") else f"max_{name}"
     return Field(default=None, validation_alias=AliasChoices(name, other))
@@ -23,17 +23,24 @@ def _or(name: str) -> Any:
 
 class Limits(Frozen):
     """Seconds to the first token, for each other token, and to the end; US dollars; labels, regions
-    (`region:fra`) or names of nodes, one of which each node must have."""
+    (`region:fra`) or names of nodes, one of which each node must have. `required` is the class of privacy of
+    who hands the request on, such as an agent of the queue: it binds beside the request's own words."""
 
-    ttft_s: PositiveFloat | None = _or("ttft_s")
-    tpot_s: PositiveFloat | None = _or("tpot_s")
-    most_usd: PositiveFloat | None = _or("most_usd")
+    ttft_s: PositiveFloat | None = either("ttft_s")
+    tpot_s: PositiveFloat | None = either("tpot_s")
+    most_usd: PositiveFloat | None = either("most_usd")
     deadline_s: PositiveFloat | None = None
     trust: tuple[str, ...] = ()
+    required: Required = Field(default_factory=Required)
+
+    @property
+    def everybody(self) -> bool:
+        """Whether every node may see this text."""
+        return not (self.trust or self.required.trust)
 
     def admits(self, word: Announcement) -> bool:
         """Whether a node may see this text."""
-        return Required(trust=self.trust).admits(word)
+        return self.required.admits(word) and Required(trust=self.trust).admits(word)
 
 
 def limits_of(told: Any) -> Limits:

@@ -80,7 +80,7 @@ def sums(tally: Tally) -> Iterator[tuple[str, str, float]]:
     yield "directory_losses", "Times the directory stopped answering.", tally.losses
 
 
-class Told:
+class OfNode:
     """The member as a collector of prometheus_client."""
 
     def __init__(self, member: "Member") -> None:
@@ -120,16 +120,17 @@ class Told:
         yield refused
 
 
-def listening(member: "Member", host: str, port: int) -> Callable[[], None]:
-    """Answer Prometheus at `host:port` until the function that is given back is called.
+def listening(collector: Any, host: str, port: int) -> Callable[[], None]:
+    """Answer Prometheus at `host:port`, with what has `collect()`, until the function that is given back is
+    called.
 
     Raises MissingExtra without prometheus_client, BadInput for a port that is taken."""
     try:
         from prometheus_client import CollectorRegistry, start_http_server
     except ImportError:
-        raise MissingExtra("metrics of a node", "swarm") from None
+        raise MissingExtra("metrics of a swarm", "swarm") from None
     registry = CollectorRegistry()
-    registry.register(Told(member))
+    registry.register(collector)
     try:
         server, thread = start_http_server(port, host, registry)
     except OSError as error:

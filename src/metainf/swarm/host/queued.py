@@ -7,27 +7,31 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import Field, PositiveFloat
+from typing import TYPE_CHECKING, Any
 
 from metainf.domain import BadInput, NoFeasible
-from metainf.domain.base import Frozen
 from metainf.hosts.asked import Json, Refusal
 from metainf.hosts.openai import refused
 from metainf.swarm.broker.agent import Agent, TooLate
 from metainf.swarm.broker.believing import Believed
-from metainf.swarm.broker.deciding import choose_group, expected_s, groups_of, priority_of
+from metainf.swarm.broker.deciding import choose_group, expected_s, groups_of, priority_of, work_s
+from metainf.swarm.broker.lengths import lengths
 from metainf.swarm.broker.members import bucket, made_at, members, waiting_by_group
+from metainf.swarm.broker.sizes import CHAT_TOKENS, size_of
 from metainf.swarm.broker.streams import MEMBER_S, BrokerLost, Crowded
-from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member, Token, Wish
+from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member
 from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.paying import Bill, Purse
-from metainf.swarm.host.serving import CHAT_TOKENS
+from metainf.swarm.host.queue_answers import INVALID, at_once, reason_of, refusal_of, status_of
+from metainf.swarm.host.queue_metrics import REFUSED, OfQueue, page
+from metainf.swarm.host.wanted import Asked
 from metainf.swarm.ledger.evidence import Claim
-from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED
+from metainf.swarm.net.hiring import ORDER_USED
+from metainf.swarm.plan.overview import Queue
+from metainf.swarm.privacy.words import Required
 from metainf.swarm.trust.sealed import digest
 
 if TYPE_CHECKING:
@@ -38,35 +42,20 @@ ORDERS = 3
 """At most so many are made for one request: a worker may die with one that nodes have seen."""
 SETTLE_S = 60.0
 """So long an order outlives its request: time to settle what was done at the last moment."""
-
-
-class Asked(Frozen):
-    """What a request says of itself in its field `metainf`: within how many seconds an answer is wanted, when
-    it is of no use any more, who may serve it, and limits for the swarm that does (`host.limits`)."""
-
-    wanted_s: PositiveFloat = 60.0
-    deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
-    tenant: Token = "everybody"
-    hardware: tuple[str, ...] = ()
-    regions: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-    most_usd_per_hour: PositiveFloat | None = None
-    ttft_s: PositiveFloat | None = None
-    tpot_s: PositiveFloat | None = None
-    most_usd: PositiveFloat | None = None
-
-    def limits(self) -> Json:
-        """What the worker is told."""
-        return self.model_dump(include={"ttft_s", "tpot_s", "most_usd"}, exclude_none=True)
+MISTAKES = (BadInput, ValueError, TypeError, RecursionError)
+EXPECTED = (*MISTAKES, Refusal, NoFeasible, Crowded, TooLate, BrokerLost)
 
 
 @dataclass
 class Desk:
-    """An agent, the groups it knows, and the purse it pays from, if any."""
+    """An agent, the groups it knows, the purse it pays from, if any, and the class of privacy that all of its
+    jobs require."""
 
     agent: Agent
     purse: Purse | None = None
     most_body: int = MOST_BODY
+    required: Required = field(default_factory=Required)
+    tally: Counter[str] = field(default_factory=Counter)
     believed: Believed = field(default_factory=lambda: Believed(time.time))
     _kept: Any = None
     _members: list[Member] = field(default_factory=list)
@@ -110,11 +99,10 @@ class Desk:
         asked = Asked.of(own if wanted_s is None else {**own, "wanted_s": wanted_s})
         if not isinstance(body.get("model"), str):
             raise BadInput("expected the name of a model")
-        told = asked.model_dump(include={"hardware", "regions", "labels", "most_usd_per_hour", "wanted_s"})
-        wish, groups = Wish.of({"model": body["model"], **told}), await self.groups()
-        chosen = choose_group(wish, groups)
+        wish, groups = asked.wish(body["model"], self.required), await self.groups()
+        chosen, size = choose_group(wish, groups), size_of(body)
         member = next(each for each in self._members if each.group == chosen.name)
-        wish = wish.model_copy(update={"work_s": chosen.request_s})
+        wish = wish.model_copy(update={"work_s": work_s(chosen, size)})
         job = {
             "agent": self.agent.name,
             "tenant": asked.tenant,
@@ -122,9 +110,9 @@ class Desk:
             "priority": priority_of(wish),
             "deadline_s": time.time() + asked.deadline_s,
         }
-        enough = asked.deadline_s > expected_s(chosen)
+        enough = asked.deadline_s > expected_s(chosen) + max(0.0, wish.work_s - chosen.request_s)
         try:
-            made = await self._tried(body, asked.limits(), (member, job))
+            made = await self._tried(body, asked.limits(self.required), (member, job))
         except (Refusal, TooLate) as error:
             if enough or isinstance(error, Refusal):
                 self.believed.saw(chosen.name, failed=True)
@@ -181,6 +169,7 @@ class Desk:
 
         app = web.Application(client_max_size=self.most_body, middlewares=middlewares)
         app.router.add_get("/health", self._health)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/completions", self._complete)
         app.router.add_post("/v1/chat/completions", self._complete)
@@ -191,13 +180,24 @@ class Desk:
 
         return web.json_response({"status": "ok"})
 
+    async def _metrics(self, _: "Request") -> "StreamResponse":
+        from aiohttp import web
+
+        try:
+            found = await lengths(self.agent.stream)
+            groups = {group.name for group in await self.groups()}
+        except BrokerLost as error:
+            groups, found = set(), Queue(lost=str(error))
+        text, kind = page(OfQueue(self.tally, found, groups))
+        return web.Response(body=text, headers={"Content-Type": kind})
+
     async def _models(self, _: "Request") -> "StreamResponse":
         from aiohttp import web
 
         try:
             names = sorted({group.model for group in await self.groups()})
         except BrokerLost as error:
-            return refused(_refusal(error))
+            return refused(refusal_of(error))
         return web.json_response(
             {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
         )
@@ -205,6 +205,7 @@ class Desk:
     async def _complete(self, request: "Request") -> "StreamResponse":
         from aiohttp import web
 
+        self.tally["asked"] += 1
         try:
             body = await request.json()
             chat = request.path.endswith("/chat/completions")
@@ -216,47 +217,12 @@ class Desk:
                 body.pop("messages", None)
             wanted = request.headers.get(WANTED)
             made = await self.answer(body, None if wanted is None else float(wanted))
-        except (Refusal, BadInput, NoFeasible, Crowded, TooLate, BrokerLost, ValueError, TypeError) as error:
-            return refused(_refusal(error))
+        except EXPECTED as error:
+            refusal = refusal_of(error)
+            self.tally[f"{REFUSED}{refusal.code or INVALID}"] += 1
+            return refused(refusal)
         if "error" in made:
-            return web.json_response(made, status=_status(made["error"]))
-        return await _at_once(request, made) if streamed else web.json_response(made)
-
-
-def _status(error: Json) -> int:
-    """Of an error that a worker answered with."""
-    if error.get("code") in (ORDER_USED, NOT_PAID):
-        return 402
-    return 400 if error.get("type") == "invalid_request_error" else 502
-
-
-def _refusal(error: Exception) -> Refusal:
-    if isinstance(error, Refusal):
-        return error
-    kinds: tuple[tuple[type[Exception], int, str, float | None], ...] = (
-        (Crowded, 429, "crowded", 5.0),
-        (TooLate, 504, "too_late", None),
-        (BrokerLost, 503, "no_queue", 5.0),
-        (NoFeasible, 503, "no_group", 5.0),
-    )
-    for kind, status, code, wait_s in kinds:
-        if isinstance(error, kind):
-            return Refusal(status, "api_error", code, str(error), wait_s)
-    return Refusal(400, "invalid_request_error", None, str(error))
-
-
-async def _at_once(request: "Request", made: Json) -> "StreamResponse":
-    """A whole answer as a stream of one event."""
-    from aiohttp import web
-
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
-    await response.prepare(request)
-    choices = []
-    for each in made["choices"]:
-        message = each.pop("message", None)
-        choices.append(each if message is None else each | {"delta": message})
-    kind = made["object"]
-    event = made | {"choices": choices, "object": kind + (".chunk" if kind == "chat.completion" else "")}
-    for line in (json.dumps(event, ensure_ascii=False), "[DONE]"):
-        await response.write(f"data: {line}\n\n".encode())
-    return response
+            self.tally[f"{REFUSED}{reason_of(made['error'])}"] += 1
+            return web.json_response(made, status=status_of(made["error"]))
+        self.tally["answered"] += 1
+        return await at_once(request, made) if streamed else web.json_response(made)

@@ -21,7 +21,7 @@ from metainf.swarm.host.book import Book, guest, keep_reading
 from metainf.swarm.host.load import Load
 from metainf.swarm.host.measuring import Circumstances, here, measured
 from metainf.swarm.host.member import Member, Say, Who
-from metainf.swarm.host.metrics import listening
+from metainf.swarm.host.metrics import OfNode, listening
 from metainf.swarm.host.moving import enter, judging, leave
 from metainf.swarm.host.sizing import budget, need
 from metainf.swarm.host.told import Said, Told
@@ -83,7 +83,7 @@ def observed(member: Member) -> Callable[[], None]:
     """Answer Prometheus where that was asked for; gives what ends it. Raises BadInput, MissingExtra."""
     if member.told.metrics_port is None:
         return lambda: None
-    return listening(member, member.told.metrics_host, member.told.metrics_port)
+    return listening(OfNode(member), member.told.metrics_host, member.told.metrics_port)
 
 
 async def until(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:

@@ -20,6 +20,7 @@ from metainf.hosts.openai import Door, listen, refused
 from metainf.hosts.places import Places
 from metainf.hosts.start import take
 from metainf.hosts.tracing import CURRENT, HEADER, begun, believed, flush, send
+from metainf.swarm.broker.sizes import CHAT_TOKENS
 from metainf.swarm.host.believing import Manner
 from metainf.swarm.host.billing import Billing
 from metainf.swarm.host.caller import Caller
@@ -27,6 +28,7 @@ from metainf.swarm.host.generating import Course, Joined, Swarm
 from metainf.swarm.host.limits import OWN, bounded, limits_of
 from metainf.swarm.net.directory import DirectoryLost
 from metainf.swarm.net.hiring import NotPaid
+from metainf.swarm.privacy.words import Required
 
 if TYPE_CHECKING:
     from aiohttp.web import Application, Request, StreamResponse
@@ -34,8 +36,6 @@ if TYPE_CHECKING:
 COURSE: ContextVar[Course | None] = ContextVar("course", default=None)
 """Where to write down how the text of this request comes to be, and who pays for it."""
 LOG = logging.getLogger("metainf.swarm")
-CHAT_TOKENS = 512
-"""What a chat gets that names no length; completions get OpenAI's 16."""
 NO_ROUTE_WAIT_S = 5.0
 OWN_ERROR = "an error of the server; its log tells more"
 UNKNOWN = (
@@ -159,7 +159,11 @@ class SwarmDoor(Door):
         lengths = (body.get("max_tokens"), body.get("max_completion_tokens"))
         if "messages" in body and lengths == (None, None):
             body = {**body, "max_tokens": CHAT_TOKENS}
-        return bounded(super().read(body), limits_of(body.get(OWN)))
+        limits, own = limits_of(body.get(OWN)), self.swarm.caller.guard.required
+        if not own.covers(limits.required):
+            told = f"privacy {_class(limits.required)} is required, found {_class(own)} here"
+            raise Refusal(403, "api_error", "privacy", told)
+        return bounded(super().read(body), limits)
 
     async def ready(self, request: "Request") -> "StreamResponse":
         """200 where nodes that let us in hold all blocks, else 503 and why."""
@@ -180,6 +184,10 @@ class SwarmDoor(Door):
             told = "no scheduler chooses here: start with --choose scheduler"
             return refused(Refusal(404, "invalid_request_error", "no_scheduler", told))
         return web.json_response(scheduler.told().model_dump(mode="json"))
+
+
+def _class(required: Required) -> str:
+    return required.privacy + (f" with {required.keep} blocks" if required.keep else "")
 
 
 def application(

@@ -12,6 +12,7 @@ from metainf.domain import BadInput
 from metainf.hosts.asked import Refusal, error_of
 from metainf.swarm.broker.consumer import Consumer, Handle, TryAgain
 from metainf.swarm.broker.members import announcing, bucket
+from metainf.swarm.broker.sizes import size_in
 from metainf.swarm.broker.streams import MEMBER_S
 from metainf.swarm.broker.words import MOST_BODY, Job, Member
 from metainf.swarm.host.generating import Course
@@ -89,6 +90,10 @@ class Worker:
         begun = time.monotonic()
         body = await self.handle(job, attempt)
         took = max(1e-3, time.monotonic() - begun)
-        mean = self.word.request_s * (1 - WEIGHT) + took * WEIGHT
-        self.word = self.word.model_copy(update={"request_s": mean})
+        size = size_in(job.body) or self.word.request_size
+        means = {
+            "request_s": self.word.request_s * (1 - WEIGHT) + took * WEIGHT,
+            "request_size": self.word.request_size * (1 - WEIGHT) + size * WEIGHT,
+        }
+        self.word = self.word.model_copy(update=means)
         return body
