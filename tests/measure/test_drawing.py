@@ -193,6 +193,7 @@ def order(model: object, *texts: str, method: str = "baseline", **more: object) 
         (FLUX, "image:64@2", "channels-last", "no convolutions"),
         (FLUX, "image:64@2", "lcm-4", "keeps its own solver"),
         (SDXL, "image:64@2", "tf32", "NVIDIA"),
+        (SDXL, "image:64@2", "distilled:sdxl-like/small", "cannot be its own student"),
         (SDXL, "image:64@2", "bf16+qint8", "from fp32"),
         (SDXL, "image:64@2", "fp8", "does not compute in fp8"),
         (SDXL, "image:64@2", "cpu-offload", "leave cpu-offload out"),
@@ -242,6 +243,12 @@ WIDENED = {"quantized_layers": 4, "integer_kernels": False}
         (INT8, EIGHT_BITS, {"quantized_layers": 0}),
         (INT8, EIGHT_BITS, WIDENED),
         (DistilledModel(model="s"), {"denoiser_share": 0.6}, {"denoiser_share": 1.4}),
+        (DistilledModel(model="s"), {"denoiser_share": 0.6, "student_share": 1.0},
+         {"denoiser_share": 1.0, "student_share": 1.7}),
+        (DistilledModel(model="s"), {"denoiser_share": 1.0, "denoiser_changed": True},
+         {"denoiser_share": 1.0, "denoiser_changed": False}),
+        (DistilledModel(model="s"), {"denoiser_share": 0.6, "denoiser_changed": True},
+         {"denoiser_share": 0.8, "student_share": 1.3, "denoiser_changed": True}),
         (Schedule(name="lcm", steps=4), {"scheduler": "LCMScheduler", "drawn_steps": 4.0},
          {"scheduler": "LCMScheduler", "drawn_steps": 8.0}),
         (Schedule(name="lcm"), {"scheduler": "LCMScheduler"}, {"scheduler": "DDIMScheduler"}),
@@ -256,6 +263,12 @@ def test_what_is_seen_proves_a_method_or_gainsays_it(
     wrong, _ = told(technique, **against)
     assert len(wrong) == 1
     assert told(technique) == ((), (technique.kind,)), "nothing seen is no proof"
+
+
+def test_a_student_as_large_as_its_teacher_is_not_proven_by_its_size() -> None:
+    student = DistilledModel(model="s")
+    assert told(student, denoiser_share=1.0) == ((), (student.kind,))
+    assert told(student, denoiser_share=1.0, student_share=1.0) == ((), (student.kind,))
 
 
 def test_the_study_names_what_there_is() -> None:

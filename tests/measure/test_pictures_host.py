@@ -18,7 +18,9 @@ from metainf.catalog.digits import are_trained  # noqa: E402
 from metainf.domain import (  # noqa: E402
     BadInput,
     Device,
+    DistilledModel,
     Hardware,
+    Method,
 )
 from metainf.engines import engine  # noqa: E402
 from metainf.engines.evidence import Evidence, Reading, contradictions, unproven  # noqa: E402
@@ -99,18 +101,31 @@ def test_every_architecture_draws_and_attention_kernels_are_told_apart(name: str
         ("flux-like/tiny", "sdpa+fused-qkv"),
         ("pixart-like/tiny", "sdpa+fused-qkv"),
         ("sd15-like/tiny", "sdpa+channels-last+tiny-vae"),
+        ("sd15-like/tiny", "fp16+sdpa"),
         ("sdxl-like/tiny", "sdpa+distilled+tiny-vae"),
+        ("sdxl-like/tiny", "sdpa+fused-qkv+distilled"),
         ("sd15-like/tiny", "sdpa+lcm-3"),
         ("sdxl-like/tiny", "sdpa+turbo-1"),
         ("flux-like/tiny", "sdpa+steps-3"),
         pytest.param("digits", "sdpa+few-2", marks=needs_digits),
         pytest.param("digits", "bf16+sdpa+distilled", marks=needs_digits),
+        pytest.param("digits", "sdpa+qint8+few-2", marks=needs_digits),
     ],
 )
 def test_methods_are_seen_at_work(model: str, method: str) -> None:
     painter, seen, doubts = host(model, method)
     assert doubts == [], seen
     assert painter.metrics().startswith("# TYPE diffusers:info")
+
+
+@needs_digits
+@pytest.mark.parametrize("words", [(), ("--dtype", "bf16"), ("--quantize", "qint8")])
+def test_a_teacher_that_draws_in_its_students_place_is_seen(words: tuple[str, ...]) -> None:
+    painter = Diffusers(read_words(["digits", "--denoiser", "digits", *words, "--threads", "1"]))
+    seen = ENGINE.evidence(Reading("", "", painter.metrics()))
+    assert seen.denoiser_share == 1.0 and seen.denoiser_changed is False
+    found = contradictions(Method(engine="diffusers", techniques=(DistilledModel(model="digits-few"),)), seen)
+    assert len(found) == 1 and "the weights that draw are those without it" in found[0]
 
 
 WIDE = "pixart-like/small"
@@ -180,7 +195,7 @@ def test_pointwise_convolutions_become_linear_layers() -> None:
 def test_a_method_that_does_not_take_is_seen() -> None:
     _, seen, doubts = host("sana-like/tiny", "sdpa")
     assert doubts == []
-    from metainf.domain import FusedQkv, Method
+    from metainf.domain import FusedQkv
 
     asked = Method(engine="diffusers", techniques=(FusedQkv(),))
     assert "the modules say otherwise" in contradictions(asked, seen)[0]
