@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from shutil import which
 
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="the extra measure is not installed")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'metainf[images]'")
-pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'metainf[images]'")
+diffusers = pytest.importorskip(
+    "diffusers", reason="diffusers is not installed: pip install 'metainf[images]'"
+)
 
+from drawing_folder import write_pipeline  # noqa: E402
 from metainf.catalog import find_model  # noqa: E402
 from metainf.catalog.digits import are_trained  # noqa: E402
 from metainf.domain import (  # noqa: E402
@@ -126,6 +130,20 @@ def test_a_teacher_that_draws_in_its_students_place_is_seen(words: tuple[str, ..
     assert seen.denoiser_share == 1.0 and seen.denoiser_changed is False
     found = contradictions(Method(engine="diffusers", techniques=(DistilledModel(model="digits-few"),)), seen)
     assert len(found) == 1 and "the weights that draw are those without it" in found[0]
+
+
+def test_a_student_in_a_folder_is_told_from_its_teacher_by_its_weights(tmp_path: Path) -> None:
+    teacher = write_pipeline(tmp_path)
+    config = diffusers.UNet2DConditionModel.load_config(teacher / "unet")
+    torch.manual_seed(1)
+    diffusers.UNet2DConditionModel.from_config(config).save_pretrained(tmp_path / "student" / "unet")
+    for student, other in ((teacher, False), (tmp_path / "student", True)):
+        words = [str(teacher), "--denoiser", str(student), "--dtype", "bf16", "--threads", "1"]
+        for more in ([], ["--fuse-qkv", "--memory-format", "channels_last"]):
+            painter = Diffusers(read_words([*words, *more]))
+            seen = ENGINE.evidence(Reading("", "", painter.metrics()))
+            assert (seen.denoiser_share, seen.denoiser_changed) == (1.0, other), more
+    assert drawn(painter).pictures.std() > 0
 
 
 WIDE = "pixart-like/small"

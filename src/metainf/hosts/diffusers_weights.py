@@ -1,5 +1,5 @@
-"""Whose weights draw: a few numbers of each of a denoiser's weights, to tell it from another one, and how many
-weights a named model is known to have."""
+"""Whose weights draw: a few numbers of each of a denoiser's weights, to tell it from another one, and how
+many weights a named model is known to have."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
