@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from shutil import which
 
@@ -16,8 +17,9 @@ diffusers = pytest.importorskip(
     "diffusers", reason="diffusers is not installed: pip install 'metainf[images]'"
 )
 
-from drawing_folder import write_pipeline  # noqa: E402
+from drawing_folder import ONE_BLOCK, write_pipeline  # noqa: E402
 from metainf.catalog import find_model  # noqa: E402
+from metainf.catalog.architectures import architecture  # noqa: E402
 from metainf.catalog.digits import are_trained  # noqa: E402
 from metainf.domain import (  # noqa: E402
     BadInput,
@@ -28,6 +30,7 @@ from metainf.domain import (  # noqa: E402
 )
 from metainf.engines import engine  # noqa: E402
 from metainf.engines.evidence import Evidence, Reading, contradictions, unproven  # noqa: E402
+from metainf.hosts import diffusers_load  # noqa: E402
 from metainf.hosts.diffusers import Diffusers  # noqa: E402
 from metainf.hosts.diffusers_words import read_words  # noqa: E402
 from metainf.hosts.pictures import Drawn, Gallery, Sketch, sketch_of  # noqa: E402
@@ -196,6 +199,28 @@ def test_a_compiled_denoiser_runs_other_kernels_and_draws_the_same(model: str, m
     assert doubts == [] and seen.compiled is True
     likeness = psnr_db(list(drawn(painter).pictures), list(eager))
     assert likeness is not None and likeness > 40
+
+
+@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_unet_keeps_its_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.utils import counters
+
+    tiny = architecture("sd15-like/tiny")
+    assert tiny is not None
+    params = sum(value.numel() for value in diffusers.UNet2DConditionModel(**ONE_BLOCK).parameters())
+    small = replace(tiny, denoiser_config=ONE_BLOCK, denoiser_params=params)
+    monkeypatch.setattr(diffusers_load, "architecture", lambda _: small)
+    eager = Diffusers(read_words(["sd15-like/tiny", "--attention", "sdpa", "--threads", "1"]))
+    words = ["sd15-like/tiny", "--compile", "--memory-format", "channels_last", "--threads", "1"]
+    before = counters["stats"]["unique_graphs"]
+    painter = Diffusers(read_words(words))
+    painter.draw(Sketch(("a red boat", "an old bridge"), (1, 2), PX, PX, 2, looked_at=True))
+    assert counters["stats"]["unique_graphs"] == before + 1, "one graph, without a break"
+    seen = ENGINE.evidence(Reading("", "", painter.metrics()))
+    assert (seen.compiled, seen.memory_format, seen.denoiser_share) == (True, "channels_last", 1.0)
+    likeness = psnr_db(list(drawn(painter).pictures), list(drawn(eager).pictures))
+    assert likeness is not None and likeness > 40
+    assert counters["stats"]["unique_graphs"] == before + 1, "the same shape is not compiled again"
 
 
 def test_pointwise_convolutions_become_linear_layers() -> None:
