@@ -44,8 +44,8 @@ def page(report: dict[str, Any]) -> str:
         f"{report['gateway_cpu_ms_per_request']:.2f} ms of processor time for a request, all included; "
         f"{report['records_kept']:,} records were in the store when it had ended.",
         "",
-        f"{_ended(report)}Other programs used {report['others_share']:.0%} of the cores in the median of these "
-        f"{report['rounds']} rounds; {told_rounds} In the quietest, beside "
+        f"{_ended(report)}Other programs used {report['others_share']:.0%} of the cores in the median of "
+        f"these {report['rounds']} rounds; {told_rounds} In the quietest, beside "
         f"{report['quietest']['share']:.0%}, the gateway added {report['quietest']['added_ttft_ms']:.2f} ms "
         "to the first token.",
     ]  # fmt: skip
