@@ -51,9 +51,9 @@ def of_modules(torch: Any, loaded: Loaded) -> dict[str, str]:
         found["autoencoder"] = type(vae).__name__
     if loaded.student_params:
         found["student_share"] = f"{_count(denoiser) / loaded.student_params:.4f}"
-    other = changed(sampled(denoiser.named_parameters(), torch.float32), loaded.teacher)
-    if other is not None:
-        found["denoiser_changed"] = str(other).lower()
+    if loaded.teacher:
+        other = changed(sampled(denoiser.named_parameters(), torch.float32), loaded.teacher)
+        found["denoiser_changed"] = "" if other is None else str(other).lower()
     if found["dtype"] == "fp32" and torch.get_float32_matmul_precision() != "highest" and _on_gpu(weights):
         found["dtype"] = "tf32"
     return found

@@ -2,10 +2,7 @@
 many weights a named model is known to have."""
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
-
-from metainf.domain import MetaInfError
 
 SAMPLED = 64
 """Numbers of each weight that are compared at most: the first of its first row."""
@@ -33,26 +30,20 @@ def _numbers(value: Any, dtype: Any) -> bytes:
     return found
 
 
-def changed(now: Sample, before: Sample | None) -> bool | None:
-    """Whether weights of the same names are other ones, or none is left. None where there is nothing to
-    compare with."""
-    if not before or not now:
+def changed(now: Sample, before: Sample) -> bool | None:
+    """Whether weights of the same names are other ones, or none is left. None where nothing is told of
+    them now."""
+    if not now:
         return None
     both = now.keys() & before.keys()
     return not both or any(now[name] != before[name] for name in both)
 
 
 def known_params(name: str) -> int | None:
-    """Parameters that the denoiser of a model has: of the catalogue's, or of a folder's weights; None where
-    nothing is known."""
-    from metainf.catalog import find_model, models
-    from metainf.catalog.models import of_our_own
+    """Parameters that the denoiser of a catalogue's model has; None of a folder and of any other name, whose
+    weights tell whether they are a student's."""
+    from metainf.catalog import models
 
-    try:
-        facts = of_our_own(name) or models().get(name)
-        if facts is None and Path(name).is_dir():
-            facts = find_model(name)
-    except MetaInfError:
-        return None
+    facts = models().get(name)
     size = None if facts is None else facts.denoiser_params_b
     return None if size is None else round(size * 1e9)
