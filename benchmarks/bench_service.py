@@ -244,19 +244,24 @@ def section(found: dict[str, Any]) -> str:
     about, asked = machine(), f"{found['seconds']:g} {found['rate_per_s']:g} 0"
     told = [
         f"`python benchmarks/bench_service.py {asked} docs/service.md` on {about['cores']} cores "
-        f"({about['processor']}), which the asking process shares:",
+        f"({about['processor']}), which the asking process shares; the service runs with `--rate none`, "
+        "as one address asks it all:",
         "",
-        "| questions | requests | errors | p50, ms | p99, ms | slowest, ms | cores of the service |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| questions | requests | errors | p50, ms | p99, ms | slowest, ms | cores of the service | load |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name in ("known", "mixed"):
         one = found[name]
         told.append(
             f"| {name} | {one['requests']:,} | {one['errors']} | {one['p50_ms']} | {one['p99_ms']} | "
-            f"{one['max_ms']} | {one['service_cores']} |"
+            f"{one['max_ms']} | {one['service_cores']} | {one['machine_load']} |"
         )
     new_ms = 1000 * found["new"]["median_s"]
-    told += ["", f"*Mixed* has new questions among the known ones; a new one alone takes {new_ms:.0f} ms."]
+    told += [
+        "",
+        f"*Mixed* has new questions among the known ones; a new one alone takes {new_ms:.0f} ms. *Load* is "
+        "the machine's at the end, over a minute, with both processes in it.",
+    ]
     return "\n".join(told)
 
 
@@ -270,7 +275,7 @@ def refused(found: dict[str, Any]) -> str:
             f"`python benchmarks/bench_service.py 0 0 {wrong['requests']} docs/service.md` on "
             f"{about['cores']} cores ({about['processor']}):",
             f"{wrong['requests']:,} wrong requests were answered {answered}; answers that are no refusal: "
-            f"{wrong['not_4xx']}.",
+            f"{wrong['not_4xx']}. The service ran with `--rate none`; the load was {about['load']}.",
             f"The service held {first} MiB before, and {', '.join(later)} MiB after each quarter of them.",
         ]
     )

@@ -44,9 +44,20 @@ def page(report: dict[str, Any]) -> str:
         f"{report['gateway_cpu_ms_per_request']:.2f} ms of processor time for a request, all included; "
         f"{report['records_kept']:,} records were in the store when it had ended.",
         "",
-        f"Other programs used {report['others_share']:.0%} of the cores in the median of these "
-        f"{report['rounds']} rounds; {told_rounds} In the quietest, beside "
+        f"{_ended(report)}Other programs used {report['others_share']:.0%} of the cores in the median of "
+        f"these {report['rounds']} rounds; {told_rounds} In the quietest, beside "
         f"{report['quietest']['share']:.0%}, the gateway added {report['quietest']['added_ttft_ms']:.2f} ms "
         "to the first token.",
     ]  # fmt: skip
     return "\n".join(lines)
+
+
+def _ended(report: dict[str, Any]) -> str:
+    """Why there are fewer rounds than were asked for."""
+    options = report["options"]
+    if report["rounds"] >= options["rounds"]:
+        return ""
+    return (
+        f"Of the {options['rounds']} rounds asked for {report['rounds']} count: new ones are begun for "
+        f"{options['patience']:g} s (`--patience`), which were over. "
+    )

@@ -63,6 +63,7 @@ def test_a_selection_shows_itself_and_is_flat() -> None:
 
 
 def test_evaluations_and_measurements_show_themselves() -> None:
+    pytest.importorskip("pandas", reason="needs the extra notebook")
     from types import SimpleNamespace
 
     from metainf.api.measured import Measurement
@@ -73,15 +74,37 @@ def test_evaluations_and_measurements_show_themselves() -> None:
     view = {"source": "made-up", "view": "speed", "by": "model", "cells": 7, "choosers": [chooser]}
     found = Evaluated(views=[view])
     assert found.rows() == [{"source": "made-up", "view": "speed", "by": "model", "cells": 7, **chooser}]
+    assert list(found.to_pandas()["regret"]) == [0.25]
     assert "<b>" not in found._repr_html_() and "a <b>" in Words(found._repr_html_()).said
     told = {field.name: None for field in fields(Line)} | {"method": "continuous", "runs": 3}
     made = Measurement(SimpleNamespace(campaign="mine", records=[]), [Line(**told)], None)  # type: ignore[arg-type]
     shown = Words(made._repr_html_())
+    assert list(made.to_pandas()["runs"]) == [3]
     assert made.rows()[0]["method"] == "continuous" and "continuous" in shown.said and "mine" in shown.said
+
+
+def test_a_prediction_and_a_sizing_show_themselves() -> None:
+    one = metainf.predict("Llama-3.1-8B-Instruct", "2xL4", "vllm", "sharegpt", concurrency=8)
+    row = next(row for row in one.rows() if row["metric"] == "tpot_s")
+    told = one.metrics["tpot_s"]
+    assert row == {
+        "metric": "tpot_s", "value": told.value, "low": told.low, "high": told.high, "p_ok": one.p_ok
+    }  # fmt: skip
+    shown = Words(one._repr_html_())
+    assert shown.cells == 4 * len(one.metrics) and "tpot_s" in shown.said and one.reasons[0] in shown.said
+    many = metainf.size(*QUESTION[:2], 10, "sharegpt")
+    assert [row["replicas"] for row in many.rows()] == [each.replicas for each in many]
+    assert many.rows()[0]["device"] == many[0].hardware.device.name
+    shown = Words(many._repr_html_())
+    assert many.rows()[0]["method"] in shown.said and shown.cells == len(many) * len(many.rows()[0])
 
 
 def test_a_data_frame() -> None:
     pytest.importorskip("pandas", reason="needs the extra notebook")
+    one = metainf.predict("Llama-3.1-8B-Instruct", "2xL4", "vllm", "sharegpt", concurrency=8).to_pandas()
+    assert list(one["metric"]) and (one["low"] <= one["value"]).all() and (one["value"] <= one["high"]).all()
+    many = metainf.size(*QUESTION[:2], 10, "sharegpt").to_pandas()
+    assert len(many) >= 1 and many["usd_per_hour"].is_monotonic_increasing
     frame = metainf.select(*QUESTION, concurrency=8, top=4).to_pandas()
     assert len(frame) == 4 and frame["usd_per_hour"].notna().all() and frame["score"].is_monotonic_decreasing
 

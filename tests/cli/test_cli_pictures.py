@@ -1,11 +1,13 @@
 """metainf measure and study of pictures: plans, refusals, and real pipelines in processes of their own."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from drawing_folder import write_pipeline
 from engines_here import starts
 from metainf.catalog.digits import are_trained
 from metainf.cli.app import app
@@ -111,6 +113,54 @@ def test_pictures_are_measured_and_gone_on_with(store: Path) -> None:
         assert opened.count() == opened.check() == 4
     again = json.loads(run(f"{command} --resume"))
     assert (again["resumed"], len(again["records"])) == (4, 4)
+
+
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with weights, as diffusers saves one."""
+    return write_pipeline(tmp_path_factory.mktemp("tiny"))
+
+
+@needs_diffusers
+def test_a_folder_with_weights_is_measured(store: Path, pipeline: Path) -> None:
+    asked = f"measure --model {pipeline} --workload image:32@2 --method baseline --method bf16+sdpa"
+    told = json.loads(run(f"{asked} --repeats 1 --json"))
+    plain, half = map(Record.of, told["records"])
+    assert (plain.outcome.kind, half.outcome.kind) == ("measured", "measured"), told
+    assert plain.metrics is not None and plain.metrics.images_per_s and plain.setting.model.denoiser_params_b
+    assert half.metrics is not None and half.metrics.quality_metric == "psnr_db"
+    assert half.metrics.quality is not None and 15 < half.metrics.quality < 99
+
+
+def without(index: dict[str, object], part: str) -> None:
+    index[part] = [None, None]
+
+
+@needs_diffusers
+@pytest.mark.parametrize(
+    ("change", "method", "error", "words"),
+    [
+        (lambda index: without(index, "vae"), "tiny-vae", BadInput, "expected vae for a StableDiffusionXL"),
+        (lambda index: without(index, "unet"), "baseline", BadInput, "no denoiser"),
+        (lambda index: index.update(_class_name="StableDrawing"), "sdpa", BadInput, "'StableDrawing'"),
+        (lambda index: index.update(prior=["diffusers", "Prior"]), "sdpa", BadInput, "names prior"),
+        (lambda index: index.update(_class_name="KandinskyPipeline"), "tiny-vae", NotSupported, "FOLDER"),
+        (lambda index: None, "distilled:{empty}", NotSupported, "expected a folder unet"),
+    ],
+    ids=["vae", "unet", "class", "folder", "tiny", "student"],
+)  # fmt: skip
+def test_a_folder_that_cannot_draw_is_told_before_a_run(
+    pipeline: Path, tmp_path: Path, change: object, method: str, error: type, words: str
+) -> None:
+    folder, empty = tmp_path / "mine", tmp_path / "empty"
+    empty.mkdir()
+    shutil.copytree(pipeline, folder)
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    change(index)  # type: ignore[operator]
+    (folder / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
+    asked = ["measure", "--model", str(folder), "--workload", "image:32@2", "--dry-run", "--method"]
+    found = CliRunner().invoke(app, [*asked, method.format(empty=empty)]).exception
+    assert isinstance(found, error) and words in str(found), found
 
 
 @needs_digits

@@ -1,5 +1,6 @@
 """A Ray cluster of one node, started here: the same results as in one process, errors that say something."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,13 +8,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import cluster_work
 import pytest
+from typer.testing import CliRunner
 
 from metainf import api
 from metainf.api.measuring import Measuring
 from metainf.api.spreading import mark_of, parts_of
+from metainf.cli.app import app
 from metainf.cluster import ALONE, MACHINE, Needs, WorkerLost, spread
 from metainf.domain import (
     BadInput,
@@ -51,7 +55,7 @@ def cluster() -> Iterator[str]:
     ray.shutdown()
 
 
-def history() -> Table:
+def records() -> list[Record]:
     """Six models, three engines on one device: something to choose."""
     work = Workload(input_tokens=Lengths(mean=100), output_tokens=Lengths(mean=100), concurrency=1)
     rows = []
@@ -68,7 +72,20 @@ def history() -> Table:
                     provenance=Provenance(source="made-up", date="2025-01-01"),
                 )
             )  # fmt: skip
-    return table(rows)
+    return rows
+
+
+def history() -> Table:
+    """The same as a table."""
+    return table(records())
+
+
+def said(*words: str) -> dict[str, Any]:
+    """What a command prints with --json."""
+    ran = CliRunner().invoke(app, [*words, "--json"])
+    assert ran.exit_code == 0, (ran.output, ran.exception)
+    found: dict[str, Any] = json.loads(ran.stdout)
+    return found
 
 
 def shape_of(found: api.Measurement) -> list[tuple[object, ...]]:
@@ -141,6 +158,14 @@ class TestOnACluster:
         there = evaluate_table(rows, plan_of(by=("model",), ray=cluster), None, lambda _: None)
         assert there == here and here["views"]
 
+    def test_the_command_evaluates_on_a_cluster(self, cluster: str, tmp_path: Path) -> None:
+        store = tmp_path / "records.sqlite"
+        with api.store(store) as opened:
+            opened.add(records())
+        words = ("evaluate", "--store", str(store), "--by", "model", "--chooser", "random")
+        there = said(*words, "--ray", cluster)
+        assert there["views"] and there == said(*words)
+
     def test_a_sweep_has_the_runs_of_one_process(self, cluster: str, tmp_path: Path) -> None:
         """The same keys, methods and answers; times are of other runs."""
         pytest.importorskip("xllamacpp", reason="needs the extra llamacpp")
@@ -150,6 +175,14 @@ class TestOnACluster:
             small = draft_of(bundled(), 2, tmp_path)  # two layers of SmolLM2: nonsense, but fast
         except MissingWeights as missing:
             pytest.skip(str(missing))
+        store = tmp_path / "commanded.sqlite"
+        told = said(
+            *("measure", "--ray", cluster, "--model", str(small), "--method", "continuous", "--batch", "2"),
+            *("--requests", "2", "--repeats", "1", "--store", str(store)),
+        )
+        (kept,) = map(Record.of, told["records"])
+        with api.store(store) as held:
+            assert [record.id for record in held.query()] == [kept.id] and kept.outcome.kind == "measured"
         asked = Measuring(
             str(small), methods=("baseline", "continuous"), in_flight=(2,), requests=2, repeats=2
         )

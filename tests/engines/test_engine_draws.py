@@ -3,13 +3,16 @@
 import subprocess
 import sys
 from pathlib import Path
+from shutil import which
 
 import pytest
 
+from drawing_folder import write_pipeline
 from metainf import catalog
 from metainf.domain import (
     AttentionBackend,
     Autoencoder,
+    Compile,
     Device,
     DistilledModel,
     FusedQkv,
@@ -99,8 +102,6 @@ def test_every_step_stands_in_the_program(technique: Technique, step: str) -> No
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'metainf[images]'")
     pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'metainf[images]'")
-    from drawing_folder import write_pipeline
-
     return write_pipeline(tmp_path_factory.mktemp("tiny"))
 
 
@@ -119,16 +120,34 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_the_program_draws(pipeline: Path, tmp_path: Path, techniques: tuple[Technique, ...]) -> None:
     """What `metainf select` prints, run as it stands on a folder with a pipeline."""
+    draws(pipeline, tmp_path, techniques, ["a red boat", "an old bridge", "three apples"])
+
+
+@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_the_program_compiles(tmp_path: Path) -> None:
+    """A UNet of one block, as a larger one takes minutes."""
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'metainf[images]'")
+    pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'metainf[images]'")
+    techniques = (AttentionBackend(name="sdpa"), MemoryFormat(name="channels_last"), Compile())
+    pipeline = write_pipeline(tmp_path / "tiny", one_block=True)
+    wrote = draws(pipeline, tmp_path, techniques, ["a red boat", "an old bridge"])
+    assert 'compile(mode="max-autotune", fullgraph=True)' in wrote
+
+
+def draws(pipeline: Path, folder: Path, techniques: tuple[Technique, ...], prompts: list[str]) -> str:
+    """The program's text, after it drew a picture for each prompt."""
     model = catalog.find_model(str(pipeline)).model_copy(update={"source": str(pipeline)})
     assert model.denoiser == "UNet2DConditionModel" and model.denoiser_params_b
     work = Workload(width_px=16, height_px=16, steps=2, batch_size=2)
     launch = Diffusers().launch(model, method(*techniques), CPU, work)
     (name,) = launch.files
-    (tmp_path / name).write_text(launch.files[name], encoding="utf-8")
+    (folder / name).write_text(launch.files[name], encoding="utf-8")
     ran = subprocess.run(
-        [sys.executable, name], cwd=tmp_path, input="a red boat\nan old bridge\nthree apples\n",
-        capture_output=True, text=True, check=False, timeout=300,
+        [sys.executable, name], cwd=folder, input="\n".join(prompts), capture_output=True, text=True,
+        check=False, timeout=300,
     )  # fmt: skip
     assert ran.returncode == 0, ran.stderr[-3000:]
-    assert sorted(path.name for path in tmp_path.glob("*.png")) == [f"image-0000{n}.png" for n in range(3)]
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.glob("*.png"))
+    pictures = sorted(folder.glob("*.png"))
+    assert [path.name for path in pictures] == [f"image-{n:05d}.png" for n in range(len(prompts))]
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in pictures)
+    return launch.files[name]

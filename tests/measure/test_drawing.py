@@ -39,7 +39,19 @@ from metainf.measure.picture_names import recipe_name
 from metainf.measure.picture_recipes import FIXED, NAMES, methods_of, recipe
 from metainf.measure.recipes import is_plain
 from metainf.measure.serving import Subject, drawing_engine
-from metainf.study.image_parts import DIGITS, LARGER_UNET, PARTS, TRANSFORMER, UNET, parts
+from metainf.study.image_parts import (
+    DIGITS,
+    GPU_PARTS,
+    GPU_TRANSFORMER,
+    GPU_UNET,
+    LARGER_UNET,
+    PARTS,
+    TRANSFORMER,
+    UNET,
+    ImagePart,
+    parts,
+)
+from metainf.testing.engine_suite import H100
 
 DIFFUSERS = drawing_engine(engine("diffusers"))
 SDXL, FLUX, SANA = (
@@ -130,7 +142,7 @@ def test_a_method_is_taken_as_json_and_from_an_answer() -> None:
     assert [each for _, each in found] == [method]
 
 
-@pytest.mark.parametrize("name", sorted({*UNET, *LARGER_UNET, *TRANSFORMER}))
+@pytest.mark.parametrize("name", sorted({*UNET, *LARGER_UNET, *TRANSFORMER, *GPU_UNET, *GPU_TRANSFORMER}))
 def test_names_give_their_recipe_back(name: str) -> None:
     assert recipe_name(recipe(name, SDXL, DIFFUSERS)) == name
 
@@ -193,6 +205,7 @@ def order(model: object, *texts: str, method: str = "baseline", **more: object) 
         (FLUX, "image:64@2", "channels-last", "no convolutions"),
         (FLUX, "image:64@2", "lcm-4", "keeps its own solver"),
         (SDXL, "image:64@2", "tf32", "NVIDIA"),
+        (SDXL, "image:64@2", "distilled:sdxl-like/small", "cannot be its own student"),
         (SDXL, "image:64@2", "bf16+qint8", "from fp32"),
         (SDXL, "image:64@2", "fp8", "does not compute in fp8"),
         (SDXL, "image:64@2", "cpu-offload", "leave cpu-offload out"),
@@ -242,6 +255,12 @@ WIDENED = {"quantized_layers": 4, "integer_kernels": False}
         (INT8, EIGHT_BITS, {"quantized_layers": 0}),
         (INT8, EIGHT_BITS, WIDENED),
         (DistilledModel(model="s"), {"denoiser_share": 0.6}, {"denoiser_share": 1.4}),
+        (DistilledModel(model="s"), {"denoiser_share": 0.6, "student_share": 1.0},
+         {"denoiser_share": 1.0, "student_share": 1.7}),
+        (DistilledModel(model="s"), {"denoiser_share": 1.0, "denoiser_changed": True},
+         {"denoiser_share": 1.0, "denoiser_changed": False}),
+        (DistilledModel(model="s"), {"denoiser_share": 0.6, "denoiser_changed": True},
+         {"denoiser_share": 0.8, "student_share": 1.3, "denoiser_changed": True}),
         (Schedule(name="lcm", steps=4), {"scheduler": "LCMScheduler", "drawn_steps": 4.0},
          {"scheduler": "LCMScheduler", "drawn_steps": 8.0}),
         (Schedule(name="lcm"), {"scheduler": "LCMScheduler"}, {"scheduler": "DDIMScheduler"}),
@@ -258,24 +277,37 @@ def test_what_is_seen_proves_a_method_or_gainsays_it(
     assert told(technique) == ((), (technique.kind,)), "nothing seen is no proof"
 
 
+def test_a_student_as_large_as_its_teacher_is_not_proven_by_its_size() -> None:
+    student = DistilledModel(model="s")
+    assert told(student, denoiser_share=1.0) == ((), (student.kind,))
+    assert told(student, denoiser_share=1.0, student_share=1.0) == ((), (student.kind,))
+
+
 def test_the_study_names_what_there_is() -> None:
     assert {part.model for part in parts()} >= {part.model for part in PARTS if part.model != "digits"}
-    with pytest.raises(BadInput, match="models of the study"):
-        parts(["sd9"])
-    for part in PARTS:
-        model = catalog.find_model(part.model)
-        for text in part.workloads:
-            assert drawings_of(text, model, Batches(part.batches))
-        refused = [name for name, why in refusals(part.model, part.methods) if why]
-        assert refused == []
+    for wrong, on_gpu in (("sd9", False), ("sdxl-like/full", False), ("sdxl-like/small", True)):
+        with pytest.raises(BadInput, match="models of the study on a"):
+            parts([wrong], on_gpu=on_gpu)
+    (one,) = parts(["flux-like/full"], ["sdpa"], on_gpu=True)
+    assert one.methods == ("sdpa",) and one.batches == (1, 2)
 
 
-def refusals(name: str, methods: tuple[str, ...]) -> list[tuple[str, str]]:
-    model, found = catalog.find_model(name), []
-    for text in methods:
-        try:
-            DIFFUSERS.serve(model, recipe(text, model, DIFFUSERS), CPU, Workload())
-            found.append((text, ""))
-        except NotSupported as error:
-            found.append((text, str(error)))
-    return found
+def runs_of(part: ImagePart, hardware: Hardware) -> int:
+    """How many runs a part has; none of its methods is refused on the hardware."""
+    model = catalog.find_model(part.model)
+    drawings = [d for text in part.workloads for d in drawings_of(text, model, Batches(part.batches))]
+    methods = [(text, recipe(text, model, DIFFUSERS)) for text in part.methods]
+    asked = Order(Subject(model, hardware), methods, drawings, repeats=part.repeats)
+    layout = lay_out(asked, lambda _: DIFFUSERS, part.campaign)
+    assert layout.refused == () and len(layout.plain) == len(drawings), "the baseline is beside every drawing"
+    return len(layout.runs)
+
+
+def test_the_study_has_enough_runs_on_a_processor_and_on_a_gpu() -> None:
+    roomy = H100.model_copy(update={"memory_gib": 141.0})
+    here = sum(runs_of(part, CPU) for part in PARTS)
+    there = {part.model: runs_of(part, Hardware(device=roomy, count=1)) for part in GPU_PARTS}
+    assert here >= 150 and sum(there.values()) >= 150
+    assert all(there[f"{name}-like/full"] >= 50 for name in ("sd15", "sdxl", "flux"))
+    combined = [part.model for part in PARTS if any("channels-last+compile" in m for m in part.methods)]
+    assert combined == ["sd15-like/small"]

@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from shutil import which
 
 import numpy as np
@@ -11,17 +13,24 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="the extra measure is not installed")
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'metainf[images]'")
-pytest.importorskip("diffusers", reason="diffusers is not installed: pip install 'metainf[images]'")
+diffusers = pytest.importorskip(
+    "diffusers", reason="diffusers is not installed: pip install 'metainf[images]'"
+)
 
+from drawing_folder import ONE_BLOCK, write_pipeline  # noqa: E402
 from metainf.catalog import find_model  # noqa: E402
+from metainf.catalog.architectures import architecture  # noqa: E402
 from metainf.catalog.digits import are_trained  # noqa: E402
 from metainf.domain import (  # noqa: E402
     BadInput,
     Device,
+    DistilledModel,
     Hardware,
+    Method,
 )
 from metainf.engines import engine  # noqa: E402
 from metainf.engines.evidence import Evidence, Reading, contradictions, unproven  # noqa: E402
+from metainf.hosts import diffusers_load  # noqa: E402
 from metainf.hosts.diffusers import Diffusers  # noqa: E402
 from metainf.hosts.diffusers_words import read_words  # noqa: E402
 from metainf.hosts.pictures import Drawn, Gallery, Sketch, sketch_of  # noqa: E402
@@ -99,18 +108,45 @@ def test_every_architecture_draws_and_attention_kernels_are_told_apart(name: str
         ("flux-like/tiny", "sdpa+fused-qkv"),
         ("pixart-like/tiny", "sdpa+fused-qkv"),
         ("sd15-like/tiny", "sdpa+channels-last+tiny-vae"),
+        ("sd15-like/tiny", "fp16+sdpa"),
         ("sdxl-like/tiny", "sdpa+distilled+tiny-vae"),
+        ("sdxl-like/tiny", "sdpa+fused-qkv+distilled"),
         ("sd15-like/tiny", "sdpa+lcm-3"),
         ("sdxl-like/tiny", "sdpa+turbo-1"),
         ("flux-like/tiny", "sdpa+steps-3"),
         pytest.param("digits", "sdpa+few-2", marks=needs_digits),
         pytest.param("digits", "bf16+sdpa+distilled", marks=needs_digits),
+        pytest.param("digits", "sdpa+qint8+few-2", marks=needs_digits),
     ],
 )
 def test_methods_are_seen_at_work(model: str, method: str) -> None:
     painter, seen, doubts = host(model, method)
     assert doubts == [], seen
     assert painter.metrics().startswith("# TYPE diffusers:info")
+
+
+@needs_digits
+@pytest.mark.parametrize("words", [(), ("--dtype", "bf16"), ("--quantize", "qint8")])
+def test_a_teacher_that_draws_in_its_students_place_is_seen(words: tuple[str, ...]) -> None:
+    painter = Diffusers(read_words(["digits", "--denoiser", "digits", *words, "--threads", "1"]))
+    seen = ENGINE.evidence(Reading("", "", painter.metrics()))
+    assert seen.denoiser_share == 1.0 and seen.denoiser_changed is False
+    found = contradictions(Method(engine="diffusers", techniques=(DistilledModel(model="digits-few"),)), seen)
+    assert len(found) == 1 and "the weights that draw are those without it" in found[0]
+
+
+def test_a_student_in_a_folder_is_told_from_its_teacher_by_its_weights(tmp_path: Path) -> None:
+    teacher = write_pipeline(tmp_path)
+    config = diffusers.UNet2DConditionModel.load_config(teacher / "unet")
+    torch.manual_seed(1)
+    diffusers.UNet2DConditionModel.from_config(config).save_pretrained(tmp_path / "student" / "unet")
+    for student, other in ((teacher, False), (tmp_path / "student", True)):
+        words = [str(teacher), "--denoiser", str(student), "--dtype", "bf16", "--threads", "1"]
+        for more in ([], ["--fuse-qkv", "--memory-format", "channels_last"]):
+            painter = Diffusers(read_words([*words, *more]))
+            seen = ENGINE.evidence(Reading("", "", painter.metrics()))
+            assert (seen.denoiser_share, seen.denoiser_changed) == (1.0, other), more
+    assert drawn(painter).pictures.std() > 0
 
 
 WIDE = "pixart-like/small"
@@ -165,6 +201,28 @@ def test_a_compiled_denoiser_runs_other_kernels_and_draws_the_same(model: str, m
     assert likeness is not None and likeness > 40
 
 
+@pytest.mark.skipif(which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_unet_keeps_its_channels_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.utils import counters
+
+    tiny = architecture("sd15-like/tiny")
+    assert tiny is not None
+    params = sum(value.numel() for value in diffusers.UNet2DConditionModel(**ONE_BLOCK).parameters())
+    small = replace(tiny, denoiser_config=ONE_BLOCK, denoiser_params=params)
+    monkeypatch.setattr(diffusers_load, "architecture", lambda _: small)
+    eager = Diffusers(read_words(["sd15-like/tiny", "--attention", "sdpa", "--threads", "1"]))
+    words = ["sd15-like/tiny", "--compile", "--memory-format", "channels_last", "--threads", "1"]
+    before = counters["stats"]["unique_graphs"]
+    painter = Diffusers(read_words(words))
+    painter.draw(Sketch(("a red boat", "an old bridge"), (1, 2), PX, PX, 2, looked_at=True))
+    assert counters["stats"]["unique_graphs"] == before + 1, "one graph, without a break"
+    seen = ENGINE.evidence(Reading("", "", painter.metrics()))
+    assert (seen.compiled, seen.memory_format, seen.denoiser_share) == (True, "channels_last", 1.0)
+    likeness = psnr_db(list(drawn(painter).pictures), list(drawn(eager).pictures))
+    assert likeness is not None and likeness > 40
+    assert counters["stats"]["unique_graphs"] == before + 1, "the same shape is not compiled again"
+
+
 def test_pointwise_convolutions_become_linear_layers() -> None:
     from metainf.hosts.diffusers_apply import linear_pointwise
 
@@ -180,7 +238,7 @@ def test_pointwise_convolutions_become_linear_layers() -> None:
 def test_a_method_that_does_not_take_is_seen() -> None:
     _, seen, doubts = host("sana-like/tiny", "sdpa")
     assert doubts == []
-    from metainf.domain import FusedQkv, Method
+    from metainf.domain import FusedQkv
 
     asked = Method(engine="diffusers", techniques=(FusedQkv(),))
     assert "the modules say otherwise" in contradictions(asked, seen)[0]

@@ -103,6 +103,15 @@ def test_the_page_sets_the_paper_beside_what_was_measured() -> None:
     assert len({claim.words for claim in CLAIMS}) == len(CLAIMS)
 
 
+def test_the_page_says_whether_anything_was_drawn_at_full_size() -> None:
+    nothing = "was measured at full size, nor on a GPU"
+    assert nothing in page(records())
+    full = page(
+        [*records(), record("sdxl-like/full", "baseline", 2.0), record("sdxl-like/full", "sdpa", 3.0)]
+    )
+    assert nothing not in full and "## sdxl-like/full" in full and "`-like/full` are *synthetic*" in full
+
+
 def test_figures_and_page_are_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     api.write_image_study(records(), tmp_path / "page.md", tmp_path / "figures")

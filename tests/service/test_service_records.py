@@ -13,12 +13,15 @@ from metainf import api
 from metainf.client import Client, Refused
 from metainf.domain import BadInput, UnknownName
 from metainf.store import Filter, open_store
+from metainf.store.jobs import Jobs
 from metainf.testing.store_suite import sample
 
 FIXTURES = Path(__file__).parents[1] / "importers" / "fixtures"
 SAID = {"hardware": "2xH100", "engine": "vllm"}
 OVER_S = 90.0
-IMPORTS, KILLS, LINES = 100, 4, 30
+IMPORTS, KILLS, LINES, MANY = 100, 4, 30, 3_000
+LARGE = 1_000_000
+"""Number of the first record of a large file."""
 
 
 def lines(trials: range, source: str = "bulk") -> bytes:
@@ -123,20 +126,26 @@ def test_what_is_said_of_a_file_is_checked_at_once(client: Client) -> None:
 
 
 def test_a_kill_in_the_middle_of_imports_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
-    """Files are handed in and records added while the service is killed again and again; in the end every
-    acknowledged one is there."""
+    """Files are handed in and records added while the service is killed again and again, each time in the
+    middle of a large file; in the end every acknowledged one is there."""
     store, log = tmp_path / "records.sqlite", tmp_path / "log"
     accepted: dict[str, range] = {}
     appended: list[str] = []
-    numbers = itertools.count()
+    numbers, unfinished = itertools.count(), 0
     for _ in range(KILLS):
         with served(store, "--rate", "none", log=log) as one, Client(one.url, timeout=20) as client:
-            for _ in range(IMPORTS // KILLS):
+            for _ in range(IMPORTS // KILLS - 1):
                 place = next(numbers)
                 own = range(place * LINES, place * LINES + LINES)
                 accepted[client.hand_in(lines(own), f"{place}.jsonl", "records").job_id] = own
                 appended += client.append([sample(place, "appended")]).ids
+            large = range(LARGE + len(accepted) * MANY, LARGE + (len(accepted) + 1) * MANY)
+            accepted[client.hand_in(lines(large), "large.jsonl", "records").job_id] = large
             one.kill()
+        with open_store(store) as opened:
+            jobs = Jobs(opened.database)
+            unfinished += any(not job.over for each in accepted if (job := jobs.get(each)) is not None)
+    assert unfinished, "no kill fell into an import"
     assert len(accepted) == IMPORTS
     with served(store, "--rate", "none", log=log) as one, Client(one.url) as client:
         until = time.monotonic() + OVER_S

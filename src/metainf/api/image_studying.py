@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from metainf.api.measuring import Measuring, Prepared, prepare_measuring
+from metainf.api.measuring import Measuring, Prepared, hardware_here, prepare_measuring
 from metainf.domain import BadInput, NotSupported, Record
 
 if TYPE_CHECKING:
@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 def prepare_image_study(
     store: "Store", models: Sequence[str] = (), methods: Sequence[str] = (), repeats: int | None = None
 ) -> tuple[list[tuple["ImagePart", Prepared]], dict[str, str]]:
-    """The sweeps laid out, without the runs that the store holds already; and what was left out, with the
-    reason. Raises BadInput where nothing is left, MissingExtra without the engine."""
+    """The sweeps of this machine's GPU, or of its processor where it has none, laid out without the runs that
+    the store holds already; and what was left out, with the reason. Raises BadInput where nothing is left,
+    MissingExtra without the engine."""
     from metainf.study.image_parts import ENGINE, parts
 
     found, left_out = [], {}
-    for part in parts(models, methods):
+    on_gpu = hardware_here(Measuring(), ENGINE).device.kind == "gpu"
+    for part in parts(models, methods, on_gpu):
         asked = Measuring(
             model=part.model, engine=ENGINE, workloads=part.workloads, methods=part.methods,
             in_flight=part.batches, requests=part.pictures, repeats=repeats or part.repeats,

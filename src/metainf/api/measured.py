@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from metainf.domain.shown import rows_html
+from metainf.domain.shown import data_frame, rows_html
 
 if TYPE_CHECKING:
     from metainf.measure.summary import Line
@@ -27,6 +27,10 @@ class Measurement:
     def rows(self) -> list[dict[str, Any]]:
         """One flat row for each method on each workload, for a data frame."""
         return [asdict(line) for line in self.lines]
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas data frame. Raises MissingExtra where pandas is not installed."""
+        return data_frame(self.rows())
 
     def _repr_html_(self) -> str:
         return rows_html(self.rows(), f"measured: {self.swept.campaign}")

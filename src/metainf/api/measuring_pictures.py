@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from metainf.domain import BadInput, Method, Model, NotSupported, UnknownName
+from metainf.domain import BadInput, DistilledModel, Method, Model, NotSupported, UnknownName
 
 if TYPE_CHECKING:
     from metainf.api.measuring import Measuring, Prepared
@@ -125,5 +126,38 @@ def _subject(asked: "Measuring") -> "Subject":
     path = Path(text).expanduser().resolve()
     if not path.exists():
         return subject
-    there = str(path.parent if path.is_file() else path)
-    return replace(subject, locate=lambda it, method: (it.model_copy(update={"source": there}), method))
+    return _stored(subject, path.parent if path.is_file() else path)
+
+
+def _stored(subject: "Subject", there: Path) -> "Subject":
+    """A pipeline in a folder, looked at before anything starts. BadInput where it cannot draw."""
+    from metainf.engines.diffusers_folder import PipelineFolder, require_pipeline, require_replaceable
+    from metainf.hosts.diffusers_load import index_of
+
+    def inside(folder: Path) -> frozenset[str]:
+        return frozenset(each.name for each in folder.iterdir())
+
+    index = index_of(there)
+    found = PipelineFolder(there.name, index, inside(there), _is_of_diffusers(index.get("_class_name")))
+    require_pipeline(found)
+
+    def locate(model: Model, method: Method) -> tuple[Model, Method]:
+        student = method.get(DistilledModel)
+        if student is not None and Path(student.model).is_dir():
+            others = {student.model: inside(Path(student.model))}
+            require_replaceable(replace(found, students=others), method)
+        else:
+            require_replaceable(found, method)
+        return model.model_copy(update={"source": str(there)}), method
+
+    return replace(subject, locate=locate)
+
+
+def _is_of_diffusers(name: object) -> bool:
+    """Whether diffusers exports a pipeline of that name, read from its text, as importing it takes seconds.
+    True where it is not installed, which is told later."""
+    spec = find_spec(ENGINE)
+    if spec is None or spec.origin is None:
+        return True
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    return isinstance(name, str) and name.endswith("Pipeline") and f'"{name}"' in text

@@ -1,6 +1,6 @@
 """The main verbs as a person calls them in Python: `import metainf; metainf.select(...)`.
 
-Answers show themselves as tables in a notebook; `rows()` gives them flat, for a data frame.
+Answers show themselves as tables in a notebook; `rows()` gives them flat, `to_pandas()` as a data frame.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,8 @@ from metainf.domain import (
     UnknownName,
     Workload,
 )
-from metainf.domain.shown import rows_html
+from metainf.domain.shown import data_frame, method_words, rows_html
+from metainf.selection import Sized
 
 Machines: TypeAlias = str | Hardware | Sequence[str | Hardware]
 OPTIONS = ("engines", "top", "predictor", "offline", "explain", "allow")
@@ -54,9 +55,37 @@ class Evaluated(dict[str, Any]):
             for line in view["choosers"]
         ]
 
+    def to_pandas(self) -> Any:
+        """The rows as a pandas data frame. Raises MissingExtra where pandas is not installed."""
+        return data_frame(self.rows())
+
     def _repr_html_(self) -> str:
         shown = ("source", "view", "by", "cells", "name", "regret", "regret_low", "regret_high")
         return rows_html([{name: row.get(name) for name in shown} for row in self.rows()], "evaluation")
+
+
+class Sizing(tuple[Sized, ...]):
+    """Deployments that serve a rate, the cheapest first, as `metainf.api.size` gives them."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row for each deployment: what it is, then the fields of `Sized` that are numbers."""
+        return [
+            {
+                "device": one.hardware.device.name,
+                "count": one.hardware.count,
+                "engine": one.method.engine,
+                "method": method_words(one.method),
+            }
+            | {name: value for name, value in one if name not in ("hardware", "method")}
+            for one in self
+        ]
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas data frame. Raises MissingExtra where pandas is not installed."""
+        return data_frame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return rows_html(self.rows(), "sizing")
 
 
 def select(
@@ -88,11 +117,10 @@ def size(
     workload: str | None = None,
     percentile: str | None = None,
     **wanted: Any,
-) -> tuple[Any, ...]:
+) -> Sizing:
     """The cheapest deployments that serve a request rate. `wanted` as for `select`, 32 in flight each."""
-    return size_answer(
-        _question(model, hardware, workload, {"concurrency": 32} | wanted), rate_per_s, percentile
-    )
+    question = _question(model, hardware, workload, {"concurrency": 32} | wanted)
+    return Sizing(size_answer(question, rate_per_s, percentile))
 
 
 def predict(

@@ -9,7 +9,13 @@ from metainf.domain.method import Method
 from metainf.domain.privacy import Guarded, Privacy
 from metainf.domain.record import Estimate
 from metainf.domain.setting import Hardware, Model, Workload
-from metainf.domain.shown import data_frame, selection_html, selection_rows
+from metainf.domain.shown import (
+    data_frame,
+    prediction_html,
+    prediction_rows,
+    selection_html,
+    selection_rows,
+)
 
 Aim = Literal["throughput", "throughput_per_dollar", "cost", "latency", "ttft", "tpot", "energy"]
 
@@ -43,6 +49,17 @@ class Prediction(Frozen):
     metrics: dict[str, Estimate] = Field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     nearest: tuple[str, ...] = ()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One flat row for each metric: its median, the bounds of its interval, and `p_ok`."""
+        return prediction_rows(self)
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas data frame. Raises MissingExtra where pandas is not installed."""
+        return data_frame(self.rows())
+
+    def _repr_html_(self) -> str:
+        return prediction_html(self)
 
 
 class Candidate(Frozen):

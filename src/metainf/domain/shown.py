@@ -8,7 +8,7 @@ from metainf.domain.errors import MissingExtra
 
 if TYPE_CHECKING:
     from metainf.domain.method import Method
-    from metainf.domain.objective import Candidate, Selection
+    from metainf.domain.objective import Candidate, Prediction, Selection
     from metainf.domain.record import Estimate
     from metainf.domain.setting import Hardware, Workload
 
@@ -123,6 +123,21 @@ def selection_html(found: "Selection") -> str:
         parts += [html_list("Why", one.prediction.reasons), html_list("Mind", one.notes)]
     left = [f"{each.limit}: {each.hardware.device.name}: {each.reason}" for each in found.excluded]
     return "".join([*parts, html_list("Left out", left)])
+
+
+def prediction_rows(found: "Prediction") -> list[Row]:
+    """One flat row for each metric, in the units that its name tells."""
+    return [
+        {"metric": name, "value": each.value, "low": each.low, "high": each.high, "p_ok": found.p_ok}
+        for name, each in found.metrics.items()
+    ]
+
+
+def prediction_html(found: "Prediction") -> str:
+    """The metrics as a table, with the reasons."""
+    head = ("metric", "median", "low", "high")
+    rows = [(name, each.value, each.low, each.high) for name, each in found.metrics.items()]
+    return html_table(head, rows, f"works {found.p_ok:.0%}") + html_list("Why", found.reasons)
 
 
 def interval(estimate: "Estimate | None") -> str | None:

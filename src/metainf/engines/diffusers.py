@@ -124,6 +124,7 @@ class Diffusers:
         batches, steps = page.gained("batches"), page.gained("steps")
         layers, integers = page.number("quantized_layers"), page.switch("integer_kernels")
         share, fused = page.fact("denoiser_share"), page.fact("fused_qkv")
+        student = page.fact("student_share")
         return Evidence(
             version=page.fact("version"),
             attention=page.fact("attention"),
@@ -134,6 +135,8 @@ class Diffusers:
             fused_qkv=None if fused is None else float(fused),
             memory_format=page.fact("memory_format"),
             denoiser_share=None if share is None else float(share),
+            student_share=None if student is None else float(student),
+            denoiser_changed=page.switch("denoiser_changed"),
             drawn_steps=steps / batches if batches and steps is not None else None,
             scheduler=page.fact("schedule"),
             autoencoder=page.fact("autoencoder"),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from metainf.domain import (
     Autoencoder,
     BadInput,
+    DistilledModel,
     FusedQkv,
     MemoryFormat,
     Method,
@@ -56,7 +57,10 @@ def require_pixels(model: Model, workload: Workload) -> None:
 
 
 def require_parts(model: Model, method: Method) -> None:
-    """NotSupported where a method needs a part that the model does not have."""
+    """NotSupported where a method needs a part that the model does not have, or a student is the model."""
+    student = method.get(DistilledModel)
+    if student is not None and student.model == model.name:
+        raise NotSupported(f"{model.name} cannot be its own student: name a model distilled from it")
     parts = KNOWN.get(model.denoiser or "")
     if parts is None:
         return

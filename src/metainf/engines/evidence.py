@@ -67,7 +67,9 @@ class Evidence:
     `draft_steps`    steps that verified drafts, counted once for each request in them
     `speculative`    our name of the algorithm; `none` where the engine says that it runs none
     `fused_qkv`      share of the attention layers whose projections are one; `denoiser_share` the parameters
-                     that remove noise over those of the model that was asked for; `drawn_steps` per batch
+                     that remove noise over those of the model that was asked for; `student_share` the same
+                     over those that the named student is known to have; `denoiser_changed` whether their
+                     weights are others than those of the model that was asked for; `drawn_steps` per batch
     """
 
     version: str | None = None
@@ -97,6 +99,8 @@ class Evidence:
     fused_qkv: float | None = None
     memory_format: str | None = None
     denoiser_share: float | None = None
+    student_share: float | None = None
+    denoiser_changed: bool | None = None
     drawn_steps: float | None = None
     scheduler: str | None = None
     autoencoder: str | None = None

@@ -56,12 +56,18 @@ def _ordered(asked: MemoryFormat, seen: Any) -> Verdict:
 
 
 def _distilled(asked: DistilledModel, seen: Any) -> Verdict:
-    """A student may be as large as its teacher where it needs fewer steps; the name says which it is."""
-    if seen.denoiser_share is None:
+    """Proven by a denoiser of fewer parameters, or by other weights where the student is as large as its
+    teacher; gainsaid by the teacher's own weights and by a size that is not the student's."""
+    share, known = seen.denoiser_share, seen.student_share
+    if share is None:
         return [], False
-    if seen.denoiser_share > 1 + (1 - SMALLER):
+    if seen.denoiser_changed is False:
+        return [f"{asked.model} was asked for, but the weights that draw are those without it"], False
+    if known is not None and abs(known - 1) > 1 - SMALLER:
+        return [f"{asked.model} was asked for, but what draws has {known:.0%} of its parameters"], False
+    if share > 1 + (1 - SMALLER):
         return [f"{asked.model} was asked for, but more parameters draw than without it"], False
-    return [], True
+    return [], bool(seen.denoiser_changed) or share < SMALLER
 
 
 def _scheduled(asked: Schedule, seen: Any) -> Verdict:

@@ -12,6 +12,7 @@ from metainf.catalog.architectures import Architecture, architecture
 from metainf.domain import BadInput
 from metainf.engines.diffusers_script import SCHEDULES, TINY
 from metainf.engines.students import student as published
+from metainf.hosts.diffusers_weights import Sample, known_params, sampled
 
 SEED = 20_260
 """Of random weights: the same architecture has the same ones in every process."""
@@ -30,13 +31,17 @@ precision over many steps."""
 @dataclass(frozen=True)
 class Loaded:
     """A pipeline, which of its parts removes noise, and how many parameters that part has where nothing is
-    distilled. `asks` gives the keywords by which the pipeline is told what the prompts ask."""
+    distilled. `asks` gives the keywords by which the pipeline is told what the prompts ask. Where a student
+    draws: `student_params`, those that it is known to have, and `teacher`, a sample of the weights in whose
+    place it draws, where these were read."""
 
     pipe: Any
     part: str
     full_params: int
     guided: bool
     asks: Callable[[Sequence[str], bool], dict[str, Any]]
+    student_params: int | None = None
+    teacher: Sample | None = None
 
     @property
     def denoiser(self) -> Any:
@@ -66,8 +71,9 @@ def _stored(model: str, student: str | None, autoencoder: str | None, dtype: Any
     part = next((name for name in PARTS if getattr(pipe, name, None) is not None), None)
     if part is None:
         raise BadInput(f"{model}: expected a pipeline with one of {', '.join(PARTS)}, found none of them")
-    full = _params(getattr(pipe, part))
+    full, teacher = _params(getattr(pipe, part)), None
     if student is not None:
+        teacher = sampled(getattr(pipe, part).named_parameters(), dtype)
         kind = type(getattr(pipe, part))
         known = published(student)
         where = None if known is not None and not known.whole else part
@@ -78,7 +84,8 @@ def _stored(model: str, student: str | None, autoencoder: str | None, dtype: Any
         name = TINY.get(type(pipe).__name__, autoencoder) if autoencoder == "tiny" else autoencoder
         pipe.vae = diffusers.AutoencoderTiny.from_pretrained(name, torch_dtype=dtype)
     guided = "negative_prompt" in inspect.signature(type(pipe).__call__).parameters
-    return Loaded(pipe, part, full, guided, lambda prompts, _: {"prompt": list(prompts)})
+    size = None if student is None else known_params(student)
+    return Loaded(pipe, part, full, guided, lambda prompts, _: {"prompt": list(prompts)}, size, teacher)
 
 
 def _synthetic(asked: Architecture, student: str | None, autoencoder: str | None, dtype: Any) -> Loaded:
@@ -103,7 +110,8 @@ def _synthetic(asked: Architecture, student: str | None, autoencoder: str | None
     given |= {name: False for name in SWITCHES if name in given}
     pipe = kind(**given)
     asks = _made_up(pipe, taken.denoiser_config, dtype)
-    return Loaded(pipe, part, asked.denoiser_params, asked.guided, asks)
+    size = None if student is None else taken.denoiser_params
+    return Loaded(pipe, part, asked.denoiser_params, asked.guided, asks, size)
 
 
 def _made(kind: Any, config: Mapping[str, Any], dtype: Any) -> Any:

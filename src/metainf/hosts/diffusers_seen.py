@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from metainf.hosts.diffusers_load import Loaded
+from metainf.hosts.diffusers_weights import changed, sampled
 
 KERNELS = {
     "sdpa": (
@@ -23,6 +24,7 @@ KERNELS = {
 PLAIN = ("_scaled_dot_product_attention_math", "aten::softmax", "aten::_softmax")
 COMPILED = ("torch-compiled region", "cpp_fused", "triton_", "compiledfunction", "graph_0_")
 INTEGER = ("_int_mm", "quantized::linear", "int8", "onednn::qlinear", "_weight_int8pack")
+FUSED = ("to_qkv", "to_kv", "to_added_qkv")
 _DTYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
@@ -47,6 +49,11 @@ def of_modules(torch: Any, loaded: Loaded) -> dict[str, str]:
     vae = getattr(pipe, "vae", None)
     if vae is not None:
         found["autoencoder"] = type(vae).__name__
+    if loaded.student_params:
+        found["student_share"] = f"{_count(denoiser) / loaded.student_params:.4f}"
+    if loaded.teacher:
+        other = changed(sampled(denoiser.named_parameters(), torch.float32), loaded.teacher)
+        found["denoiser_changed"] = "" if other is None else str(other).lower()
     if found["dtype"] == "fp32" and torch.get_float32_matmul_precision() != "highest" and _on_gpu(weights):
         found["dtype"] = "tf32"
     return found
@@ -110,13 +117,20 @@ def _is_quantized(layer: Any) -> bool:
 
 
 def _count(module: Any) -> int:
-    """Parameters, those of quantized layers included."""
-    total: int = sum(value.numel() for value in module.parameters())
-    for layer in module.modules():
+    """Parameters, those of quantized layers included; fused projections, which repeat others, are not."""
+    repeated = {id(value) for layer in _repeats(module) for value in layer.parameters()}
+    total: int = sum(value.numel() for value in module.parameters() if id(value) not in repeated)
+    for layer in set(module.modules()) - set(_repeats(module)):
         weight = getattr(layer, "weight", None)
         if callable(weight):
             total += int(weight().numel()) + (0 if layer.bias() is None else int(layer.bias().numel()))
     return total
+
+
+def _repeats(module: Any) -> list[Any]:
+    """Fused projections beside which diffusers keeps the ones that they were made of."""
+    kept = [x for x in _attentions(module) if _fused(x)]
+    return [getattr(x, name) for x in kept for name in FUSED if getattr(x, name, None) is not None]
 
 
 def _on_gpu(weights: list[Any]) -> bool:

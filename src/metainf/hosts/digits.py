@@ -12,6 +12,7 @@ from typing import Any
 from metainf.catalog.digits import CLASSES, EDGE_PX, PATCH_PX, digits, weights_of
 from metainf.domain import BadInput
 from metainf.hosts.diffusers_load import Loaded
+from metainf.hosts.diffusers_weights import sampled
 
 GUIDANCE = 2.0
 NO_CLASS = CLASSES
@@ -106,15 +107,22 @@ def load_digits(model: str, student: str | None, dtype: Any) -> Loaded:
     name = student or model
     if name not in digits():
         raise BadInput(f"expected a student of {model}, one of {', '.join(digits())}, found {name}")
+
+    def weights(of: str) -> dict[str, Any]:
+        with weights_of(of) as file:
+            return {key: value.float() for key, value in load_file(file).items()}
+
     net = diffusers.PriorTransformer(**digits()[name].config)
-    with weights_of(name) as file:
-        net.load_state_dict({key: value.float() for key, value in load_file(file).items()})
+    net.load_state_dict(weights(name))
     pipe = DigitsPipeline(net.eval().requires_grad_(False).to(dtype), diffusers.DDIMScheduler(**SCHEDULE))
+    size, teacher = None, None
+    if student is not None:
+        size, teacher = digits()[name].params, sampled(weights(model).items(), dtype)
 
     def asks(prompts: Sequence[str], guided: bool) -> dict[str, Any]:
         return {"prompt": list(prompts)}
 
-    return Loaded(pipe, "transformer", digits()[model].params, True, asks)
+    return Loaded(pipe, "transformer", digits()[model].params, True, asks, size, teacher)
 
 
 def _label(text: str) -> int:

@@ -23,9 +23,7 @@ typed by hand.
 
 * `baseline` draws in fp32, with attention by plain products. Methods are named as `metainf measure` calls
   them; each was seen at work in the pipeline's modules or kernels, else its run is a failure.
-* Models whose names end in `-like/small` are *synthetic*: architectures of published models at reduced size
-  with random weights and without text encoders. Their speeds are real, their pictures are noise. Nothing here
-  was measured at full size, nor on a GPU.
+{synthetic}
 * *Likeness* is the peak signal-to-noise ratio (dB) to the pictures of `baseline` from the same noise;
   {most:g} means equal, above 30 is hard to see. It tells what rounding does, and is not asked of methods that
   draw other pictures of random weights: a student, fewer steps, another decoder. What those cost is
@@ -34,6 +32,14 @@ typed by hand.
   real digits that the drawn ones cover. Noise and wrong digits lower the first, drawing alike the second.
 * Rates are of the median run. A ratio near 1 may be noise: see the end of the page.
 """
+REDUCED = """\
+* Models whose names end in `-like/small` are *synthetic*: architectures of published models at reduced size
+  with random weights and without text encoders. Their speeds are real, their pictures are noise. Nothing here
+  was measured at full size, nor on a GPU."""
+FULL = """\
+* Models whose names end in `-like/full` are *synthetic*: architectures of published models at their full size
+  with random weights and without text encoders; `-like/small` are the same at reduced size. Their speeds are
+  real, their pictures are noise."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,9 @@ def page(records: Sequence[Record], figures: Mapping[str, str] | None = None) ->
     """Markdown of the study's records. `figures`: paths by `methods` and `digits`. BadInput where none
     draws."""
     held, drawn = easels(sorted(records, key=_order)), figures or {}
-    parts = [HEAD.format(most=MOST_DB), "## What the paper says, and what is seen here\n", _claims(held)]
+    whole = any(easel.model.endswith("/full") for easel in held)
+    head = HEAD.format(most=MOST_DB, synthetic=FULL if whole else REDUCED)
+    parts = [head, "## What the paper says, and what is seen here\n", _claims(held)]
     if "methods" in drawn:
         parts.append(f"![Speed of each method over the baseline]({drawn['methods']})\n")
     trained = [easel for easel in held if easel.model == TEACHER]
