@@ -15,9 +15,11 @@ for name in ("transformers", "grpc", "google.protobuf", "cryptography"):
 from orders import ARBITER, OPERATOR, PAYER, Clock, deposit, order  # noqa: E402
 from small_swarm import LAYERS, Place, small_model, swarm_of  # noqa: E402
 
+from metainf.api.ledger import verify  # noqa: E402
+from metainf.domain import BadInput  # noqa: E402
 from metainf.swarm.host import believing, generating  # noqa: E402
 from metainf.swarm.host.generating import Course, Swarm  # noqa: E402
-from metainf.swarm.host.paying import Purse, settled  # noqa: E402
+from metainf.swarm.host.paying import Purse, settled, written  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
 from metainf.swarm.ledger.evidence import Evidence, check  # noqa: E402
 from metainf.swarm.ledger.words import Receipt  # noqa: E402
@@ -96,6 +98,7 @@ def test_a_text_is_ordered_written_signed_for_settled_and_proven(
         found = check(Evidence.parse(evidence.canonical()), course.answer)
         assert (found.tokens, found.answer, found.recorded_by) == (through, True, OPERATOR.node)
         assert check(evidence, [*course.answer[:-1], 0]).answer is False
+        assert found.output == evidence.tokens == tuple(course.answer)
         half = 2 * through * PRICE
         assert paid_to(here, course) == {"a": half, "b": half}
         nodes = {name: who.node for name, (who, _) in here.people.items()}
@@ -107,9 +110,29 @@ def test_a_text_is_ordered_written_signed_for_settled_and_proven(
             {"receipts": evidence.receipts[::-1]},
             {"order": evidence.order.replace("1", "2", 1)},
             {"settlement": evidence.settlement.replace("0", "1", 1)},
+            {"tokens": (*course.answer[:-1], 0)},
         ):
             with pytest.raises(Refused):
                 check(evidence.model_copy(update=change))
+
+    play(folder, purse, story)
+
+
+def test_who_holds_only_the_text_checks_it_with_the_tokenizer(
+    folder: Path, purse: Purse, tmp_path: Path
+) -> None:
+    """The evidence has the answer's tokens; a text that a stop word ended is the beginning of theirs."""
+    shown = tmp_path / "evidence.json"
+
+    async def story(here: Place, swarm: Swarm, purse: Purse) -> None:
+        text, course = await bought(swarm, purse)
+        assert course.bill is not None and written(course.bill, shown)
+        for held, likeness in ((text, "whole"), (text[:4], "beginning"), (text + "x", "another")):
+            found = verify(shown, text=held, tokenizer=folder)
+            assert (found.text, found.answer, found.output) == (likeness, None, tuple(course.answer))
+        assert verify(shown, course.answer, text, folder).answer
+        with pytest.raises(BadInput, match="tokenizer"):
+            verify(shown, text=text)
 
     play(folder, purse, story)
 
@@ -232,6 +255,7 @@ def test_an_arbiter_settles_the_claim_and_nobody_else_can(folder: Path, purse: P
         _, course = await bought(swarm, replace(purse, arbiter=ARBITER.node))
         bill = course.bill
         assert bill is not None and bill.claim is not None and bill.evidence is None
+        assert bill.told()["tokens"] == course.answer and "tokens" not in bill.told()["claim"]
         with pytest.raises(Exception, match="who may settle this order"):
             settled(PAYER, bill.claim, book)
         evidence = settled(ARBITER, bill.claim, book, OPERATOR)

@@ -79,7 +79,8 @@ class Purse:
 @dataclass
 class Bill:
     """One text's order, and what came of it. Where the judge is elsewhere (or the purse) there is a claim, no
-    evidence; `problem` says why the ledger did not take the settlement."""
+    evidence; `problem` says why the ledger did not take the settlement. `answer` are the answer's tokens: a
+    claim has none of them, since its judge need not know what was answered."""
 
     order: str
     purse: Purse | None = None
@@ -87,6 +88,7 @@ class Bill:
     claim: Claim | None = None
     evidence: Evidence | None = None
     problem: str = ""
+    answer: tuple[int, ...] = ()
 
     @property
     def transaction(self) -> str:
@@ -98,25 +100,32 @@ class Bill:
         refunded."""
         if not receipts:
             return
-        self.claim = Claim(order=self.order, receipts=tuple(receipts), answer=answer_digest(answer))
+        claim = Claim(order=self.order, receipts=tuple(receipts), answer=answer_digest(answer))
+        self.claim, self.answer = claim, tuple(answer)
         if self.purse is not None:
-            self.claimed(self.purse, self.claim)
+            self.claimed(self.purse, claim, self.answer)
 
-    def claimed(self, purse: Purse, claim: Claim) -> None:
-        """Settle a claim on this order, where the payer may."""
-        self.claim = claim
-        if claim.order == self.order and purse.arbiter in (None, purse.payer.node):
+    def claimed(self, purse: Purse, claim: Claim, answer: Sequence[int]) -> None:
+        """Settle a claim on this order, where the payer may, if it is of this answer's tokens."""
+        if claim.order != self.order or claim.answer != answer_digest(answer):
+            self.problem = "the claim is on another order, or of another answer"
+            return
+        self.claim, self.answer = claim, tuple(answer)
+        if purse.arbiter in (None, purse.payer.node):
             try:
-                self.evidence = settled(purse.payer, claim, purse.book, purse.operator)
+                made = settled(purse.payer, claim, purse.book, purse.operator)
+                self.evidence = made.model_copy(update={"tokens": self.answer})
             except MetaInfError as error:
                 self.problem = str(error)
 
     def told(self) -> dict[str, Any]:
-        """What goes with the answer."""
-        shown = self.evidence or self.claim
-        named = "evidence" if self.evidence is not None else "claim"
+        """What goes with the answer. Evidence has the answer's tokens in it, a claim has them beside it."""
         found: dict[str, Any] = {"transaction": self.transaction, "problem": self.problem or None}
-        return found | ({} if shown is None else {named: shown.model_dump(mode="json")})
+        if self.evidence is not None:
+            return found | {"evidence": self.evidence.model_dump(mode="json")}
+        if self.claim is not None:
+            return found | {"claim": self.claim.model_dump(mode="json"), "tokens": list(self.answer)}
+        return found
 
 
 def settled(

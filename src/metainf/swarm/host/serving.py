@@ -161,6 +161,11 @@ class SwarmDoor(Door):
             body = {**body, "max_tokens": CHAT_TOKENS}
         return bounded(super().read(body), limits_of(body.get(OWN)))
 
+    def more(self) -> Json:
+        """What came of the order, where the text was paid for."""
+        course = COURSE.get()
+        return {} if course is None or course.bill is None else {OWN: course.bill.told()}
+
     async def ready(self, request: "Request") -> "StreamResponse":
         """200 where nodes that let us in hold all blocks, else 503 and why."""
         try:
