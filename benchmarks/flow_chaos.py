@@ -59,8 +59,8 @@ class Plan:
 @dataclass
 class Came:
     """What came of it. `refused` counts honest requests by reason, `unlike` odd ones that were answered or
-    refused for another reason than theirs; `own` answers the wallet paid itself; `partly` answers have receipts
-    that do not cover all blocks, `unsigned` ones none. Money in nanousd: `paid` to nodes as accounts
+    refused for another reason than theirs; `own` answers the wallet paid itself; `partly` answers have
+    receipts that do not cover all blocks, `unsigned` ones none. Money in nanousd: `paid` to nodes as accounts
     have it, `settled` as the settlements add up, `shown` as evidence does."""
 
     answered: int = 0

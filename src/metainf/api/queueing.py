@@ -19,7 +19,7 @@ from metainf.swarm.broker.agent import Agent
 from metainf.swarm.broker.dead import Letter, again, letters, removed
 from metainf.swarm.broker.deciding import group_name
 from metainf.swarm.broker.streams import connected, hidden, prepared, replicas_of
-from metainf.swarm.broker.words import Member, Reply
+from metainf.swarm.broker.words import LONGEST_S, Member, Reply
 from metainf.swarm.host.generating import Swarm
 from metainf.swarm.host.paying import Purse
 from metainf.swarm.host.queued import Desk
@@ -100,7 +100,8 @@ async def _expected_s(swarm: Swarm) -> float:
     try:
         await swarm.caller.let_in(swarm.model)
         words = current([each.word for each in await swarm.caller.look()], swarm.model, time.time())
-        return max(0.001, best_route(table(words), USUAL, Client()).expected_ms / 1000)
+        told_s = best_route(table(words), USUAL, Client()).expected_ms / 1000
+        return min(max(0.001, told_s), LONGEST_S)
     except NoFeasible:
         return UNKNOWN_S
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metainf.domain.base import Frozen
-from metainf.swarm.words import Digest
+from metainf.swarm.words import MOST_BLOCKS, Digest
 
 Token = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 """A part of a subject: no dots, no blanks, no wildcards."""
@@ -13,6 +13,8 @@ Priority = Literal[0, 1, 2]
 """0 is served first."""
 PRIORITIES: tuple[Priority, ...] = (0, 1, 2)
 MOST_BODY = 512 * 1024
+MOST_SLOTS, LONGEST_S, MOST_USD_PER_HOUR = 65_536, 86_400.0, 1e6
+"""Of one consumer, so that what some say of themselves can be added up whatever it is."""
 
 
 class Job(Frozen):
@@ -50,13 +52,13 @@ class Member(Frozen):
     group: Token
     model: str = Field(max_length=256)
     digest: Digest | None = None
-    num_blocks: PositiveInt | None = None
+    num_blocks: Annotated[int, Field(gt=0, le=MOST_BLOCKS)] | None = None
     hardware: str | None = Field(default=None, max_length=128)
     region: str | None = Field(default=None, max_length=64)
     labels: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=16)
-    slots: PositiveInt
-    request_s: PositiveFloat
-    usd_per_hour: NonNegativeFloat | None = None
+    slots: Annotated[int, Field(gt=0, le=MOST_SLOTS)]
+    request_s: Annotated[float, Field(gt=0, le=LONGEST_S)]
+    usd_per_hour: Annotated[float, Field(ge=0, le=MOST_USD_PER_HOUR)] | None = None
 
 
 class Group(Frozen):

@@ -13,7 +13,7 @@ from metainf.hosts.asked import Refusal, error_of
 from metainf.swarm.broker.consumer import Consumer, Handle, TryAgain
 from metainf.swarm.broker.members import announcing, bucket
 from metainf.swarm.broker.streams import MEMBER_S
-from metainf.swarm.broker.words import MOST_BODY, Job, Member
+from metainf.swarm.broker.words import LONGEST_S, MOST_BODY, Job, Member
 from metainf.swarm.host.generating import Course
 from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.paying import Bill
@@ -90,5 +90,5 @@ class Worker:
         body = await self.handle(job, attempt)
         took = max(1e-3, time.monotonic() - begun)
         mean = self.word.request_s * (1 - WEIGHT) + took * WEIGHT
-        self.word = self.word.model_copy(update={"request_s": mean})
+        self.word = self.word.model_copy(update={"request_s": min(mean, LONGEST_S)})
         return body
