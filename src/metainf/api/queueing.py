@@ -15,6 +15,7 @@ from metainf.domain.base import Frozen
 from metainf.hosts.guards import guard
 from metainf.hosts.openai import listen
 from metainf.hosts.places import Places
+from metainf.hosts.tracing import send
 from metainf.swarm.broker.agent import Agent
 from metainf.swarm.broker.dead import Letter, again, letters, removed
 from metainf.swarm.broker.deciding import group_name
@@ -23,7 +24,7 @@ from metainf.swarm.broker.words import LONGEST_S, Member, Reply
 from metainf.swarm.host.generating import Swarm
 from metainf.swarm.host.paying import Purse
 from metainf.swarm.host.queued import Desk
-from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, bound
+from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, bound, closing_traces
 from metainf.swarm.host.working import Worker, answering
 from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.table import current, table
@@ -48,7 +49,8 @@ class Offered(Frozen):
 
 async def serve(queue: str, told: Serving, say: Callable[[str], None], purse: Purse | None = None) -> None:
     """OpenAI's API in front of the queue, until SIGTERM or SIGINT. Raises BadInput, BrokerLost."""
-    with bound(told) as taken:
+    send("metainf-agent")
+    with bound(told) as taken, closing_traces():
         async with Agent(queue, f"agent-{os.urandom(6).hex()}") as agent:
             desk = Desk(agent, purse, told.most_body_bytes)
             names = sorted({group.model for group in await desk.groups()})
@@ -87,13 +89,15 @@ async def work(
     `manner` says how they go through the swarm, and how its nodes are watched. Raises BadInput, BrokerLost,
     DirectoryLost, MissingExtra."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with joined(join, model, manner=manner) as swarm:
-        made = await worker(queue, swarm, offered)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        async with made:
-            say(f"{made.word.name} of {made.word.group}: {swarm.name} in {offered.slots} slots")
-            await stop.wait()
+    send("metainf-worker")
+    with closing_traces():
+        async with joined(join, model, manner=manner) as swarm:
+            made = await worker(queue, swarm, offered)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop.set)
+            async with made:
+                say(f"{made.word.name} of {made.word.group}: {swarm.name} in {offered.slots} slots")
+                await stop.wait()
 
 
 async def _expected_s(swarm: Swarm) -> float:

@@ -162,7 +162,7 @@ class Passage:
         )  # fmt: skip
         before, pieces = len(self.made), 0
         try:
-            async with aclosing(completed(replica, request)) as events:
+            async with aclosing(completed(replica, request, self.course.mark.trace)) as events:
                 async for event in events:
                     pieces += bool(event.text)
                     self.said += event.text

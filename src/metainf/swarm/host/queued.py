@@ -26,6 +26,7 @@ from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member, Token, Wis
 from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.ordering import Weights, billed, models_told, order_of, running, taken
 from metainf.swarm.host.paying import Bill, Purse
+from metainf.swarm.host.serving import traced
 from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED
 from metainf.swarm.trust.sealed import MOST_BYTES, digest
 
@@ -179,7 +180,7 @@ class Desk:
         """OpenAI's paths."""
         from aiohttp import web
 
-        app = web.Application(client_max_size=self.most_body, middlewares=middlewares)
+        app = web.Application(client_max_size=self.most_body, middlewares=[traced(), *middlewares])
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/completions", self._complete)

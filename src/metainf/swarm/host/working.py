@@ -10,6 +10,7 @@ from typing import Any
 
 from metainf.domain import BadInput
 from metainf.hosts.asked import Refusal, error_of
+from metainf.hosts.tracing import CURRENT, begun
 from metainf.swarm.broker.consumer import Consumer, Handle, TryAgain
 from metainf.swarm.broker.members import announcing, bucket
 from metainf.swarm.broker.streams import MEMBER_S
@@ -86,9 +87,24 @@ class Worker:
             raise failure
 
     async def _timed(self, job: Job, attempt: int) -> str:
-        begun = time.monotonic()
-        body = await self.handle(job, attempt)
-        took = max(1e-3, time.monotonic() - begun)
+        """Work on a job as a span of its trace, and remember how long it took."""
+        about: dict[str, str | int | float] = {
+            "group": job.group,
+            "consumer": self.word.name,
+            "attempt": attempt,
+        }
+        mark, why, since_s = begun("swarm.job", CURRENT.get(), about), "given up", time.monotonic()
+        before = CURRENT.set(mark.trace)
+        try:
+            body = await self.handle(job, attempt)
+            why = ""
+        except Exception as error:
+            why = str(error)
+            raise
+        finally:
+            CURRENT.reset(before)
+            mark.end(why or None)
+        took = max(1e-3, time.monotonic() - since_s)
         mean = self.word.request_s * (1 - WEIGHT) + took * WEIGHT
         self.word = self.word.model_copy(update={"request_s": min(mean, LONGEST_S)})
         return body
