@@ -22,7 +22,7 @@ from metainf.swarm.host.generating import Course, Swarm  # noqa: E402
 from metainf.swarm.host.paying import Purse, settled, written  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
 from metainf.swarm.ledger.evidence import Evidence, check  # noqa: E402
-from metainf.swarm.ledger.words import Receipt  # noqa: E402
+from metainf.swarm.ledger.words import Order, Receipt  # noqa: E402
 from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED, NotPaid  # noqa: E402
 from metainf.swarm.net.paid import Tally, Till, Work  # noqa: E402
 from metainf.swarm.trust.sealed import digest, opened, sealed  # noqa: E402
@@ -265,6 +265,65 @@ def test_an_arbiter_settles_the_claim_and_nobody_else_can(folder: Path, purse: P
             settled(ARBITER, bill.claim, book)
 
     play(folder, purse, story)
+
+
+def test_a_text_is_paid_through_the_contract(folder: Path) -> None:
+    """On py-evm: nodes look for the money there, the payer settles, the nodes fetch theirs, to the wei."""
+    pytest.importorskip("web3", reason="needs the extra evm")
+    pytest.importorskip("eth_tester", reason="needs the extra evm")
+    from eth_account import Account
+    from web3 import EthereumTesterProvider, Web3
+
+    from metainf.swarm.host.chained import ChainBook, ChainTill
+    from metainf.swarm.ledger.chain import Escrows, link
+
+    chain, wei, keys = Web3(EthereumTesterProvider()), 1000, {}
+    for number, name in enumerate(("payer", "a", "b", "thief"), 1):
+        keys[name] = f"0x{number:064x}"
+        rich = {"from": chain.eth.accounts[0], "to": Account.from_key(keys[name]).address, "value": 10**18}
+        chain.eth.wait_for_transaction_receipt(chain.eth.send_transaction(rich))
+    mine = Escrows.deployed(chain, keys["payer"])
+    books = {name: ChainBook(Escrows(chain, mine.contract.address, key), wei) for name, key in keys.items()}
+
+    async def story() -> None:
+        async with swarm_of(folder, HALVES) as (here, swarm):
+            links = [link(PAYER, keys["payer"])]
+            for name, node in here.nodes.items():
+                links.append(link(here.people[name][0], keys[name]))
+                node.till = ChainTill(books[name], Till(here.people[name][0], True, PRICE))
+            for book in books.values():
+                assert PAYER.node in [book.meet(each) for each in links]
+            purse = Purse(PAYER, PRICE, books["payer"])
+            _, course = await bought(swarm, purse)
+            bill = course.bill
+            assert bill is not None and bill.evidence is not None and not bill.problem
+            found = check(bill.evidence, course.answer)
+            half = 2 * (len(b"the rivers") + TOKENS - 1) * PRICE
+            assert (found.answer, [share.nanousd for share in found.shares]) == (True, [half, half])
+            for name in "ab":
+                escrows = books[name].escrows
+                assert escrows.owed(escrows.account.address) == half * wei
+                escrows.withdraw()
+                assert escrows.owed(escrows.account.address) == 0
+                assert not books[name].holds(bill.transaction), "it is settled"
+            assert bill.claim is not None
+            with pytest.raises(Replayed):
+                settled(PAYER, bill.claim, books["payer"])
+            price = price_of(bill.order) * wei
+            assert mine.owed(mine.account.address) == price - 2 * half * wei
+            assert chain.eth.get_balance(mine.contract.address) == price - 2 * half * wei
+            with pytest.raises(Refused, match="not the wallet"):
+                Purse(PAYER, PRICE, books["thief"]).billed(swarm.model, LAYERS, "a", 5)
+            stolen = Purse(PAYER, PRICE).billed(swarm.model, LAYERS, "a", 5)
+            with pytest.raises(Refused, match="does not hold the money"):
+                here.nodes["a"].till.hired(stolen.order, (swarm.model, LAYERS), ("m", "s"), time.time())  # type: ignore[union-attr]
+
+    asyncio.run(story())
+
+
+def price_of(text: str) -> int:
+    """Nanousd that a sealed order promises."""
+    return opened(Order, text).word.price_nanousd
 
 
 def test_an_order_pays_for_one_session_and_so_many_passes(folder: Path, clock: Clock) -> None:
