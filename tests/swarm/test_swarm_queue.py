@@ -417,6 +417,7 @@ def test_a_caller_pays_with_its_own_key_and_the_agent_has_none(server: Server, t
             async with client.get("/v1/models") as response:
                 (model,) = (await response.json())["data"]
             weights = Weights.of(model[OWN]["weights"][0])
+            front.purse = Purse(OPERATOR, 3, book)  # it has no money: what it paid for would be refused
             sent, bill = signed(purse, body | {OWN: {"wanted_s": 30.0}}, weights)
             assert sent[OWN]["wanted_s"] == 30.0 and book.holds(bill.transaction)
             status, made = await asked(sent)
