@@ -1,7 +1,6 @@
 """Messages to a node for the tests of hostile input, and what it answers to them."""
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -64,15 +63,20 @@ async def last_answer(
     way: Any, method: str, messages: Sequence[bytes], unanswered: Sequence[int] = (), within_s: float = 20.0
 ) -> Any:
     """What comes back on a stream after its last message: a message, or the status with which it ended. Those
-    with the numbers `unanswered` may be answered or not."""
+    with the numbers `unanswered` may be answered or not; where the stream is over before the next could be
+    written, that is CANCELLED, for gRPC then keeps the answer to itself."""
     import grpc
 
     call = way.stream_stream(method)()
     try:
         answer: Any = grpc.aio.EOF
         for number, message in enumerate(messages):
-            with contextlib.suppress(asyncio.InvalidStateError):  # it was refused and is over
+            try:
                 await call.write(message)
+            except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+                if number - 1 not in unanswered:
+                    raise
+                return grpc.StatusCode.CANCELLED
             if number in unanswered:
                 continue
             answer = await asyncio.wait_for(call.read(), within_s)

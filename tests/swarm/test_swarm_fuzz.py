@@ -237,7 +237,8 @@ def test_broken_orders_links_and_wishes_for_receipts_end_no_node(folder: Path) -
         async def send(messages: list[bytes], unanswered: tuple[int, ...] = ()) -> None:
             answer = await last_answer(way, METHOD, messages, unanswered)
             kind = answer if isinstance(answer, grpc.StatusCode) else answer.WhichOneof("kind")
-            assert kind in ANSWERS | {"signed", "joined"}, f"{kind} for {messages}"
+            lost = {grpc.StatusCode.CANCELLED} if unanswered else set()
+            assert kind in ANSWERS | lost | {"signed", "joined"}, f"{kind} for {messages[-1][:60]!r}"
             kinds.add(kind)
 
         for message in mutants([sign], few, seed=11):
