@@ -43,6 +43,7 @@ def section(plan: Plan, came: Came) -> str:
         ("requests", plan.requests),
         ("of them such as must be refused", plan.odd * len(ODD)),
         ("answered, as one process writes", came.answered - came.wrong),
+        ("of them ordered and settled by the wallet itself", came.own),
         ("answered otherwise", came.wrong),
         ("refused although all was in order, by reason", refused),
         ("refused as they must be, by what was wrong and the reason given", odd),

@@ -33,6 +33,8 @@ REASONS = {
 }  # fmt: skip
 Write = Callable[[Path, list[int], int], list[int]]
 """The tokens that one process writes: the model's folder, the prompt, how many."""
+OWN_EVERY = 2
+"""Every second request is ordered and settled by the wallet itself, the others by the agent."""
 AHEAD_S = 86_400.0
 """After all deadlines."""
 
@@ -57,11 +59,12 @@ class Plan:
 @dataclass
 class Came:
     """What came of it. `refused` counts honest requests by reason, `unlike` odd ones that were answered or
-    refused for another reason than theirs; `partly` answers have receipts that do not cover all blocks,
-    `unsigned` ones none. Money in nanousd: `paid` to nodes as accounts have it, `settled` as the settlements
-    add up, `shown` as evidence does."""
+    refused for another reason than theirs; `own` answers the wallet paid itself; `partly` answers have
+    receipts that do not cover all blocks, `unsigned` ones none. Money in nanousd: `paid` to nodes as accounts
+    have it, `settled` as the settlements add up, `shown` as evidence does."""
 
     answered: int = 0
+    own: int = 0
     wrong: int = 0
     partly: int = 0
     unsigned: int = 0
@@ -142,7 +145,8 @@ class Flow:
             question = self.questions[number % len(self.questions)]
             kind = self.odd.get(number)
             if kind is None:
-                self._judged(question, *await client.ask(question, self.plan.deadline_s))
+                own = number % OWN_EVERY == 0
+                self._judged(question, *await client.ask(question, self.plan.deadline_s, own))
                 return
             while kind == "replayed" and not self.orders:
                 await asyncio.sleep(0.05)
@@ -166,6 +170,7 @@ class Flow:
             came.wrong += 1
             came.failed(f"expected {question.text!r}, found {made['choices'][0]['text']!r}")
         own = made["metainf"]
+        came.own += own.get("own", False)
         if own.get("evidence") is None:
             came.unsigned += own["problem"] is None
             came.unsettled += own["problem"] is not None

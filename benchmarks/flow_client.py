@@ -1,4 +1,5 @@
-"""A client with a wallet, on a host of its own: it asks an agent over HTTP, and tries what must fail."""
+"""A client with a wallet, on a host of its own: it asks an agent over HTTP, lets it pay or signs and settles
+orders with a key of its own, and tries what must fail."""
 
 import asyncio
 import json
@@ -15,8 +16,10 @@ from flow_place import PRICE, Place
 from metainf.domain import MetaInfError
 from metainf.swarm.broker.agent import Agent, TooLate
 from metainf.swarm.broker.words import Job
+from metainf.swarm.host.ordering import Weights, signed, taken
 from metainf.swarm.host.paying import Purse, ledger_of
-from metainf.swarm.host.queued import Desk
+from metainf.swarm.host.queued import ORDERS, SETTLE_S, Desk
+from metainf.swarm.net.hiring import ORDER_USED
 from metainf.swarm.trust.identity import kept
 from metainf.swarm.trust.sealed import digest
 from metainf.swarm.trust.signing import Refused
@@ -43,7 +46,7 @@ class Client:
     def __init__(self, place: Place, visitor: Visitor) -> None:
         self.place, self.visitor = place, visitor
         self.kept = AsyncExitStack()
-        for name, nanousd in (("odd", RICH), ("poor", POOR)):
+        for name, nanousd in (("odd", RICH), ("poor", POOR), ("wallet", RICH)):
             place.deposit(name, nanousd)
 
     @classmethod
@@ -63,10 +66,12 @@ class Client:
         self.web = await enter(aiohttp.ClientSession(timeout=patience))
         self.agent = await enter(Agent(self.place.url, "odd"))
         self.book = self.kept.enter_context(ledger_of(self.place.ledger))
+        self.wallet = Purse(kept(self.place.folder / "wallet.key"), PRICE, self.book)
 
-    async def ask(self, question: Question, deadline_s: float) -> tuple[int, dict[str, Any]]:
-        """Status and answer of the agent."""
-        return await self.visitor.does(self._asked(_body(question, deadline_s)))
+    async def ask(self, question: Question, deadline_s: float, own: bool) -> tuple[int, dict[str, Any]]:
+        """Status and answer of the agent, which pays; or the wallet does, where it is its `own` order."""
+        body = _body(question, deadline_s)
+        return await self.visitor.does(self._paid(body, deadline_s) if own else self._asked(body))
 
     async def refused(self, kind: str, question: Question, order: str) -> tuple[str, str]:
         """Ask in a way that must be refused: the reason in a word, and as it was told. A queue that is away
@@ -84,6 +89,29 @@ class Client:
                 return response.status, await response.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             return 0, {"error": {"code": "no_agent", "message": repr(error)}}
+
+    async def _paid(self, body: dict[str, Any], deadline_s: float) -> tuple[int, dict[str, Any]]:
+        """With orders of the wallet: a new one where nodes have seen the one before. What came is settled."""
+        weights = await self._weights()
+        for _ in range(ORDERS):
+            sent, bill = signed(self.wallet, body, weights, deadline_s + SETTLE_S)
+            status, made = await self._asked(sent)
+            if (made.get("error") or {}).get("code") != ORDER_USED:
+                break
+        if "error" not in made:
+            taken(self.wallet, bill, made)
+            made["metainf"] = bill.told() | {"own": True}
+        return status, made
+
+    async def _weights(self) -> Weights:
+        """What the agent says that orders are for, once it says so."""
+        for _ in range(TRIES):
+            async with self.web.get(f"{self.place.agent_url}/v1/models") as response:
+                models = (await response.json()).get("data") or []
+            if models and models[0]["metainf"]["weights"]:
+                return Weights.of(models[0]["metainf"]["weights"][0])
+            await asyncio.sleep(1.0)
+        raise TimeoutError("nobody says which weights there are")
 
     async def _refused(self, kind: str, question: Question, order: str) -> tuple[str, str]:
         price = PRICE - 1 if kind == "cheap" else PRICE

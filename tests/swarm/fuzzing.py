@@ -1,72 +1,17 @@
-"""Broken bytes for the tests of hostile input, and what a node may answer to them."""
+"""Messages to a node for the tests of hostile input, and what it answers to them."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from audit_place import WIDTH
+from fuzzing_bytes import mutants
 
 from metainf.swarm.compute.codec import packed
 from metainf.swarm.net import wire_pb2 as wire
 
-Mutation = Callable[[bytes, np.random.Generator], bytes]
-
-
-def flipped(message: bytes, rng: np.random.Generator) -> bytes:
-    made = bytearray(message)
-    for _ in range(int(rng.integers(1, 8))):
-        made[int(rng.integers(0, len(made)))] ^= 1 << int(rng.integers(0, 8))
-    return bytes(made)
-
-
-def overwritten(message: bytes, rng: np.random.Generator) -> bytes:
-    """Near the front, where fields and lengths stand."""
-    made = bytearray(message)
-    for _ in range(int(rng.integers(1, 5))):
-        made[int(rng.integers(0, min(60, len(made))))] = int(rng.integers(0, 256))
-    return bytes(made)
-
-
-def cut_off(message: bytes, rng: np.random.Generator) -> bytes:
-    return message[: int(rng.integers(0, len(message)))]
-
-
-def lengthened(message: bytes, rng: np.random.Generator) -> bytes:
-    return message + rng.bytes(int(rng.integers(1, 300)))
-
-
-def doubled(message: bytes, rng: np.random.Generator) -> bytes:
-    at = int(rng.integers(0, len(message)))
-    return message[:at] + message + message[at:]
-
-
-def lying_length(message: bytes, rng: np.random.Generator) -> bytes:
-    """A length that says more than there is: a varint of many bytes where a length may stand."""
-    at = int(rng.integers(1, min(8, len(message))))
-    return message[:at] + bytes([255] * int(rng.integers(1, 9))) + b"\x7f" + message[at + 1 :]
-
-
-def garbage(message: bytes, rng: np.random.Generator) -> bytes:
-    return rng.bytes(int(rng.integers(0, 400)))
-
-
-def nested(message: bytes, rng: np.random.Generator) -> bytes:
-    """JSON or protobuf that opens many levels and closes none."""
-    return bytes(rng.choice([b"[", b'{"a":', b"\x0a\x7f", b"\x0b"])) * int(rng.integers(1, 4000))
-
-
-MUTATIONS: tuple[Mutation, ...] = (
-    flipped, overwritten, cut_off, lengthened, doubled, lying_length, garbage, nested,
-)  # fmt: skip
-
-
-def mutants(messages: Sequence[bytes], count: int, seed: int) -> Iterator[bytes]:
-    """`count` broken messages, all mutations and all messages in turn."""
-    rng = np.random.default_rng(seed)
-    for number in range(count):
-        mutation = MUTATIONS[number % len(MUTATIONS)]
-        yield mutation(messages[number // len(MUTATIONS) % len(messages)], rng)
+__all__ = ["hand_made", "last_answer", "mutants", "opening", "step"]
 
 
 def opening(model: str, **told: Any) -> bytes:
@@ -114,15 +59,26 @@ def hand_made(model: str) -> list[list[bytes]]:
     ]
 
 
-async def last_answer(way: Any, method: str, messages: Sequence[bytes], within_s: float = 20.0) -> Any:
-    """What comes back on a stream after its last message: a message, or the status with which it ended."""
+async def last_answer(
+    way: Any, method: str, messages: Sequence[bytes], unanswered: Sequence[int] = (), within_s: float = 20.0
+) -> Any:
+    """What comes back on a stream after its last message: a message, or the status with which it ended. Those
+    with the numbers `unanswered` may be answered or not; where the stream is over before the next could be
+    written, that is CANCELLED, for gRPC then keeps the answer to itself."""
     import grpc
 
     call = way.stream_stream(method)()
     try:
         answer: Any = grpc.aio.EOF
-        for message in messages:
-            await call.write(message)
+        for number, message in enumerate(messages):
+            try:
+                await call.write(message)
+            except (asyncio.InvalidStateError, grpc.aio.AioRpcError):
+                if number - 1 not in unanswered:
+                    raise
+                return grpc.StatusCode.CANCELLED
+            if number in unanswered:
+                continue
             answer = await asyncio.wait_for(call.read(), within_s)
             if answer is grpc.aio.EOF:
                 return await call.code()

@@ -3,6 +3,7 @@ there can waste work, but ends no consumer and no agent, and an honest request i
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +16,16 @@ from hypothesis import strategies as st
 
 pytest.importorskip("nats", reason="needs the extra swarm")
 
+from fuzzing_bytes import mutants
+
 from metainf.domain import MissingExtra
 from metainf.swarm.broker import consumer, streams
 from metainf.swarm.broker import members as broker_members
 from metainf.swarm.broker.agent import Agent, waiting
 from metainf.swarm.broker.consumer import Consumer
 from metainf.swarm.broker.lengths import lengths, places, queue
-from metainf.swarm.broker.members import MOST_WORD_BYTES, bucket, members, waiting_by_group
-from metainf.swarm.broker.streams import DEAD, REQUESTS, BrokerLost, Crowded, connected, prepared
+from metainf.swarm.broker.members import MOST_WORD_BYTES, bucket, key, members, waiting_by_group
+from metainf.swarm.broker.streams import DEAD, MEMBERS, REQUESTS, BrokerLost, Crowded, connected, prepared
 from metainf.swarm.broker.words import MOST_BODY, Job, Member
 from metainf.swarm.host.nats import Server, program, started
 
@@ -149,6 +152,66 @@ def test_so_many_announcements_are_read_and_none_that_is_too_long(
         with pytest.raises(APIError, match="maximum allowed"):
             await kept.put("g.n0", b"x" * (MOST_WORD_BYTES + 100))
         await connection.close()
+
+    asyncio.run(asyncio.wait_for(story(), WITHIN_S))
+
+
+def entries() -> Iterator[tuple[str, bytes]]:
+    """Subjects below the consumers' bucket, and what no honest consumer writes there: broken words, whole
+    ones with values of other kinds and sizes, and such as stand under another's name."""
+    good = word("liar").canonical()
+    for number, message in enumerate(mutants([good.encode()], COUNT, seed=12)):
+        yield f"{GROUP}.liar" if number % 2 else f"{GROUP}.n{number}", message
+    values: list[Any] = [
+        None, -1, 0, 1e308, 5e-324, "", "*", "a.b", "\x00", [], {}, "x" * 5000, ["x"] * 500, True, 2**70,
+        10**400,
+    ]  # fmt: skip
+    for number, (field, value) in enumerate((field, value) for field in json.loads(good) for value in values):
+        name = f"v{number}"
+        told = {**json.loads(good), "name": name, field: value}
+        yield f"{GROUP}.{name}", json.dumps(told).encode()
+    for place in (f"{GROUP}.other", GROUP, f"{GROUP}.liar.more", "x" * 300, "ünï.ж", "a/b=c", "$KV"):
+        yield place, good.encode()
+    yield f"{GROUP}.deep", b"[" * 100_000
+    yield f"{GROUP}.none", b""
+
+
+def word(name: str, **more: Any) -> Member:
+    told = {"name": name, "group": GROUP, "model": "m", "slots": 1, "request_s": 0.5, "labels": ["x"]}
+    return Member.of(told | more)
+
+
+def test_broken_announcements_keep_no_request_from_an_honest_consumer(server: Server) -> None:
+    """Nor one that says of itself what cannot be: it is passed over."""
+    for name in ("torch", "transformers", "cryptography", "aiohttp"):
+        pytest.importorskip(name, reason="the desk needs the extra swarm")
+    from metainf.swarm.host.queued import Desk
+
+    async def turned(asked: Job, attempt: int) -> str:
+        return json.dumps({"choices": [], "echo": json.loads(asked.body)["prompt"]})
+
+    async def story() -> None:
+        async with Agent(server.url, "agent") as agent, Consumer(server.url, GROUP, turned) as one:
+            kept = await bucket(agent.stream)
+            connection = await connected(server.url, "stranger")
+            strange = list(entries())
+            for place, data in strange:
+                await connection.publish(f"$KV.{MEMBERS}.{place}", data)
+            for operation in ("DEL", "PURGE", "?"):
+                headers = {"KV-Operation": operation}
+                await connection.publish(f"$KV.{MEMBERS}.{GROUP}.{operation}", b"", headers=headers)
+            await connection.flush()
+            honest = word("one")
+            await kept.put(key(honest), honest.canonical().encode())
+            found = await members(kept)
+            assert honest in found and len(found) < len(strange) // 2
+            assert all(each.name != "other" for each in found), "nobody stands under another's name"
+            desk = Desk(agent)
+            groups = {each.name: each for each in await desk.groups()}
+            assert 0 < groups[GROUP].request_s < math.inf and groups[GROUP].slots >= 1
+            made = await desk.answer({"model": "m", "prompt": "honest"})
+            assert made["echo"] == "honest" and one.done == 1
+            await connection.close()
 
     asyncio.run(asyncio.wait_for(story(), WITHIN_S))
 

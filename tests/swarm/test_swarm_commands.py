@@ -29,6 +29,7 @@ from metainf.cli.app import app  # noqa: E402
 from metainf.domain import BadInput, MetaInfError, MissingExtra  # noqa: E402
 from metainf.swarm.host.nats import program, started  # noqa: E402
 from metainf.swarm.host.running import Told, serve  # noqa: E402
+from metainf.swarm.ledger.evidence import Evidence  # noqa: E402
 from metainf.swarm.net.hiring import NotPaid  # noqa: E402
 from metainf.swarm.trust.identity import kept  # noqa: E402
 from metainf.swarm.words import Span  # noqa: E402
@@ -232,14 +233,22 @@ def served(url: str, folder: Path, files: Path, *paying: str) -> None:
         with endpoint.client() as client:
             raw = client.completions.with_raw_response.create(model=folder.name, prompt="a", max_tokens=5)
             transaction = raw.headers["X-Metainf-Transaction"]
+            own = json.loads(raw.text)["metainf"]
         where, key = f"{endpoint.url}/v1/evidence/{transaction}", {"Authorization": "Bearer sesame"}
         with urllib.request.urlopen(urllib.request.Request(where, headers=key), timeout=20) as answer:
             shown = answer.read().decode()
     finally:
         endpoint.told_to_stop()
         assert endpoint.ended() == 0, (files / "paid.log").read_text()
+    assert own["transaction"] == transaction and Evidence.of(own["evidence"]) == Evidence.parse(shown)
     (files / "shown.json").write_text(shown, encoding="utf-8")
-    assert json.loads(run("verify", str(files / "shown.json"), "--json").stdout)["transaction"] == transaction
+    (files / "text").write_text(raw.parse().choices[0].text, encoding="utf-8", newline="")
+    words = ("verify", str(files / "shown.json"), "--text", str(files / "text"), "--model", str(folder))
+    found = json.loads(run(*words, "--json").stdout)
+    assert (found["transaction"], found["text"], len(found["output"])) == (transaction, "whole", 5)
+    (files / "text").write_text("another", encoding="utf-8")
+    ran = run(*words)
+    assert ran.exit_code == 1 and "ANOTHER ONE" in ran.stdout
     assert (files / "shown" / f"{transaction.removeprefix('sha256:')}.json").is_file()
 
 

@@ -50,6 +50,7 @@ def test_every_answer_is_right_or_refused_and_all_money_is_somewhere(tmp_path: P
     assert came.answered + came.refused.total() == honest, came
     assert (came.wrong, came.forged, came.twice, came.unlike, came.unsettled) == (0, 0, 0, 0, 0), came
     assert came.answered >= honest * 0.95, came
+    assert 0 < came.own < came.answered, came
     assert came.faults.total() == plan.faults
     assert came.settlements == came.answered - came.unsigned, came
     assert came.paid == came.settled == came.shown > 0, came

@@ -28,12 +28,17 @@ import psutil  # noqa: E402
 from audit_place import PROMPT, Place, place, small_model  # noqa: E402
 from fuzzing import hand_made, last_answer, mutants, opening, step  # noqa: E402
 
+from metainf.swarm.ledger.words import Order  # noqa: E402
+from metainf.swarm.net import node as paying  # noqa: E402
 from metainf.swarm.net import wire_pb2 as wire  # noqa: E402
 from metainf.swarm.net.directory import GUESTS, NODES, nodes, trusted  # noqa: E402
+from metainf.swarm.net.forwarding import Links  # noqa: E402
 from metainf.swarm.net.node import METHOD  # noqa: E402
+from metainf.swarm.net.paid import Till, believed  # noqa: E402
 from metainf.swarm.net.stream import StageFailed, Stream  # noqa: E402
 from metainf.swarm.trust.certificates import certify, owner_of, pem_of  # noqa: E402
 from metainf.swarm.trust.identity import Identity  # noqa: E402
+from metainf.swarm.trust.sealed import digest, sealed  # noqa: E402
 from metainf.swarm.trust.signing import MOST_BYTES, Refused, Replayed, Seen, digest_of, seal, unseal  # noqa: E402
 from metainf.swarm.trust.tls import channel, serving  # noqa: E402
 from metainf.swarm.words import Announcement, Features, Profile, Span, Stage  # noqa: E402
@@ -206,6 +211,64 @@ def test_broken_messages_end_no_node_and_cost_no_memory(folder: Path) -> None:
     against_a_node(folder, hostile)
 
 
+def test_broken_orders_links_and_wishes_for_receipts_end_no_node(folder: Path) -> None:
+    """A paid node that hands on; a session that is open all the while goes on afterwards."""
+
+    async def hostile(swarm: Place, way: grpc.aio.Channel) -> None:
+        identity, certified, _ = swarm.people["a"]
+        node, following = swarm.nodes["a"], await swarm.start("b", (0, 4))
+        node.till = Till(identity)
+        node.links = Links(certified, lambda: trusted(swarm.records, time.time()))
+        other, card, address = swarm.people["b"]
+        paid = order_for(swarm.model)
+        ticket, good = b"t" * 16, opening(swarm.model, order=paid)
+        kept = way.stream_stream(METHOD)()
+        await kept.write(opening(swarm.model, ticket=ticket))
+        await asyncio.wait_for(kept.read(), 20)
+        told = {"address": address, "node": other.node, "certificate": card.der, "ticket": ticket}
+        link = bytes(wire.ToNode(link=wire.Link(**told)).SerializeToString())
+        sign = bytes(wire.ToNode(sign=wire.Sign(previous=digest(paid))).SerializeToString())
+        join = bytes(wire.ToNode(join=wire.Join(version=1, ticket=ticket)).SerializeToString())
+        assert (await last_answer(way, METHOD, [good, step(), sign])).WhichOneof("kind") == "signed"
+        assert (await last_answer(way, METHOD, [good, link, step()], [1])).WhichOneof("kind") == "step"
+        assert (await last_answer(way, METHOD, [join])).WhichOneof("kind") == "joined"
+        kinds, few = set(), COUNT // 20
+
+        async def send(messages: list[bytes], unanswered: tuple[int, ...] = ()) -> None:
+            answer = await last_answer(way, METHOD, messages, unanswered)
+            kind = answer if isinstance(answer, grpc.StatusCode) else answer.WhichOneof("kind")
+            lost = {grpc.StatusCode.CANCELLED} if unanswered else set()
+            assert kind in ANSWERS | lost | {"signed", "joined"}, f"{kind} for {messages[-1][:60]!r}"
+            kinds.add(kind)
+
+        for message in mutants([sign], few, seed=11):
+            await send([good, step(), message])
+        for message in mutants([link], few, seed=12):
+            await send([good, message, step()], (1,))
+        for message in mutants([join], few, seed=13):
+            await send([message])
+        for message in mutants([paid.encode()], few, seed=14):
+            await send([opening(swarm.model, order=message.decode("utf-8", "replace"))])
+        assert {"refusal", "signed", "step"} <= kinds
+        await kept.write(step())
+        assert wire.FromNode.FromString(await asyncio.wait_for(kept.read(), 20)).step.position == 0
+        kept.cancel()
+        await following.stop(0)
+        del swarm.records[f"{NODES}{other.node}"]
+
+    against_a_node(folder, hostile)
+
+
+def order_for(model: str) -> str:
+    """A sealed order that pays for all of it."""
+    payer, now = Identity(b"p" * 32), time.time()
+    told = {
+        "payer": payer.node, "nonce": 1, "model": model, "num_blocks": 4, "request": digest(b"salt"),
+        "nanousd_per_pass": 1, "most_passes": 10**8, "issued_s": now, "deadline_s": now + 600,
+    }  # fmt: skip
+    return sealed(payer, Order.of(told))
+
+
 def test_whole_messages_that_nobody_sends_are_refused_with_a_reason(folder: Path) -> None:
     async def hostile(swarm: Place, way: grpc.aio.Channel) -> None:
         for messages in hand_made(swarm.model):
@@ -336,3 +399,47 @@ def test_a_client_survives_a_node_that_answers_garbage(folder: Path) -> None:
     began = time.monotonic()
     asyncio.run(story())
     assert time.monotonic() - began < 300, "no answer may keep a client waiting"
+
+
+def test_a_client_takes_no_broken_receipt(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a node signs, the client fails the stage, or has a receipt of what it saw."""
+
+    async def story() -> None:
+        async with place(folder) as swarm:
+            node = await swarm.start("a", (0, 4))
+            identity, certified, address = swarm.people["a"]
+            node.till = Till(identity)
+            way = channel(address, identity.node, certified.der, swarm.mine)
+            paid = order_for(swarm.model)
+            stage = Stage(node=identity.node, span=Span(start=0, end=4))
+            given = np.ones((1, 2, 64), dtype=np.float32)
+            real, signing, taken = paying.signed, list[bytes](), 0
+
+            async def signed(*told: object) -> bytes:
+                good = await real(*told)  # type: ignore[arg-type]
+                text = wire.FromNode.FromString(good).signed.receipt
+                number = len(signing)
+                signing.append(good)
+                if number == 0:
+                    return good
+                if number % 2:
+                    return list(mutants([good], 1 + number // 2 % 8, seed=number))[-1]
+                broken = list(mutants([text.encode()], 1 + number // 2 % 8, seed=number))[-1]
+                told_so = wire.Signed(receipt=broken.decode("utf-8", "replace"))
+                return bytes(wire.FromNode(signed=told_so).SerializeToString())
+
+            monkeypatch.setattr(paying, "signed", signed)
+            for _ in range(COUNT // 16):
+                stream = Stream(stage, swarm.terms(order=paid), way)
+                await stream.open()
+                await stream.step(given)
+                with contextlib.suppress(StageFailed):
+                    receipt = await stream.receipt(digest(paid))
+                    assert receipt is not None and stream.tally is not None
+                    believed(receipt, paid, digest(paid), stage, stream.tally)
+                    taken += 1
+                stream.cancel()
+            assert len(signing) == COUNT // 16 and 1 <= taken < COUNT // 64
+            await way.close()
+
+    asyncio.run(story())

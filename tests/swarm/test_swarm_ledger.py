@@ -2,6 +2,7 @@
 
 import multiprocessing
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from orders import (
     ARBITER,
+    MODEL,
     NODES,
     NOW,
     OPERATOR,
@@ -21,14 +23,17 @@ from orders import (
     receipts,
     settlement,
 )
+from typer.testing import CliRunner
 
+from metainf.cli.app import app
 from metainf.domain import BadInput, StoreError
 from metainf.swarm.ledger import merkle
 from metainf.swarm.ledger.book import Book, Head, included
-from metainf.swarm.ledger.evidence import Evidence, answer_digest, check
+from metainf.swarm.ledger.evidence import Claim, Evidence, answer_digest, check
 from metainf.swarm.ledger.rules import Accounts, Entry, Kind, replayed
 from metainf.swarm.ledger.words import Order, Receipt, Share, Withdrawal
 from metainf.swarm.ledger.work import chain, passes_done, settled, shares, tokens_done
+from metainf.swarm.trust.identity import kept
 from metainf.swarm.trust.sealed import digest, opened, sealed
 from metainf.swarm.trust.signing import Refused, Replayed
 from metainf.swarm.words import Span
@@ -301,6 +306,31 @@ def test_evidence_is_checked_offline(book: Book) -> None:
     head = book.head(OPERATOR)
     assert check(same.model_copy(update={"head": head, "place": later}), answer).recorded_by == OPERATOR.node
     assert included(entry, later, opened(Head, head).word)
+
+
+def test_a_payer_orders_and_settles_by_commands(tmp_path: Path) -> None:
+    """With its own key; the claim may come from anybody, and the order is settled once."""
+    book = Book(tmp_path / "now.sqlite", OPERATOR.node, time.time)
+    payer, held, claim = tmp_path / "payer.key", ("--price", "10"), tmp_path / "claim.json"
+    account, ledger = kept(payer).node, str(book.path)
+    book.add("deposit", deposit(10**6, kept(payer), "bank 2"))
+    run = CliRunner().invoke
+    words = ["ledger", "order", ledger, "--identity", str(payer), "--model", MODEL, "--blocks", "6"]
+    ran = run(app, [*words, "--tokens", "20", *held])
+    placed = ran.stdout.strip()
+    assert ran.exit_code == 0 and book.holds(digest(placed)), ran.output
+    assert book.accounts.escrows[digest(placed)].order.judge == account
+    done = receipts(placed, WHOLE)
+    made = Claim(order=placed, receipts=tuple(done), answer=answer_digest([5, 9, 1]))
+    claim.write_text(made.canonical(), encoding="utf-8")
+    settling = ["ledger", "settle", str(claim), "--identity", str(payer), "--ledger", ledger]
+    ran = run(app, settling)
+    assert check(Evidence.parse(ran.stdout), [5, 9, 1]).answer, ran.output
+    assert isinstance(run(app, settling).exception, Replayed)
+    assert not book.holds(digest(placed))
+    assert book.accounts.balances[account] == 10**6 - 1200
+    ran = run(app, [*words, "--tokens", "10000000", *held])
+    assert isinstance(ran.exception, Refused) and "on the account" in str(ran.exception)
 
 
 def test_a_ledger_that_was_changed_does_not_open(tmp_path: Path, book: Book, clock: Clock) -> None:

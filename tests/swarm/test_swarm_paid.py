@@ -15,12 +15,14 @@ for name in ("transformers", "grpc", "google.protobuf", "cryptography"):
 from orders import ARBITER, OPERATOR, PAYER, Clock, deposit, order  # noqa: E402
 from small_swarm import LAYERS, Place, small_model, swarm_of  # noqa: E402
 
+from metainf.api.ledger import verify  # noqa: E402
+from metainf.domain import BadInput  # noqa: E402
 from metainf.swarm.host import believing, generating  # noqa: E402
 from metainf.swarm.host.generating import Course, Swarm  # noqa: E402
-from metainf.swarm.host.paying import Purse, settled  # noqa: E402
+from metainf.swarm.host.paying import Purse, settled, written  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
 from metainf.swarm.ledger.evidence import Evidence, check  # noqa: E402
-from metainf.swarm.ledger.words import Receipt  # noqa: E402
+from metainf.swarm.ledger.words import Order, Receipt  # noqa: E402
 from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED, NotPaid  # noqa: E402
 from metainf.swarm.net.paid import Tally, Till, Work  # noqa: E402
 from metainf.swarm.trust.sealed import digest, opened, sealed  # noqa: E402
@@ -96,6 +98,7 @@ def test_a_text_is_ordered_written_signed_for_settled_and_proven(
         found = check(Evidence.parse(evidence.canonical()), course.answer)
         assert (found.tokens, found.answer, found.recorded_by) == (through, True, OPERATOR.node)
         assert check(evidence, [*course.answer[:-1], 0]).answer is False
+        assert found.output == evidence.tokens == tuple(course.answer)
         half = 2 * through * PRICE
         assert paid_to(here, course) == {"a": half, "b": half}
         nodes = {name: who.node for name, (who, _) in here.people.items()}
@@ -107,9 +110,29 @@ def test_a_text_is_ordered_written_signed_for_settled_and_proven(
             {"receipts": evidence.receipts[::-1]},
             {"order": evidence.order.replace("1", "2", 1)},
             {"settlement": evidence.settlement.replace("0", "1", 1)},
+            {"tokens": (*course.answer[:-1], 0)},
         ):
             with pytest.raises(Refused):
                 check(evidence.model_copy(update=change))
+
+    play(folder, purse, story)
+
+
+def test_who_holds_only_the_text_checks_it_with_the_tokenizer(
+    folder: Path, purse: Purse, tmp_path: Path
+) -> None:
+    """The evidence has the answer's tokens; a text that a stop word ended is the beginning of theirs."""
+    shown = tmp_path / "evidence.json"
+
+    async def story(here: Place, swarm: Swarm, purse: Purse) -> None:
+        text, course = await bought(swarm, purse)
+        assert course.bill is not None and written(course.bill, shown)
+        for held, likeness in ((text, "whole"), (text[:4], "beginning"), (text + "x", "another")):
+            found = verify(shown, text=held, tokenizer=folder)
+            assert (found.text, found.answer, found.output) == (likeness, None, tuple(course.answer))
+        assert verify(shown, course.answer, text, folder).answer
+        with pytest.raises(BadInput, match="tokenizer"):
+            verify(shown, text=text)
 
     play(folder, purse, story)
 
@@ -232,6 +255,7 @@ def test_an_arbiter_settles_the_claim_and_nobody_else_can(folder: Path, purse: P
         _, course = await bought(swarm, replace(purse, arbiter=ARBITER.node))
         bill = course.bill
         assert bill is not None and bill.claim is not None and bill.evidence is None
+        assert bill.told()["tokens"] == course.answer and "tokens" not in bill.told()["claim"]
         with pytest.raises(Exception, match="who may settle this order"):
             settled(PAYER, bill.claim, book)
         evidence = settled(ARBITER, bill.claim, book, OPERATOR)
@@ -241,6 +265,65 @@ def test_an_arbiter_settles_the_claim_and_nobody_else_can(folder: Path, purse: P
             settled(ARBITER, bill.claim, book)
 
     play(folder, purse, story)
+
+
+def test_a_text_is_paid_through_the_contract(folder: Path) -> None:
+    """On py-evm: nodes look for the money there, the payer settles, the nodes fetch theirs, to the wei."""
+    pytest.importorskip("web3", reason="needs the extra evm")
+    pytest.importorskip("eth_tester", reason="needs the extra evm")
+    from eth_account import Account
+    from web3 import EthereumTesterProvider, Web3
+
+    from metainf.swarm.host.chained import ChainBook, ChainTill
+    from metainf.swarm.ledger.chain import Escrows, link
+
+    chain, wei, keys = Web3(EthereumTesterProvider()), 1000, {}
+    for number, name in enumerate(("payer", "a", "b", "thief"), 1):
+        keys[name] = f"0x{number:064x}"
+        rich = {"from": chain.eth.accounts[0], "to": Account.from_key(keys[name]).address, "value": 10**18}
+        chain.eth.wait_for_transaction_receipt(chain.eth.send_transaction(rich))
+    mine = Escrows.deployed(chain, keys["payer"])
+    books = {name: ChainBook(Escrows(chain, mine.contract.address, key), wei) for name, key in keys.items()}
+
+    async def story() -> None:
+        async with swarm_of(folder, HALVES) as (here, swarm):
+            links = [link(PAYER, keys["payer"])]
+            for name, node in here.nodes.items():
+                links.append(link(here.people[name][0], keys[name]))
+                node.till = ChainTill(books[name], Till(here.people[name][0], True, PRICE))
+            for book in books.values():
+                assert PAYER.node in [book.meet(each) for each in links]
+            purse = Purse(PAYER, PRICE, books["payer"])
+            _, course = await bought(swarm, purse)
+            bill = course.bill
+            assert bill is not None and bill.evidence is not None and not bill.problem
+            found = check(bill.evidence, course.answer)
+            half = 2 * (len(b"the rivers") + TOKENS - 1) * PRICE
+            assert (found.answer, [share.nanousd for share in found.shares]) == (True, [half, half])
+            for name in "ab":
+                escrows = books[name].escrows
+                assert escrows.owed(escrows.account.address) == half * wei
+                escrows.withdraw()
+                assert escrows.owed(escrows.account.address) == 0
+                assert not books[name].holds(bill.transaction), "it is settled"
+            assert bill.claim is not None
+            with pytest.raises(Replayed):
+                settled(PAYER, bill.claim, books["payer"])
+            price = price_of(bill.order) * wei
+            assert mine.owed(mine.account.address) == price - 2 * half * wei
+            assert chain.eth.get_balance(mine.contract.address) == price - 2 * half * wei
+            with pytest.raises(Refused, match="not the wallet"):
+                Purse(PAYER, PRICE, books["thief"]).billed(swarm.model, LAYERS, "a", 5)
+            stolen = Purse(PAYER, PRICE).billed(swarm.model, LAYERS, "a", 5)
+            with pytest.raises(Refused, match="does not hold the money"):
+                here.nodes["a"].till.hired(stolen.order, (swarm.model, LAYERS), ("m", "s"), time.time())  # type: ignore[union-attr]
+
+    asyncio.run(story())
+
+
+def price_of(text: str) -> int:
+    """Nanousd that a sealed order promises."""
+    return opened(Order, text).word.price_nanousd
 
 
 def test_an_order_pays_for_one_session_and_so_many_passes(folder: Path, clock: Clock) -> None:

@@ -52,9 +52,11 @@ from metainf.swarm.host import generating  # noqa: E402
 from metainf.swarm.host.caller import Caller  # noqa: E402
 from metainf.swarm.host.generating import Course, Joined  # noqa: E402
 from metainf.swarm.host.nats import Server, free_ports, program, started  # noqa: E402
+from metainf.swarm.host.ordering import Weights, signed, taken  # noqa: E402
 from metainf.swarm.host.paying import Purse  # noqa: E402
 from metainf.swarm.host.queue_metrics import OfWorker  # noqa: E402
 from metainf.swarm.host.queued import WANTED, Desk  # noqa: E402
+from metainf.swarm.host.tokens import Tokens  # noqa: E402
 from metainf.swarm.host.working import OWN, Worker, answering  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
 from metainf.swarm.ledger.evidence import Evidence, check  # noqa: E402
@@ -407,14 +409,7 @@ def test_a_swarm_behind_the_queue_is_paid(server: Server, tmp_path: Path) -> Non
         assert {here.name_of(share.node) for share in found.shares} == {"a", "b"}
         assert book.accounts.held == 0
 
-    async def test() -> None:
-        async with swarm_of(folder, {"a": (0, 2), "b": (2, 4)}) as (here, swarm):
-            made = await queueing.worker(server.url, swarm, queueing.Offered())
-            async with made, desk(server) as front:
-                await known(front, 1)
-                await told(here, front)
-
-    run(test)
+    run(lambda: behind(server, folder, told))
 
 
 def test_options_that_cannot_act_with_a_queue_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -644,3 +639,62 @@ def test_a_worker_answers_prometheus_at_a_port_of_its_own(server: Server, tmp_pa
             await asyncio.to_thread(read)
 
     run(test)
+
+
+async def behind(server: Server, folder: Path, told: Callable[[Place, Desk], Awaitable[None]]) -> None:
+    """A story of a desk, and a worker whose swarm has two nodes."""
+    async with swarm_of(folder, {"a": (0, 2), "b": (2, 4)}) as (here, swarm):
+        made = await queueing.worker(server.url, swarm, queueing.Offered())
+        async with made, desk(server) as front:
+            await known(front, 1)
+            await told(here, front)
+
+
+def test_a_caller_pays_with_its_own_key_and_the_agent_has_none(server: Server, tmp_path: Path) -> None:
+    """It learns which weights are there, signs an order for them, gets the claim and settles it. The order is
+    good for its own request only."""
+    from aiohttp.test_utils import TestClient, TestServer
+
+    folder = small_model(tmp_path / "model")
+    book = Book(tmp_path / "ledger.sqlite", OPERATOR.node, time.time)
+    book.add("deposit", deposit(10**9))
+    purse = Purse(PAYER, 3, book, operator=OPERATOR)
+    body: dict[str, Any] = {"model": "small", "prompt": "the rivers", "max_tokens": 6, "ignore_eos": True}
+
+    async def told(here: Place, front: Desk) -> None:
+        for name, node in here.nodes.items():
+            node.till = Till(here.people[name][0], True, 3, book.holds)
+        async with TestClient(TestServer(front.application([]))) as client:
+
+            async def asked(body: Any) -> tuple[int, Any]:
+                async with client.post("/v1/completions", json=body) as response:
+                    return response.status, await response.json()
+
+            async with client.get("/v1/models") as response:
+                (model,) = (await response.json())["data"]
+            weights = Weights.of(model[OWN]["weights"][0])
+            front.purse = Purse(OPERATOR, 3, book)  # it has no money: what it paid for would be refused
+            sent, bill = signed(purse, body | {OWN: {"wanted_s": 30.0}}, weights)
+            assert sent[OWN]["wanted_s"] == 30.0 and book.holds(bill.transaction)
+            status, made = await asked(sent)
+            assert status == 200 and book.holds(bill.transaction), "nobody but the caller settles"
+            assert made[OWN]["transaction"] == bill.transaction and "evidence" not in made[OWN]
+            forged = made | {OWN: made[OWN] | {"tokens": [1, 2, 3]}}
+            taken(purse, bill, forged)
+            assert bill.evidence is None and "another answer" in bill.problem
+            taken(purse, bill, made)
+            assert bill.evidence is not None
+            found = check(bill.evidence, made[OWN]["tokens"])
+            assert (found.answer, found.signed_by, found.recorded_by) == (True, PAYER.node, OPERATOR.node)
+            assert Tokens(folder).said(found.output or ()) == made["choices"][0]["text"]
+            assert {here.name_of(share.node) for share in found.shares} == {"a", "b"}
+            assert book.accounts.held == 0
+            assert await asked(sent) == (status, made), "the same request is the same job"
+            other = sent | {"prompt": "other rivers"}
+            assert (await asked(other))[0] == 402, "the order was for another one"
+            for wrong, status in ((sent[OWN]["order"].replace("1", "2", 1), 400), ("x", 400)):
+                assert (await asked(body | {OWN: {"order": wrong}}))[0] == status
+            unlike, _ = signed(purse, body, weights.model_copy(update={"num_blocks": 9}))
+            assert (await asked(unlike))[0] == 503, "nobody runs these weights"
+
+    run(lambda: behind(server, folder, told))

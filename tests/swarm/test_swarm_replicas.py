@@ -19,6 +19,7 @@ for name in ("transformers", "grpc", "google.protobuf", "cryptography", "aiohttp
 from small_swarm import Place, small_model, swarm_of  # noqa: E402
 
 from metainf.domain import BadInput, NoFeasible  # noqa: E402
+from metainf.hosts.tracing import CURRENT  # noqa: E402
 from metainf.measure.words import Timing  # noqa: E402
 from metainf.swarm.host.engine import NotMeasured, WholeLoad, measured, speed_of  # noqa: E402
 from metainf.swarm.host.generating import Course, Swarm, Written, written  # noqa: E402
@@ -51,6 +52,7 @@ from metainf.testing.model_server import Behaviour, ModelServer  # noqa: E402
 HALVES = {"a": (0, 2), "b": (2, 4)}
 PRINTABLE = 94
 """Tokens that are printable characters of ASCII; they come first."""
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 BLOCKS, MODEL = 4, "b2:" + "0" * 32
 
 
@@ -154,10 +156,12 @@ class Fake:
         ).eval()
         self.tokens, self.off, self.wait_s = tokens, off, wait_s
         self.asked: list[Request] = []
+        self.traces: list[str] = []
         self.left = 0
 
     async def events(self, request: Request) -> AsyncGenerator[Event, None]:
         self.asked.append(request)
+        self.traces.append(CURRENT.get())
         made, text, ended = list(request.prompt), self.tokens.text(), False
         try:
             for at in range(request.max_tokens):
@@ -228,8 +232,10 @@ async def told(swarm: Swarm, text: str = "the", tokens: int = 30, **terms: Any) 
 def test_a_text_is_the_replicas_where_it_is_cheaper(folder: Path) -> None:
     async def story() -> None:
         async with mixed(folder) as (_, swarm, node, door):
+            CURRENT.set(TRACE)
             shown, course = await told(swarm)
             assert "whole, by llama.cpp" in course.routes[0] and len(door.asked) == node.texts == 1
+            assert door.traces == [TRACE], "of whoever asked"
             swarm.replicas = False
             through, other = await told(swarm)
             assert "whole" not in other.routes[0] and len(door.asked) == 1

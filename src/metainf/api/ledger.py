@@ -6,16 +6,23 @@ from pathlib import Path
 
 from metainf.domain import BadInput
 from metainf.domain.base import Frozen
-from metainf.swarm.host.paying import Bill, Purse, ledger_of, settled, written
+from metainf.swarm.host.paying import WAIT_S, Bill, Purse, ledger_of, settled, written
 from metainf.swarm.ledger.book import Book
-from metainf.swarm.ledger.evidence import MOST_EVIDENCE_BYTES, Checked, Claim, Evidence, check
+from metainf.swarm.ledger.evidence import (
+    MOST_EVIDENCE_BYTES,
+    Checked,
+    Claim,
+    Evidence,
+    check,
+    likeness,
+)
 from metainf.swarm.ledger.words import Deposit
 from metainf.swarm.trust.identity import Identity, kept
 from metainf.swarm.trust.sealed import sealed
 
 __all__ = [
     "Bill", "Checked", "Evidence", "Purse", "Summary",
-    "deposit", "head", "purse", "refund_overdue", "settle", "summary", "verify", "written",
+    "deposit", "head", "order", "purse", "refund_overdue", "settle", "summary", "verify", "written",
 ]  # fmt: skip
 
 
@@ -32,15 +39,32 @@ class Summary(Frozen):
     refunded_orders: int
 
 
-def verify(path: Path, answer: Sequence[int] | None = None) -> Checked:
-    """Check the evidence in a file, offline. Raises BadInput (Refused) where a seal does not hold."""
+def verify(
+    path: Path,
+    answer: Sequence[int] | None = None,
+    text: str | None = None,
+    tokenizer: Path | None = None,
+) -> Checked:
+    """Check the evidence in a file, offline. A `text` is compared with what the answer's tokens say in the
+    words of the tokenizer in a folder; they are `answer`, or stand in the evidence.
+
+    Raises BadInput (Refused) where a seal does not hold, MissingExtra without what reads a tokenizer."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise BadInput(f"expected evidence in {path}: {error.strerror}") from None
     if len(data) > MOST_EVIDENCE_BYTES:
         raise BadInput(f"expected at most {MOST_EVIDENCE_BYTES:,} bytes of evidence, found {len(data):,}")
-    return check(Evidence.parse(data), answer)
+    found = check(Evidence.parse(data), answer)
+    if text is None:
+        return found
+    tokens = found.output if answer is None else answer
+    if tokenizer is None or tokens is None:
+        missing = "the folder of the model's tokenizer" if tokenizer is None else "the answer's tokens"
+        raise BadInput(f"expected {missing} to compare a text with, found none")
+    from metainf.swarm.host.tokens import Tokens
+
+    return found.model_copy(update={"text": likeness(text, Tokens(tokenizer).said(tokens))})
 
 
 def deposit(path: Path, operator: Path, account: str, nanousd: int, reference: str) -> Summary:
@@ -66,6 +90,17 @@ def purse(payer: Path, nanousd_per_pass: int, ledger: Path | None, arbiter: str 
     and nodes have the payer's word alone. Raises BadInput."""
     book = None if ledger is None else ledger_of(ledger)
     return Purse(kept(payer), nanousd_per_pass, book, arbiter)
+
+
+def order(
+    ledger: Path, payer: Path, weights: tuple[str, int], tokens: int, nanousd_per_pass: int,
+    arbiter: str | None = None, wait_s: float = WAIT_S,
+) -> str:  # fmt: skip
+    """A sealed order of a payer for one text of at most so many tokens, prompt and answer together, whose
+    money the ledger holds back from now on, for `wait_s` seconds. `weights` are the digest of a model and its
+    number of blocks. Raises BadInput (Refused), StoreError."""
+    made = purse(payer, nanousd_per_pass, ledger, arbiter)
+    return made.billed(*weights, "", tokens, wait_s).order
 
 
 def settle(claim: Path, judge: Path, ledger: Path | None = None) -> Evidence:

@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
@@ -15,17 +16,18 @@ from metainf.domain.base import Frozen
 from metainf.hosts.guards import guard
 from metainf.hosts.openai import listen
 from metainf.hosts.places import Places
+from metainf.hosts.tracing import send
 from metainf.swarm.broker.agent import Agent
 from metainf.swarm.broker.dead import Letter, again, letters, removed
 from metainf.swarm.broker.deciding import group_name
 from metainf.swarm.broker.streams import connected, hidden, prepared, replicas_of
-from metainf.swarm.broker.words import Member, Reply
+from metainf.swarm.broker.words import LONGEST_S, Member, Reply
 from metainf.swarm.host.generating import Swarm
 from metainf.swarm.host.metrics import listening
 from metainf.swarm.host.paying import Purse
 from metainf.swarm.host.queue_metrics import OfWorker
 from metainf.swarm.host.queued import Desk
-from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, bound
+from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, bound, closing_traces
 from metainf.swarm.host.working import Worker, answering
 from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.table import current, table
@@ -62,8 +64,9 @@ async def serve(
 ) -> None:
     """OpenAI's API in front of the queue, until SIGTERM or SIGINT. `required` is put on every job. Raises
     BadInput, BrokerLost, NotSupported for a class that no swarm can give."""
+    send("metainf-agent")
     guarded = Guard(required or Required())
-    with bound(told) as taken:
+    with bound(told) as taken, closing_traces():
         async with Agent(queue, f"agent-{os.urandom(6).hex()}") as agent:
             desk = Desk(agent, purse, told.most_body_bytes, guarded.required)
             names = sorted({group.model for group in await desk.groups()})
@@ -107,27 +110,36 @@ async def work(
     `manner` says how they go through the swarm, and how its nodes are watched; `required` is the class of
     privacy of all of them. Raises BadInput, BrokerLost, DirectoryLost, MissingExtra, NotSupported."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with joined(join, model, required=required, manner=manner) as swarm:
-        made = await worker(queue, swarm, offered)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
-        async with made:
-            port, unobserved = offered.metrics_port, None
-            if port is not None:
-                unobserved = listening(OfWorker(made), offered.metrics_host, port)
-            try:
+    send("metainf-worker")
+    with closing_traces():
+        async with joined(join, model, required=required, manner=manner) as swarm:
+            made = await worker(queue, swarm, offered)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, stop.set)
+            async with made, _observed(made, offered):
                 say(f"{made.word.name} of {made.word.group}: {swarm.name} in {offered.slots} slots")
                 await stop.wait()
-            finally:
-                if unobserved is not None:
-                    unobserved()
+
+
+@asynccontextmanager
+async def _observed(made: Worker, offered: Offered) -> AsyncIterator[None]:
+    """With Prometheus at a port of its own, where one is named."""
+    if offered.metrics_port is None:
+        yield
+        return
+    unobserved = listening(OfWorker(made), offered.metrics_host, offered.metrics_port)
+    try:
+        yield
+    finally:
+        unobserved()
 
 
 async def _expected_s(swarm: Swarm) -> float:
     try:
         await swarm.caller.let_in(swarm.model)
         words = current([each.word for each in await swarm.caller.look()], swarm.model, time.time())
-        return max(0.001, best_route(table(words), USUAL, Client()).expected_ms / 1000)
+        told_s = best_route(table(words), USUAL, Client()).expected_ms / 1000
+        return min(max(0.001, told_s), LONGEST_S)
     except NoFeasible:
         return UNKNOWN_S
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from metainf.cli.options import Json
+from metainf.cli.paying import Arbiter, Price
 from metainf.cli.show import print_json, table
 from metainf.cli.swarming import swarm
 
@@ -14,6 +15,11 @@ ledger = typer.Typer(help="Orders, receipts and payments of a swarm, in a file."
 LedgerFile = Annotated[Path, typer.Argument(help="The ledger's file.")]
 Operator = Annotated[Path, typer.Option("--identity", help="The operator's key; made where there is none.")]
 NANO = 1e-9
+TEXTS = {
+    "whole": "what the answer's tokens say",
+    "beginning": "the beginning of what the answer's tokens say, as where a stop word ended it",
+    "another": "ANOTHER ONE",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -68,13 +74,36 @@ def ledger_head(path: LedgerFile, identity: Operator) -> None:
     typer.echo(verbs.head(path, identity))
 
 
+@ledger.command("order")
+def ledger_order(
+    path: LedgerFile,
+    identity: Annotated[Path, typer.Option("--identity", help="The payer's key; made where there is none.")],
+    model: Annotated[str, typer.Option(help="The digest of the model's weights.")],
+    blocks: Annotated[int, typer.Option(min=1, help="How many blocks it has.")],
+    tokens: Annotated[int, typer.Option(min=1, help="The most tokens of prompt and answer together.")],
+    price: Price = 0,
+    arbiter: Arbiter = None,
+    within: Annotated[float, typer.Option(min=1.0, help="Seconds until money goes back.")] = 600.0,
+) -> None:
+    """Sign an order for one request, have its money held back, and print it: for a request's own field
+    `metainf`, as its `order`."""
+    from metainf.api import ledger as verbs
+
+    typer.echo(verbs.order(path, identity, (model, blocks), tokens, price, arbiter, within))
+
+
 @ledger.command("settle")
 def ledger_settle(
-    claim: Annotated[Path, typer.Argument(help="What `swarm generate --arbiter` wrote.")],
-    identity: Annotated[Path, typer.Option("--identity", help="The key of the order's arbiter.")],
+    claim: Annotated[
+        Path, typer.Argument(help="The claim: what `swarm generate --arbiter` wrote, or came with an answer.")
+    ],
+    identity: Annotated[
+        Path,
+        typer.Option("--identity", help="The key of the order's arbiter; of its payer where it has none."),
+    ],
     path: Annotated[Path | None, typer.Option("--ledger", help="The ledger to settle it in.")] = None,
 ) -> None:
-    """Settle an order as its arbiter, and print the evidence."""
+    """Settle an order as its judge, and print the evidence."""
     from metainf.api import ledger as verbs
 
     typer.echo(verbs.settle(claim, identity, path).canonical())
@@ -84,18 +113,21 @@ def ledger_settle(
 def swarm_verify(
     path: Annotated[Path, typer.Argument(help="The evidence that came with an answer (JSON).")],
     answer: Annotated[str | None, typer.Option(help="The answer's tokens, such as 5,9,1.")] = None,
+    text: Annotated[Path | None, typer.Option(help="A file with the answer's text; needs --model.")] = None,
+    model: Annotated[Path | None, typer.Option(help="A folder with the model's tokenizer.")] = None,
     json: Json = False,
 ) -> None:
     """Check the signed order, receipts and settlement of an answer. Needs no network.
 
-    Ends with 1 where the answer is not the one that was settled, with an error where a seal does not hold.
+    Ends with 1 where answer or text are not what was settled, with an error where a seal does not hold.
     """
     from metainf.api import ledger as verbs
     from metainf.domain import BadInput
 
     if answer is not None and not re.fullmatch(r"\d+(,\d+)*", answer):
         raise BadInput(f"expected tokens such as 5,9,1, found {answer[:40]!r}")
-    found = verbs.verify(path, None if answer is None else [int(each) for each in answer.split(",")])
+    tokens = None if answer is None else [int(each) for each in answer.split(",")]
+    found = verbs.verify(path, tokens, None if text is None else _read(text), model)
     if json:
         print_json(found)
     else:
@@ -106,8 +138,20 @@ def swarm_verify(
             typer.echo(f"           {share.nanousd * NANO:.9f} USD to {share.node}")
         if found.answer is not None:
             typer.echo("answer     " + ("the one that was settled" if found.answer else "ANOTHER ONE"))
-    if found.answer is False:
+        if found.text is not None:
+            typer.echo("text       " + TEXTS[found.text])
+    if found.answer is False or found.text == "another":
         raise typer.Exit(1)
+
+
+def _read(path: Path) -> str:
+    from metainf.domain import BadInput
+
+    try:
+        with path.open(encoding="utf-8", newline="") as opened:
+            return opened.read()
+    except (OSError, ValueError) as error:
+        raise BadInput(f"expected a text in {path}: {error}") from None
 
 
 def _show(found: object, json: bool) -> None:

@@ -95,7 +95,11 @@ class Door(Paths):
                 await pieces.aclose()  # type: ignore[attr-defined]
         last = whole[-1]
         said = answer.frame([answer.choice("".join(piece.text for piece in whole), last.finished)])
-        return reply(said | {"usage": usage_of(last)})
+        return reply(said | {"usage": usage_of(last)} | self.more())
+
+    def more(self) -> Json:
+        """What a whole answer has beside OpenAI's fields."""
+        return {}
 
     async def answered(self, body: Json) -> Json:
         """One whole answer to the JSON of a request. Raises BadInput, Refusal."""

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from metainf.domain import BadInput, MetaInfError
+from metainf.hosts.tracing import CURRENT, HEADER
 from metainf.swarm.broker.lengths import places
 from metainf.swarm.broker.streams import (
     ACK_S,
@@ -100,10 +101,12 @@ class Agent:
             self._hand_over((await self.stream.get_last_msg(REPLIES, answer_subject(job))).data)
 
     async def _send(self, job: Job) -> bool:
-        """Whether the server had it already."""
+        """Whether the server had it already. The trace of whoever asks goes along as a header."""
         from nats.js.errors import APIError
 
         data, headers = job.canonical().encode(), {"Nats-Msg-Id": job.transaction}
+        if trace := CURRENT.get():
+            headers[HEADER] = trace
         while True:
             try:
                 kept = await self.stream.publish(subject(job), data, headers=headers, timeout=2.0)

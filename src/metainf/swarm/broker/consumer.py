@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from metainf.domain import BadInput, MetaInfError
+from metainf.hosts.tracing import CURRENT, HEADER, believed
 from metainf.swarm.broker.agent import waiting
 from metainf.swarm.broker.deciding import Turns, fate, share, wait_s
 from metainf.swarm.broker.streams import (
@@ -196,6 +197,7 @@ class Consumer:
                 await self._lost(message, f"failed {attempt - 1} times{last}", f"dead {job.transaction}")
             await self._answer(message, job, attempt, error=f"{verdict}, in attempt {attempt}{last}")
             return
+        CURRENT.set(believed((message.headers or {}).get(HEADER)))  # of this task, which is this job's
         try:
             body = await self.handle(job, attempt)
         except TryAgain as error:

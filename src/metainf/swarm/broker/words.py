@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metainf.domain.base import Frozen
-from metainf.domain.privacy import MOST_BLOCKS
 from metainf.swarm.broker.sizes import USUAL
-from metainf.swarm.words import Digest
+from metainf.swarm.words import MOST_BLOCKS, Digest
 
 Token = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 """A part of a subject: no dots, no blanks, no wildcards."""
@@ -17,6 +16,8 @@ PRIORITIES: tuple[Priority, ...] = (0, 1, 2)
 MOST_BODY = 512 * 1024
 Kept = Annotated[int, Field(ge=0, le=MOST_BLOCKS)]
 """Blocks that the worker runs itself (privacy `split`)."""
+MOST_SLOTS, LONGEST_S, MOST_SIZE, MOST_USD_PER_HOUR = 65_536, 86_400.0, 2e6, 1e6
+"""Of one consumer, so that what some say of themselves can be added up whatever it is."""
 
 
 class Job(Frozen):
@@ -55,15 +56,15 @@ class Member(Frozen):
     group: Token
     model: str = Field(max_length=256)
     digest: Digest | None = None
-    num_blocks: PositiveInt | None = None
+    num_blocks: Annotated[int, Field(gt=0, le=MOST_BLOCKS)] | None = None
     hardware: str | None = Field(default=None, max_length=128)
     region: str | None = Field(default=None, max_length=64)
     labels: tuple[Annotated[str, Field(max_length=64)], ...] = Field(default=(), max_length=16)
     keep: Kept = 0
-    slots: PositiveInt
-    request_s: PositiveFloat
-    request_size: PositiveFloat = USUAL
-    usd_per_hour: NonNegativeFloat | None = None
+    slots: Annotated[int, Field(gt=0, le=MOST_SLOTS)]
+    request_s: Annotated[float, Field(gt=0, le=LONGEST_S)]
+    request_size: Annotated[float, Field(gt=0, le=MOST_SIZE)] = USUAL
+    usd_per_hour: Annotated[float, Field(ge=0, le=MOST_USD_PER_HOUR)] | None = None
 
 
 class Group(Frozen):

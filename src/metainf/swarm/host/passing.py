@@ -50,7 +50,7 @@ class Passage:
             swarm, prompt, ask, course, patience_s,
         )  # fmt: skip
         seeded = ask.temperature > 0 and ask.seed is not None
-        whole = swarm.replicas and course.purse is None  # a replica signs no receipts
+        whole = swarm.replicas and (course.purse or course.bill) is None  # a replica signs no receipts
         self.wanted = Wanted(replicas=whole, path_first=seeded, numbers=swarm.manner.numbers)
         self.ends = frozenset[int]() if ask.ignore_eos else swarm.tokens.ends
         self.made: list[int] = []
@@ -162,7 +162,7 @@ class Passage:
         )  # fmt: skip
         before, pieces = len(self.made), 0
         try:
-            async with aclosing(completed(replica, request)) as events:
+            async with aclosing(completed(replica, request, self.course.mark.trace)) as events:
                 async for event in events:
                     pieces += bool(event.text)
                     self.said += event.text

@@ -9,11 +9,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from metainf.domain import BadInput, MetaInfError
 from metainf.swarm.ledger.book import Book, operator_of
 from metainf.swarm.ledger.evidence import Claim, Evidence, answer_digest
+from metainf.swarm.ledger.rules import Entry
 from metainf.swarm.ledger.words import Order
 from metainf.swarm.ledger.work import chain, settlement_of
 from metainf.swarm.trust.identity import Identity
@@ -27,6 +28,19 @@ ROOM = 2
 """An order pays for so many times the passes of a text without failures."""
 
 
+class Keeper(Protocol):
+    """What holds money back and pays it: a ledger's file, or a contract (`host.chained`)."""
+
+    def hold(self, order: str) -> None:
+        """Hold back the price of a sealed order. Raises Refused, Replayed for one that is known."""
+
+    def settle(self, order: str, settlement: str, receipts: Sequence[str]) -> Entry | None:
+        """Pay what the receipts justify. Raises Refused, Replayed."""
+
+    def last_nonce(self, payer: str) -> int:
+        """The highest nonce of a payer that is known, -1 for none."""
+
+
 @dataclass
 class Purse:
     """Who pays, how much for a block pass (nanousd), and who settles. `book` is the ledger that holds the
@@ -34,7 +48,7 @@ class Purse:
 
     payer: Identity
     nanousd_per_pass: int
-    book: Book | None = None
+    book: Keeper | None = None
     arbiter: str | None = None
     operator: Identity | None = None
     wait_s: float = WAIT_S
@@ -48,7 +62,7 @@ class Purse:
             order = self._order(model, num_blocks, asked, tokens, wait_s or self.wait_s)
             try:
                 if self.book is not None:
-                    self.book.add("order", order)
+                    self.book.hold(order)
                 break
             except Replayed:  # another process of this payer was quicker: its nonce is the higher one
                 if not left:
@@ -72,14 +86,15 @@ class Purse:
         return sealed(self.payer, Order.of(told))
 
     def _nonce(self, now_s: float) -> int:
-        known = -1 if self.book is None else self.book.accounts.nonces.get(self.payer.node, -1)
+        known = -1 if self.book is None else self.book.last_nonce(self.payer.node)
         return max(known + 1, int(now_s * 1e6))
 
 
 @dataclass
 class Bill:
     """One text's order, and what came of it. Where the judge is elsewhere (or the purse) there is a claim, no
-    evidence; `problem` says why the ledger did not take the settlement."""
+    evidence; `problem` says why the ledger did not take the settlement. `answer` are the answer's tokens: a
+    claim has none of them, since its judge need not know what was answered."""
 
     order: str
     purse: Purse | None = None
@@ -87,6 +102,7 @@ class Bill:
     claim: Claim | None = None
     evidence: Evidence | None = None
     problem: str = ""
+    answer: tuple[int, ...] = ()
 
     @property
     def transaction(self) -> str:
@@ -98,29 +114,36 @@ class Bill:
         refunded."""
         if not receipts:
             return
-        self.claim = Claim(order=self.order, receipts=tuple(receipts), answer=answer_digest(answer))
+        claim = Claim(order=self.order, receipts=tuple(receipts), answer=answer_digest(answer))
+        self.claim, self.answer = claim, tuple(answer)
         if self.purse is not None:
-            self.claimed(self.purse, self.claim)
+            self.claimed(self.purse, claim, self.answer)
 
-    def claimed(self, purse: Purse, claim: Claim) -> None:
-        """Settle a claim on this order, where the payer may."""
-        self.claim = claim
-        if claim.order == self.order and purse.arbiter in (None, purse.payer.node):
+    def claimed(self, purse: Purse, claim: Claim, answer: Sequence[int]) -> None:
+        """Settle a claim on this order, where the payer may, if it is of this answer's tokens."""
+        if claim.order != self.order or claim.answer != answer_digest(answer):
+            self.problem = "the claim is on another order, or of another answer"
+            return
+        self.claim, self.answer = claim, tuple(answer)
+        if purse.arbiter in (None, purse.payer.node):
             try:
-                self.evidence = settled(purse.payer, claim, purse.book, purse.operator)
+                made = settled(purse.payer, claim, purse.book, purse.operator)
+                self.evidence = made.model_copy(update={"tokens": self.answer})
             except MetaInfError as error:
                 self.problem = str(error)
 
     def told(self) -> dict[str, Any]:
-        """What goes with the answer."""
-        shown = self.evidence or self.claim
-        named = "evidence" if self.evidence is not None else "claim"
+        """What goes with the answer. Evidence has the answer's tokens in it, a claim has them beside it."""
         found: dict[str, Any] = {"transaction": self.transaction, "problem": self.problem or None}
-        return found | ({} if shown is None else {named: shown.model_dump(mode="json")})
+        if self.evidence is not None:
+            return found | {"evidence": self.evidence.model_dump(mode="json")}
+        if self.claim is not None:
+            return found | {"claim": self.claim.model_dump(mode="json"), "tokens": list(self.answer)}
+        return found
 
 
 def settled(
-    judge: Identity, claim: Claim, book: Book | None = None, operator: Identity | None = None
+    judge: Identity, claim: Claim, book: Keeper | None = None, operator: Identity | None = None
 ) -> Evidence:
     """The judge settles a claim: it pays what the receipts justify, whether or not they cover the answer.
     Raises Refused where they do not hold or the ledger does not admit it, BadInput for another's order."""
@@ -133,8 +156,8 @@ def settled(
     evidence = Evidence(order=claim.order, receipts=claim.receipts, settlement=settlement)
     if book is None:
         return evidence
-    entry = book.add("settlement", settlement, claim.receipts)
-    if operator is None:
+    entry = book.settle(claim.order, settlement, claim.receipts)
+    if operator is None or entry is None or not isinstance(book, Book):
         return evidence
     shown = {"entry": entry, "place": book.place(entry.seq), "head": book.head(operator)}
     return evidence.model_copy(update=shown)

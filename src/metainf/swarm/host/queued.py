@@ -20,15 +20,16 @@ from metainf.swarm.broker.believing import Believed
 from metainf.swarm.broker.deciding import choose_group, expected_s, groups_of, priority_of, work_s
 from metainf.swarm.broker.lengths import lengths
 from metainf.swarm.broker.members import bucket, made_at, members, waiting_by_group
-from metainf.swarm.broker.sizes import CHAT_TOKENS, size_of
+from metainf.swarm.broker.sizes import size_of
 from metainf.swarm.broker.streams import MEMBER_S, BrokerLost, Crowded
 from metainf.swarm.broker.words import MOST_BODY, Group, Job, Member
 from metainf.swarm.host.limits import OWN
+from metainf.swarm.host.ordering import Weights, billed, models_told, order_of, running, taken
 from metainf.swarm.host.paying import Bill, Purse
 from metainf.swarm.host.queue_answers import INVALID, at_once, reason_of, refusal_of, status_of
 from metainf.swarm.host.queue_metrics import REFUSED, OfQueue, page
+from metainf.swarm.host.serving import traced
 from metainf.swarm.host.wanted import Asked
-from metainf.swarm.ledger.evidence import Claim
 from metainf.swarm.net.hiring import ORDER_USED
 from metainf.swarm.plan.overview import Queue
 from metainf.swarm.privacy.words import Required
@@ -100,6 +101,8 @@ class Desk:
         if not isinstance(body.get("model"), str):
             raise BadInput("expected the name of a model")
         wish, groups = asked.wish(body["model"], self.required), await self.groups()
+        if asked.order is not None:
+            groups = running(groups, self._members, order_of(asked.order))
         chosen, size = choose_group(wish, groups), size_of(body)
         member = next(each for each in self._members if each.group == chosen.name)
         wish = wish.model_copy(update={"work_s": work_s(chosen, size)})
@@ -121,53 +124,50 @@ class Desk:
         return made
 
     async def _tried(self, body: Json, limits: Json, work: tuple[Member, Json]) -> Json:
-        """With a new order where nodes know the one before."""
+        """With a new order where nodes know the one before, and it is not the caller's."""
         for _ in range(ORDERS):
             made = await self._once(body, limits, work)
-            if (made.get("error") or {}).get("code") != ORDER_USED:
+            if "order" in limits or (made.get("error") or {}).get("code") != ORDER_USED:
                 break
         return made
 
     async def _once(self, body: Json, limits: Json, work: tuple[Member, Json]) -> Json:
-        """The answer to one job, with an order of its own where it is paid for."""
+        """The answer to one job, with an order of its own where it is paid for. A caller's order that comes
+        again with the same request is the same job, with another one it is not: orders are no secrets."""
         (member, told), now = work, time.time()
-        bill = self._bill(body, member, max(told["deadline_s"] - now, 0.0) + SETTLE_S)
+        bill = None
+        if "order" not in limits:
+            bill = self._bill(body, member, max(told["deadline_s"] - now, 0.0) + SETTLE_S)
         if bill is not None:
             limits = limits | {"order": bill.order}
+        sent = json.dumps(body | {OWN: limits} if limits else body)
+        name = digest(sent if "order" in limits else os.urandom(32))
         own = {
-            "transaction": digest(os.urandom(32)) if bill is None else bill.transaction,
-            "issued_s": now,
-            "body": json.dumps(body | {OWN: limits} if limits else body),
-        }
+            "transaction": name if bill is None else bill.transaction, "issued_s": now, "body": sent,
+        }  # fmt: skip
         reply = await self.agent.ask(Job.of(told | own))
         if reply.error is not None:
             raise Refusal(502, "api_error", "not_served", reply.error)
         made: Json = json.loads(reply.body or "{}")
-        if bill is not None:
-            claim = (made.pop(OWN, None) or {}).get("claim")
-            if claim is not None and self.purse is not None:
-                bill.claimed(self.purse, Claim.of(claim))
+        if bill is not None and self.purse is not None:
+            taken(self.purse, bill, made)
             made[OWN] = bill.told()
         return made
 
     def _bill(self, body: Json, subject: Member, wait_s: float) -> Bill | None:
-        """An order for a request. Its tokens are not known here: a text has at most as many as bytes."""
+        """An order for a request, where this desk pays."""
         if self.purse is None:
             return None
         if subject.digest is None or subject.num_blocks is None:
             raise BadInput(f"expected a group that says which weights it runs, found none in {subject.group}")
-        text = json.dumps(body, ensure_ascii=False)
-        most = body.get("max_completion_tokens") or body.get("max_tokens") or CHAT_TOKENS
-        if not isinstance(most, int) or most < 1:
-            raise BadInput(f"expected max_tokens to be a whole number from 1 on, found {most!r:.80}")
-        tokens = len(text.encode()) + most
-        return self.purse.billed(subject.digest, subject.num_blocks, text, tokens, wait_s)
+        weights = Weights(digest=subject.digest, num_blocks=subject.num_blocks)
+        return billed(self.purse, body, weights, wait_s)
 
     def application(self, middlewares: list[Any]) -> "Application":
         """OpenAI's paths."""
         from aiohttp import web
 
-        app = web.Application(client_max_size=self.most_body, middlewares=middlewares)
+        app = web.Application(client_max_size=self.most_body, middlewares=[traced(), *middlewares])
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/v1/models", self._models)
@@ -195,12 +195,10 @@ class Desk:
         from aiohttp import web
 
         try:
-            names = sorted({group.model for group in await self.groups()})
+            names = {group.model for group in await self.groups()}
         except BrokerLost as error:
             return refused(refusal_of(error))
-        return web.json_response(
-            {"object": "list", "data": [{"id": name, "object": "model"} for name in names]}
-        )
+        return web.json_response(models_told(names, self._members))
 
     async def _complete(self, request: "Request") -> "StreamResponse":
         from aiohttp import web

@@ -165,6 +165,11 @@ class SwarmDoor(Door):
             raise Refusal(403, "api_error", "privacy", told)
         return bounded(super().read(body), limits)
 
+    def more(self) -> Json:
+        """What came of the order, where the text was paid for."""
+        course = COURSE.get()
+        return {} if course is None or course.bill is None else {OWN: course.bill.told()}
+
     async def ready(self, request: "Request") -> "StreamResponse":
         """200 where nodes that let us in hold all blocks, else 503 and why."""
         try:
@@ -197,18 +202,18 @@ def application(
     writer = SwarmWriter(swarm, Places(told.places, told.in_line))
     door = SwarmDoor(writer, told.most_body_bytes)
     paying = [] if billing is None else [billing.middleware(COURSE)]
-    app = door.application([_traced(), guard(told.api_key, told.public), *paying])
+    app = door.application([traced(), guard(told.api_key, told.public), *paying])
     if billing is not None:
         billing.prepare(app)
     return app, writer
 
 
-def _traced() -> Any:
+def traced() -> Any:
     """A middleware of aiohttp: each question is a span, under the caller's trace where it names one."""
     from aiohttp import web
 
     @web.middleware
-    async def traced(request: "Request", handler: Handler) -> "StreamResponse":
+    async def tracing(request: "Request", handler: Handler) -> "StreamResponse":
         if request.method != "POST":
             return await handler(request)
         mark = begun("swarm.request", believed(request.headers.get(HEADER)), {"path": request.path[:100]})
@@ -221,7 +226,7 @@ def _traced() -> Any:
             CURRENT.reset(before)
             mark.end(None if status < 500 else f"status {status}", status=status)
 
-    return traced
+    return tracing
 
 
 def bound(told: Serving) -> socket.socket:

@@ -44,6 +44,11 @@ class Tokens:
         """A text that grows token by token, never half a character."""
         return self._vocabulary.text()
 
+    def said(self, tokens: Sequence[int]) -> str:
+        """The text of an answer's tokens, as it was streamed; a token that ends it says nothing."""
+        text, ended = self.text(), bool(tokens) and tokens[-1] in self.ends
+        return "".join(text.add([each]) for each in (tokens[:-1] if ended else tokens)) + text.rest()
+
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The prompt of a conversation, by the model's own template. Raises BadInput."""
         if not self.has_template:

@@ -9,14 +9,16 @@ from metainf.hosts.asked import Json
 from metainf.swarm.broker.words import Token, Wish
 from metainf.swarm.host.limits import either
 from metainf.swarm.privacy.words import Required
+from metainf.swarm.trust.sealed import MOST_BYTES
 
 FOR_GROUPS = {"hardware", "regions", "labels", "most_usd_per_hour", "wanted_s"}
-FOR_WORKERS = {"ttft_s", "tpot_s", "most_usd", "trust"}
+FOR_WORKERS = {"ttft_s", "tpot_s", "most_usd", "trust", "order"}
 
 
 class Asked(Frozen):
     """A request's field `metainf`: within how many seconds an answer is wanted, when it is of no use any
-    more, who may serve it, and limits for the swarm that does (`host.limits`)."""
+    more, who may serve it, limits for the swarm that does (`host.limits`), and the sealed `order` of a
+    caller who pays for it."""
 
     wanted_s: PositiveFloat | None = None
     deadline_s: Annotated[float, Field(gt=0, le=86_400)] = 600.0
@@ -29,6 +31,7 @@ class Asked(Frozen):
     tpot_s: PositiveFloat | None = either("tpot_s")
     most_usd: PositiveFloat | None = either("most_usd")
     trust: tuple[str, ...] = ()
+    order: Annotated[str, Field(max_length=MOST_BYTES)] | None = None
 
     def wish(self, model: str, required: Required) -> Wish:
         """What it asks of the group that serves it, for an agent that requires a class of privacy."""

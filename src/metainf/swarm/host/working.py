@@ -10,11 +10,12 @@ from typing import Any
 
 from metainf.domain import BadInput
 from metainf.hosts.asked import Refusal, error_of
+from metainf.hosts.tracing import CURRENT, begun
 from metainf.swarm.broker.consumer import Consumer, Handle, TryAgain
 from metainf.swarm.broker.members import announcing, bucket
 from metainf.swarm.broker.sizes import size_in
 from metainf.swarm.broker.streams import MEMBER_S
-from metainf.swarm.broker.words import MOST_BODY, Job, Member
+from metainf.swarm.broker.words import LONGEST_S, MOST_BODY, Job, Member
 from metainf.swarm.host.generating import Course
 from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.paying import Bill
@@ -87,12 +88,27 @@ class Worker:
             raise failure
 
     async def _timed(self, job: Job, attempt: int) -> str:
-        begun = time.monotonic()
-        body = await self.handle(job, attempt)
-        took = max(1e-3, time.monotonic() - begun)
+        """Work on a job as a span of its trace, and remember how long it took."""
+        about: dict[str, str | int | float] = {
+            "group": job.group,
+            "consumer": self.word.name,
+            "attempt": attempt,
+        }
+        mark, why, since_s = begun("swarm.job", CURRENT.get(), about), "given up", time.monotonic()
+        before = CURRENT.set(mark.trace)
+        try:
+            body = await self.handle(job, attempt)
+            why = ""
+        except Exception as error:
+            why = str(error)
+            raise
+        finally:
+            CURRENT.reset(before)
+            mark.end(why or None)
+        took = max(1e-3, time.monotonic() - since_s)
         size = size_in(job.body) or self.word.request_size
         means = {
-            "request_s": self.word.request_s * (1 - WEIGHT) + took * WEIGHT,
+            "request_s": min(self.word.request_s * (1 - WEIGHT) + took * WEIGHT, LONGEST_S),
             "request_size": self.word.request_size * (1 - WEIGHT) + size * WEIGHT,
         }
         self.word = self.word.model_copy(update=means)

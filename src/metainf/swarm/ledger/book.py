@@ -91,6 +91,18 @@ class Book:
             self._base.execute("INSERT INTO entries VALUES (?, ?)", (entry.seq, entry.canonical()))
         return entry
 
+    def hold(self, order: str) -> None:
+        """Hold back the price of a sealed order. Raises as `add`."""
+        self.add("order", order)
+
+    def settle(self, order: str, settlement: str, receipts: Sequence[str]) -> Entry:
+        """Pay what the receipts of a sealed order, which is held here, justify. Raises as `add`."""
+        return self.add("settlement", settlement, receipts)
+
+    def last_nonce(self, payer: str) -> int:
+        """The highest nonce of a payer, -1 where there is none."""
+        return self.accounts.nonces.get(payer, -1)
+
     def holds(self, transaction: str) -> bool:
         """Whether the money of an order is held back now, as far as others have written."""
         self._read()

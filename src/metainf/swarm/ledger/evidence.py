@@ -6,18 +6,20 @@ Everything in it can be checked offline, by whoever holds the answer.
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt
 
 from metainf.domain.base import Frozen
 from metainf.swarm.ledger.book import Head, Place, included
 from metainf.swarm.ledger.rules import Entry, Text
-from metainf.swarm.ledger.words import MOST_RECEIPTS, Settlement, Share
+from metainf.swarm.ledger.words import MOST_PASSES, MOST_RECEIPTS, Settlement, Share
 from metainf.swarm.ledger.work import chain, shares, tokens_done
 from metainf.swarm.trust.sealed import digest, opened
 from metainf.swarm.trust.signing import Refused
 from metainf.swarm.words import Digest
 
 MOST_EVIDENCE_BYTES = 8 * 2**20
+Answer = Annotated[tuple[NonNegativeInt, ...], Field(max_length=MOST_PASSES)]
+"""The tokens of an answer."""
 
 
 class Claim(Frozen):
@@ -31,7 +33,8 @@ class Claim(Frozen):
 
 class Evidence(Frozen):
     """`order`, `receipts`, `settlement` are sealed words; `entry`, `place`, `head` show that a ledger
-    admitted the settlement (all three or none)."""
+    admitted the settlement (all three or none). `tokens` are the answer's, for the payer, who was given them:
+    the settlement has their digest."""
 
     version: Literal[1] = 1
     order: Text
@@ -40,11 +43,14 @@ class Evidence(Frozen):
     entry: Entry | None = None
     place: Place | None = None
     head: Text | None = None
+    tokens: Answer | None = None
 
 
 class Checked(Frozen):
     """What evidence shows. `recorded_by` is the operator whose ledger admitted it, `answer` says whether the
-    answer at hand is the one that was settled (None: none was given)."""
+    answer at hand is the one that was settled (None: none was given), `text` whether the text at hand is what
+    its tokens say, or the beginning of it, as where a stop word ended it. `output` are the answer's tokens,
+    where the evidence has them."""
 
     transaction: str
     payer: str
@@ -54,6 +60,8 @@ class Checked(Frozen):
     paid_nanousd: Annotated[int, Field(ge=0)]
     recorded_by: str | None = None
     answer: bool | None = None
+    text: Literal["whole", "beginning", "another"] | None = None
+    output: tuple[int, ...] | None = None
 
 
 def answer_digest(tokens: Sequence[int]) -> str:
@@ -71,6 +79,8 @@ def check(evidence: Evidence, answer: Sequence[int] | None = None) -> Checked:
         raise Refused("the settlement is of another order or of other receipts")
     if told.word.shares != shares(found.order, found.receipts):
         raise Refused("the shares are not those that the receipts justify")
+    if evidence.tokens is not None and told.word.answer != answer_digest(evidence.tokens):
+        raise Refused("the tokens are not those of the answer that was settled")
     return Checked(
         transaction=found.transaction,
         payer=found.order.payer,
@@ -80,7 +90,15 @@ def check(evidence: Evidence, answer: Sequence[int] | None = None) -> Checked:
         paid_nanousd=sum(share.nanousd for share in told.word.shares),
         recorded_by=_recorded(evidence),
         answer=None if answer is None else told.word.answer == answer_digest(answer),
+        output=evidence.tokens,
     )
+
+
+def likeness(text: str, said: str) -> Literal["whole", "beginning", "another"]:
+    """How a text that somebody holds is like what the answer's tokens say."""
+    if text == said:
+        return "whole"
+    return "beginning" if text and said.startswith(text) else "another"
 
 
 def _recorded(evidence: Evidence) -> str | None:

@@ -15,8 +15,10 @@ from pydantic import Field, NonNegativeInt
 
 from metainf.domain import BadInput, MetaInfError
 from metainf.domain.base import Frozen
+from metainf.hosts.tracing import CURRENT, HEADER, Trace
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.forwarding import VERSION
+from metainf.swarm.net.listening import tracing
 from metainf.swarm.trust.tls import grpc
 
 COMPLETE = "/metainf.swarm.v1.Node/Complete"
@@ -96,9 +98,11 @@ async def greeted(replica: Replica, within_s: float) -> None:
         call.cancel()
 
 
-async def completed(replica: Replica, request: Request) -> AsyncGenerator[Event, None]:
-    """The events of a text; the last has `finished`. Leaving frees the node. Raises ReplicaFailed."""
-    call = replica.channel.unary_stream(COMPLETE)(ask(replica.model, request))
+async def completed(replica: Replica, request: Request, trace: Trace = "") -> AsyncGenerator[Event, None]:
+    """The events of a text; the last has `finished`. Leaving frees the node, which is handed the
+    `trace` of whoever asks. Raises ReplicaFailed."""
+    asked = ask(replica.model, request)
+    call = replica.channel.unary_stream(COMPLETE)(asked, metadata=tracing(trace))
     limit_s, count = FIRST_S + LATE * replica.promised_s, 0
     try:
         while (event := await _next(replica, call, limit_s)) is not None:
@@ -159,18 +163,19 @@ class EngineDoor:
     """An engine that says nothing for so long is given up."""
 
     async def events(self, request: Request) -> AsyncGenerator[Event, None]:
-        """The text, piece by piece. Leaving hangs up. Raises EngineFailed, BadInput where it refuses."""
+        """The text, piece by piece. Leaving hangs up. An engine that keeps traces may go on with the current
+        one. Raises EngineFailed, BadInput where it refuses."""
         import aiohttp
 
         body = request.model_dump(exclude_none=True) | {
             "model": self.model, "stream": True, "stream_options": {"include_usage": True},
         }  # fmt: skip
         waits = aiohttp.ClientTimeout(total=None, sock_connect=10.0, sock_read=self.silent_s)
-        url = f"{self.base_url.rstrip('/')}/v1/completions"
+        url, trace = f"{self.base_url.rstrip('/')}/v1/completions", CURRENT.get()
         try:
             async with (
                 aiohttp.ClientSession(timeout=waits, trust_env=False) as session,
-                session.post(url, json=body) as response,
+                session.post(url, json=body, headers={HEADER: trace} if trace else None) as response,
             ):
                 if response.status != 200:
                     said = (await response.content.read(2000)).decode("utf-8", "replace")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from metainf.domain import BadInput
-from metainf.hosts.tracing import HEADER, Trace, begun, believed
+from metainf.hosts.tracing import begun
 from metainf.swarm.compute.batching import Batcher
 from metainf.swarm.compute.blocks import Blocks, Step, WrongPosition
 from metainf.swarm.compute.caches import NoRoom
@@ -17,7 +17,7 @@ from metainf.swarm.compute.codec import packed, unpacked
 from metainf.swarm.compute.shards import Checkpoint
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.forwarding import METHOD, TICKET_BYTES, VERSION, Link, Links, Visit, checked, digest
-from metainf.swarm.net.listening import listening
+from metainf.swarm.net.listening import listening, trace_of
 from metainf.swarm.net.paid import Till
 from metainf.swarm.net.refusing import Code, No, charged, hired, signed
 from metainf.swarm.trust.signing import Refused
@@ -123,7 +123,7 @@ class Node:
         visit = Visit(part, name, context, told.open.ticket, timer=timer)
         visit.work = hired(self.till, told.open, self.checkpoint.num_blocks, peer)
         about = {"node": self.offer.node, "first_block": told.open.start, "last_block": told.open.end - 1}
-        mark = begun("swarm.stage", _trace_of(context), about)
+        mark = begun("swarm.stage", trace_of(context), about)
         if visit.ticket:
             self.visits[visit.ticket] = visit
         try:
@@ -266,11 +266,6 @@ async def _next(context: Any) -> bytes | None:
     """The next message; None at the end of the stream."""
     message = await context.read()
     return message if isinstance(message, bytes) else None
-
-
-def _trace_of(context: Any) -> Trace:
-    """The trace that the other side handed over, if any."""
-    return believed(dict(context.invocation_metadata() or ()).get(HEADER))
 
 
 def _awake(timer: asyncio.Timeout) -> None:

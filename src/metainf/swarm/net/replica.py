@@ -9,11 +9,12 @@ from typing import Any, Protocol
 from metainf.domain import BadInput
 from metainf.hosts.asked import Refusal
 from metainf.hosts.places import Places
+from metainf.hosts.tracing import CURRENT, Mark, begun
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.changing import Obeying
 from metainf.swarm.net.completing import COMPLETE, EngineFailed, Event, Request, event_message, request_of
 from metainf.swarm.net.forwarding import VERSION, Links
-from metainf.swarm.net.listening import listening
+from metainf.swarm.net.listening import listening, trace_of
 from metainf.swarm.net.refusing import Code, No
 from metainf.swarm.trust.signing import Refused
 from metainf.swarm.trust.tls import grpc, peer_of
@@ -96,7 +97,7 @@ class ReplicaNode:
             if request is None:
                 await context.write(event_message(Event()))
                 return
-            await self._write(request, context)
+            await self._traced(request, context)
         except No as refusal:
             await context.write(refusal.message.SerializeToString())
         except Refused as refusal:
@@ -138,8 +139,22 @@ class ReplicaNode:
             raise No(Code.NO_ROOM, f"at most {self.offer.context_tokens} tokens a text, asked for {wanted}")
         return request
 
-    async def _write(self, request: Request, context: Any) -> None:
-        begun, unread = time.perf_counter(), len(request.prompt)
+    async def _traced(self, request: Request, context: Any) -> None:
+        """Write the text as a span of the trace of whoever asked."""
+        about: dict[str, str | int | float] = {"node": self.offer.node, "input_tokens": len(request.prompt)}
+        mark, why = begun("swarm.replica", trace_of(context), about), "given up"
+        before = CURRENT.set(mark.trace)
+        try:
+            await self._write(request, context, mark)
+        except Exception as error:
+            why = str(error)
+            raise
+        finally:
+            CURRENT.reset(before)
+            mark.end(why)
+
+    async def _write(self, request: Request, context: Any, mark: Mark) -> None:
+        since, unread = time.perf_counter(), len(request.prompt)
         self.waiting_tokens += unread
         try:
             async with self.places.place():
@@ -155,7 +170,8 @@ class ReplicaNode:
                             )  # fmt: skip
                         tokens = event.output_tokens or tokens + 1
                         if event.finished is not None:  # who has the end may leave at once
-                            self._wrote((begun, entered, first), (len(request.prompt), tokens))
+                            self._wrote((since, entered, first), (len(request.prompt), tokens))
+                            mark.end(output_tokens=tokens)
                         await context.write(event_message(event))
         except Refusal as refusal:
             raise No(Code.NO_ROOM, str(refusal)) from None

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metainf.domain import BadInput, MetaInfError
-from metainf.hosts.tracing import HEADER, Trace
+from metainf.hosts.tracing import Trace
 from metainf.swarm.compute.codec import packed, unpacked
 from metainf.swarm.net import wire_pb2 as wire
 from metainf.swarm.net.forwarding import METHOD, TICKET_BYTES, VERSION, digest
+from metainf.swarm.net.listening import tracing
 from metainf.swarm.net.pacing import Pace
 from metainf.swarm.net.paid import Tally, believed
 from metainf.swarm.trust.signing import Refused
@@ -79,8 +80,7 @@ class Stream:
     def __init__(self, stage: Stage, terms: Terms, channel: Any, pace: Pace | None = None) -> None:
         self.stage, self.terms, self.pace = stage, terms, pace or Pace()
         self.ticket = os.urandom(TICKET_BYTES)
-        told = ((HEADER, terms.trace),) if terms.trace else None
-        self._call = channel.stream_stream(METHOD)(metadata=told)
+        self._call = channel.stream_stream(METHOD)(metadata=tracing(terms.trace))
         self._reading: asyncio.Future[Any] | None = None
         self.position = 0
         self.node_s = self.wire_s = 0.0
