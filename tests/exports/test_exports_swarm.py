@@ -117,7 +117,7 @@ def test_the_commands_are_those_of_the_command_line(format: str) -> None:
 def test_all_join_all_servers_under_the_user_of_their_part(format: str, servers: int) -> None:
     pytest.importorskip("nats", reason="needs the extra swarm")
     from metainf.swarm.broker.streams import replicas_of
-    from metainf.swarm.net.bucket import Servers
+    from metainf.swarm.net.servers import Servers
 
     users: dict[tuple[str, str], set[str]] = {}
     for command in commands(format, servers=servers):

@@ -147,17 +147,14 @@ def worker_at(url: str) -> Any:
 
 async def refused(url: str, *subjects: str) -> list[str]:
     """Which of these subjects the server lets nobody publish to under this address."""
-    import nats
-
-    from metainf.swarm.net.bucket import Servers
+    from metainf.swarm.net.servers import Servers, opened
 
     told: list[str] = []
-    parsed = Servers.parse(url)
 
     async def heard(error: Exception) -> None:
         told.append(str(error).lower())
 
-    connection = await nats.connect(list(parsed.urls), error_cb=heard, **parsed.options())
+    connection = await opened(Servers.parse(url), error_cb=heard)
     for each in subjects:
         await connection.publish(each, b"")
     await connection.flush()

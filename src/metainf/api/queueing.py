@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from metainf.api.swarming import Manner, joined
+from metainf.api.swarming import Manner, joined, warned
 from metainf.domain import BadInput, NoFeasible
 from metainf.domain.base import Frozen
 from metainf.hosts.guards import guard
@@ -48,13 +48,15 @@ class Offered(Frozen):
 
 async def serve(queue: str, told: Serving, say: Callable[[str], None], purse: Purse | None = None) -> None:
     """OpenAI's API in front of the queue, until SIGTERM or SIGINT. Raises BadInput, BrokerLost."""
+    context = told.context()
+    warned(say, queue)
     with bound(told) as taken:
         async with Agent(queue, f"agent-{os.urandom(6).hex()}") as agent:
             desk = Desk(agent, purse, told.most_body_bytes)
             names = sorted({group.model for group in await desk.groups()})
             say(f"through the queue at {hidden(queue)}: {', '.join(names) or 'nobody serves yet'}")
             app = desk.application([guard(told.api_key, told.public)])
-            await listen(app, taken, lambda: None, told.grace_s)
+            await listen(app, taken, lambda: None, told.grace_s, context)
 
 
 async def worker(queue: str, swarm: Swarm, offered: Offered) -> Worker:
@@ -87,6 +89,7 @@ async def work(
     `manner` says how they go through the swarm, and how its nodes are watched. Raises BadInput, BrokerLost,
     DirectoryLost, MissingExtra."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    warned(say, join, queue)
     async with joined(join, model, manner=manner) as swarm:
         made = await worker(queue, swarm, offered)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -11,8 +11,8 @@ from metainf.domain import BadInput
 from metainf.swarm.broker.lengths import lengths
 from metainf.swarm.broker.streams import BrokerLost, connected, hidden
 from metainf.swarm.host.looking import Look, look
-from metainf.swarm.net.bucket import Servers, shown
 from metainf.swarm.net.directory import Directory, joined
+from metainf.swarm.net.servers import Servers, shown
 from metainf.swarm.plan.overview import Belief, Overview, Queue
 from metainf.swarm.trust.reputation_store import Reputations
 from metainf.swarm.words import Demand
