@@ -195,23 +195,21 @@ def test_the_method_that_a_replica_runs_is_shown_and_followed(tmp_path: Path, op
     try:
         profile = {"profile": {"dtype": "q8_0", "engine": "llamacpp"}}
         replica = swarm.add((0, BLOCKS), **profile, features=running("llamacpp-q8_0"))
-        node = swarm.add((0, BLOCKS), model=f"b2:{'c' * 32}")
+        swarm.add((0, BLOCKS), model=f"b2:{'c' * 32}")
         options = ("--rate", "none", "--swarm", swarm.url)
         with served(tmp_path / "records.sqlite", *options, log=tmp_path / "log") as one:
             page = open_page(one.url).go("#/swarm")
-            shown = {
-                each.node: page.get_by_role("table", name=f"Nodes of {model[:11]}")
-                .get_by_role("row", name=each.node[:11])
-                for each, model in ((replica, MODEL), (node, f"b2:{'c' * 32}"))
-            }  # fmt: skip
-            shown[replica.node].get_by_text("llamacpp-q8_0").wait_for()
-            shown[node.node].get_by_text("float32, torch").wait_for()
-            shown[replica.node].get_by_role("button").press("Enter")
+            table = page.get_by_role("table", name=f"Nodes of {MODEL[:11]}")
+            shown = table.get_by_role("row", name=replica.node[:11])
+            shown.get_by_text("llamacpp-q8_0").wait_for()
+            page.get_by_role("heading", name="float32, torch").wait_for()
+            assert "Method" not in page.get_by_role("table", name="Nodes of b2:cccc").inner_text()
+            shown.get_by_role("button").press("Enter")
             detail = page.get_by_role("region", name=f"Node {replica.node[:11]}")
             detail.get_by_text("1 in 4 places").wait_for()
             assert "llamacpp-q4_k_m" in detail.inner_text()
             replica.told["features"] = running("llamacpp-q4_k_m")
-            shown[replica.node].get_by_text("llamacpp-q4_k_m").wait_for()
+            shown.get_by_text("llamacpp-q4_k_m").wait_for()
             page.get_by_text(f"{replica.node[:11]} runs llamacpp-q4_k_m now").first.wait_for()
     finally:
         swarm.close()

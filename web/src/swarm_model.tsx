@@ -51,7 +51,6 @@ function columns(overview: Overview, model: SwarmModel, believed: Map<string, Be
     ["Node", ({ node }) => short(node)],
     ["Blocks", ({ span, target }) => (target ? `${blocks(span)}, moves to ${blocks(target)}` : blocks(span))],
     ["State", (each) => (each.reached ? each.state : <span class="failed">no answer</span>)],
-    ["Method", (each) => methodOf(each, model)],
     ["Speed, ms/block", ({ features }) => number(features.decode_ms_per_block), "number"],
     ["Queue, ms", ({ features }) => number(features.queue_ms), "number"],
     ["Waiting", (each) => percent(load(each)), "number"],
@@ -61,6 +60,7 @@ function columns(overview: Overview, model: SwarmModel, believed: Map<string, Be
     ["Price, $/h", ({ features }) => number(features.usd_per_hour), "number"],
     ["Told, s ago", ({ age_s }) => number(Math.round(age_s)), "number"],
   ];
+  if (model.nodes.some(({ features }) => features.writing)) found.splice(3, 0, ["Method", methodOf]);
   if (overview.believed) found.push(["Reputation", ({ node }) => <Standing belief={believed.get(node)} />, "number"]);
   return found;
 }
