@@ -147,6 +147,12 @@ UNDERSTOOD = [
     ("serve --rate often", "a rate such as 200/second"),
     ("serve --tls-key good.toml", "expected both"),
     ("serve --tls-key good.toml --tls-certificate absent.pem", "PEM file at absent.pem"),
+    ("swarm serve --queue nats://a --tls-key good.toml", "expected both"),
+    (
+        "swarm serve --queue nats://a --tls-key good.toml --tls-certificate absent.pem",
+        "PEM file at absent.pem",
+    ),
+    ("swarm serve --join nats://a --tls-key good.toml --tls-certificate good.toml", "cannot be read"),
 ]
 """Command -> what the sentence holds; exit code 2."""
 

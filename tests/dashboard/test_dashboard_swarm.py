@@ -132,7 +132,7 @@ def test_the_page_shows_who_is_there(watched: Watched, open_page: Open) -> None:
     opened.picture("swarm")
     table.get_by_role("button", name=watched.members["first"].node[:11]).press("Enter")
     page.get_by_role("region", name=f"Node {watched.members['first'].node[:11]}").wait_for()
-    assert "node=" in page.url
+    until(page, "location.hash.includes('node=')")
 
 
 def test_filters_narrow_the_nodes(watched: Watched, open_page: Open) -> None:
@@ -179,6 +179,40 @@ def test_a_node_that_vanishes_is_seen_to_be_gone(watched: Watched, open_page: Op
     page.get_by_text("blocks 4–7 are missing").first.wait_for()
     page.get_by_role("main").get_by_text(f"{gone} is gone; it held blocks 4–7").wait_for(timeout=40_000)
     assert table.get_by_role("row", name=gone).count() == 0
+
+
+def test_the_method_that_a_replica_runs_is_shown_and_followed(tmp_path: Path, open_page: Open) -> None:
+    from service_process import served
+
+    def running(method: str) -> dict[str, Any]:
+        offered = [{"method": name} for name in ("llamacpp-q8_0", "llamacpp-q4_k_m")]
+        return {
+            "labels": ["endpoint=openai"],
+            "writing": {"method": method, "methods": offered, "places": 4, "texts": 1},
+        }
+
+    swarm = LightSwarm(tmp_path / "nats")
+    try:
+        profile = {"profile": {"dtype": "q8_0", "engine": "llamacpp"}}
+        replica = swarm.add((0, BLOCKS), **profile, features=running("llamacpp-q8_0"))
+        swarm.add((0, BLOCKS), model=f"b2:{'c' * 32}")
+        options = ("--rate", "none", "--swarm", swarm.url)
+        with served(tmp_path / "records.sqlite", *options, log=tmp_path / "log") as one:
+            page = open_page(one.url).go("#/swarm")
+            table = page.get_by_role("table", name=f"Nodes of {MODEL[:11]}")
+            shown = table.get_by_role("row", name=replica.node[:11])
+            shown.get_by_text("llamacpp-q8_0").wait_for()
+            page.get_by_role("heading", name="float32, torch").wait_for()
+            assert "Method" not in page.get_by_role("table", name="Nodes of b2:cccc").inner_text()
+            shown.get_by_role("button").press("Enter")
+            detail = page.get_by_role("region", name=f"Node {replica.node[:11]}")
+            detail.get_by_text("1 in 4 places").wait_for()
+            assert "llamacpp-q4_k_m" in detail.inner_text()
+            replica.told["features"] = running("llamacpp-q4_k_m")
+            shown.get_by_text("llamacpp-q4_k_m").wait_for()
+            page.get_by_text(f"{replica.node[:11]} runs llamacpp-q4_k_m now").first.wait_for()
+    finally:
+        swarm.close()
 
 
 def test_what_cannot_be_watched_is_said_before_it_listens(tmp_path: Path) -> None:

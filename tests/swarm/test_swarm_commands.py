@@ -3,7 +3,9 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -100,21 +102,22 @@ def run(*arguments: str, said: str | None = None) -> Any:
 class Endpoint:
     """`metainf swarm serve` as a process."""
 
-    def __init__(self, url: str, folder: Path | None, log: Path, *more: str) -> None:
-        model = [] if folder is None else ["--model", str(folder)]
+    def __init__(self, log: Path, *told: str) -> None:
         self.log = log.open("w")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "metainf", "swarm", "serve", "--join", url, *model, "--port", "0", *more],
+            [sys.executable, "-m", "metainf", "swarm", "serve", "--port", "0", *told],
             stdout=subprocess.PIPE, stderr=self.log, text=True,
             env={**os.environ, "METAINF_SWARM_API_KEY": "sesame"},
         )  # fmt: skip
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("listening on "), log.read_text()
-        self.url = f"http://{line.split()[-1]}"
+        self.url = f"http{'s' if '--tls-key' in told else ''}://{line.split()[-1]}"
 
-    def client(self) -> Any:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="sesame", max_retries=0)
+    def client(self, authority: str | None = None) -> Any:
+        verify = True if authority is None else ssl.create_default_context(cafile=authority)
+        asking = openai.DefaultHttpxClient(verify=verify)
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key="sesame", max_retries=0, http_client=asking)
 
     def told_to_stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -182,7 +185,7 @@ def test_metainfs_own_load_before_the_endpoint(
     """And SIGTERM while a text is written: it is written to its end."""
     monkeypatch.setenv("METAINF_STORE", str(tmp_path / "records.sqlite"))
     with Nodes(folder, url, [(0, 2), (2, 4)]):
-        endpoint = Endpoint(url, folder, tmp_path / "serve.log")
+        endpoint = Endpoint(tmp_path / "serve.log", "--join", url, "--model", str(folder))
         try:
             asked = ["measure", "--url", endpoint.url, "--model", "SmolLM2-135M-Instruct", "--batch", "2"]
             more = ["--requests", "4", "--repeats", "1", "--api-key", "sesame", "--json"]
@@ -227,15 +230,36 @@ def test_texts_that_are_paid_for(url: str, folder: Path, tmp_path: Path) -> None
     assert sum(found.balances.values()) + found.held == 10**9
 
 
+def pair(folder: Path) -> tuple[str, str]:
+    """A certificate for this machine that is its own authority, and its key."""
+    certificate, key = str(folder / "cert.pem"), str(folder / "key.pem")
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+         "-keyout", key, "-out", certificate, "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return certificate, key
+
+
 def served(url: str, folder: Path, files: Path, *paying: str) -> None:
-    endpoint = Endpoint(url, folder, files / "paid.log", *paying, "--evidence", str(files / "shown"))
+    certificate, key = pair(files)
+    endpoint = Endpoint(
+        files / "paid.log", "--join", url, "--model", str(folder), *paying,
+        "--evidence", str(files / "shown"),
+        "--tls-certificate", certificate, "--tls-key", key,
+    )  # fmt: skip
     try:
-        with endpoint.client() as client:
+        with endpoint.client(certificate) as client:
             raw = client.completions.with_raw_response.create(model=folder.name, prompt="a", max_tokens=5)
             transaction = raw.headers["X-Metainf-Transaction"]
             own = json.loads(raw.text)["metainf"]
-        where, key = f"{endpoint.url}/v1/evidence/{transaction}", {"Authorization": "Bearer sesame"}
-        with urllib.request.urlopen(urllib.request.Request(where, headers=key), timeout=20) as answer:
+        where = f"{endpoint.url}/v1/evidence/{transaction}"
+        asked = urllib.request.Request(where, headers={"Authorization": "Bearer sesame"})
+        context = ssl.create_default_context(cafile=certificate)
+        with urllib.request.urlopen(asked, context=context, timeout=20) as answer:
             shown = answer.read().decode()
     finally:
         endpoint.told_to_stop()
@@ -250,6 +274,31 @@ def served(url: str, folder: Path, files: Path, *paying: str) -> None:
     ran = run(*words)
     assert ran.exit_code == 1 and "ANOTHER ONE" in ran.stdout
     assert (files / "shown" / f"{transaction.removeprefix('sha256:')}.json").is_file()
+
+
+def test_https_before_the_queue_and_a_word_where_nats_is_spoken_to_in_the_open(
+    url: str, tmp_path: Path
+) -> None:
+    certificate, key = pair(tmp_path)
+    log, far = tmp_path / "serve.log", url.replace("127.0.0.1", "0.0.0.0")
+    endpoint = Endpoint(log, "--queue", far, "--tls-certificate", certificate, "--tls-key", key)
+    try:
+        assert endpoint.url.startswith("https://")
+        with endpoint.client(certificate) as client:
+            assert list(client.models.list()) == []
+        with pytest.raises(OSError):
+            urllib.request.urlopen(endpoint.url.replace("https", "http") + "/health", timeout=20)
+    finally:
+        endpoint.told_to_stop()
+        assert endpoint.ended() == 0, log.read_text()
+    assert "warning: NATS at 0.0.0.0 is spoken to without TLS" in log.read_text()
+
+
+@pytest.mark.parametrize("command", ["generate -p a", "work --queue nats://10.0.0.1"])
+def test_nats_in_the_open_is_warned_of_before_it_is_joined(folder: Path, command: str) -> None:
+    ran = run(*command.split(), "--join", "nats://0.0.0.0:9", "--model", str(folder))
+    assert isinstance(ran.exception, MetaInfError) and "0.0.0.0:9" in str(ran.exception)
+    assert ran.stderr.startswith("warning: NATS at 0.0.0.0"), ran.stderr
 
 
 def test_what_is_refused_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,6 +150,16 @@ def test_who_works_hardest_stands_on_top() -> None:
     assert queue == "queue  g class 0: 12 of 3 tenants; 2 dead letters"
     assert first.startswith("busy") and "90" in first and "0.25" in first
     assert len(rest) == 2 and rest[-1] == "and 1 more: --most shows them"
+    writing = {"method": "q8_0", "methods": [{"method": "q8_0"}, {"method": "q4_0"}], "places": 4}
+    replica = word(
+        "whole", (0, 6), profile={"dtype": "q8_0", "engine": "llamacpp"}, features={"writing": writing}
+    )
+    _, names, *rows = top_lines(looked(word("half", (0, 3)), replica), "busy", 5)
+    at = names.index("method")
+    assert {row.split()[0]: row[at:].split("  ")[0] for row in rows} == {
+        "half": "torch float32",
+        "whole": "q8_0",
+    }
     lost = looked(queue=Queue(lost="the queue does not answer"))
     assert list(top_lines(lost, "busy", 5))[1] == "queue  the queue does not answer"
     with pytest.raises(BadInput, match="expected one of busy, slow, full, dear, found 'loud'"):

@@ -1,6 +1,7 @@
 """The directory's contract on a dictionary and on a real NATS server; NATS that goes away."""
 
 import asyncio
+import contextlib
 import os
 import random
 import shutil
@@ -18,10 +19,13 @@ from metainf.domain import BadInput, MissingExtra
 for name in ("cryptography", "nats"):
     pytest.importorskip(name, reason="needs the extra swarm")
 
+from metainf.swarm.broker import streams  # noqa: E402
+from metainf.swarm.broker.streams import BrokerLost, connected  # noqa: E402
 from metainf.swarm.host.nats import Server, program, started  # noqa: E402
-from metainf.swarm.net.bucket import Copy, NatsDirectory, Servers, shown, wait_s  # noqa: E402
+from metainf.swarm.net.bucket import Copy, NatsDirectory, wait_s  # noqa: E402
 from metainf.swarm.net.directory import DirectoryLost, joined  # noqa: E402
 from metainf.swarm.net.memory import MemoryDirectory  # noqa: E402
+from metainf.swarm.net.servers import Servers, in_the_open, opened, shown  # noqa: E402
 from metainf.testing.directory_suite import DirectorySuite, Place, seen  # noqa: E402
 from metainf.testing.light_members import Crowd, exactly  # noqa: E402
 
@@ -143,6 +147,35 @@ def test_tls_and_a_password_in_the_url(tmp_path: Path) -> None:
         server.stop()
 
 
+def test_where_tls_is_asked_for_a_server_without_it_hears_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever is on the way may say that there is no TLS: nobody's password is told then."""
+    heard = bytearray()
+    monkeypatch.setattr(streams, "CONNECT_S", 0.5)
+
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'INFO {"server_id":"x","version":"2.11.0","max_payload":1000,"headers":true}\r\n')
+        with contextlib.suppress(ConnectionError):
+            heard.extend(await reader.read(1000))
+        writer.close()
+
+    async def story() -> None:
+        async with await asyncio.start_server(plain, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(DirectoryLost, match="expected TLS, found a server that offers none"):
+                await joined(f"tls://me:secret@127.0.0.1:{port}")
+            with pytest.raises(BrokerLost):
+                await connected(f"tls://me:secret@127.0.0.1:{port}", "agent")
+            assert not heard
+            asking = asyncio.create_task(opened(Servers.parse(f"nats://me:secret@127.0.0.1:{port}")))
+            async with asyncio.timeout(10):
+                while b"secret" not in heard:  # who asks for no TLS tells it
+                    await asyncio.sleep(0.01)
+            asking.cancel()
+            await asyncio.wait({asking})
+
+    asyncio.run(story())
+
+
 def test_a_hundred_exits_and_rejoins_leave_no_ghost(tmp_path: Path) -> None:
     """Processes that announce themselves leave or are killed, and come back under old names and new ones."""
     lifetime_s, server = 4.0, started(tmp_path)
@@ -177,6 +210,20 @@ def test_addresses() -> None:
     assert shown("nats://me:secret@host:1") == "nats://***@host:1" and shown("nats://host") == "nats://host"
     with pytest.raises(BadInput, match="expected nats://, tls:// or dht://"):
         asyncio.run(joined("redis://a:1"))
+
+
+def test_servers_elsewhere_without_tls_are_warned_of() -> None:
+    for told in ("nats://10.0.0.1:4222", "10.0.0.1", "nats://me:secret@10.0.0.1,nats://127.0.0.1"):
+        word = in_the_open(told)
+        assert word is not None and "NATS at 10.0.0.1 is spoken to without TLS" in word
+        assert "secret" not in word
+    assert "a.example, b.example" in str(in_the_open("nats://b.example", None, "nats://a.example:4222"))
+    for fine in (
+        "tls://10.0.0.1", "nats://10.0.0.1?ca=ca.crt", "nats://127.0.0.1:4222", "nats://localhost",
+        "nats://[::1]:4222", "127.0.0.9:4222", "dht://10.0.0.1:31337", "/ip4/10.0.0.1/tcp/1", "http://a",
+        None,
+    ):  # fmt: skip
+        assert in_the_open(fine) is None, fine
 
 
 @given(tries=st.integers(0, 10_000), chance=st.floats(0, 1))

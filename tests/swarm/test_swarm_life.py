@@ -346,6 +346,21 @@ def test_a_node_outlives_its_directory(folder: Path, tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_node_warns_where_its_directory_is_spoken_to_in_the_open(
+    server: Server, folder: Path, tmp_path: Path
+) -> None:
+    async def story() -> None:
+        async with place(folder, server.url, tmp_path) as here:
+            quiet = await here.start(span=Span(start=0, end=1))
+            loud = await here.start(span=Span(start=0, end=1), join=f"nats://0.0.0.0:{server.port}")
+            assert not quiet.events("warning")
+            assert ["NATS at 0.0.0.0 is spoken to without TLS" in e.text for e in loud.events("warning")] == [
+                True
+            ]
+
+    asyncio.run(story())
+
+
 def test_what_a_node_cannot_do_is_said(server: Server, folder: Path, tmp_path: Path) -> None:
     """A taken port, too little memory, a key that others may read, another process of the same identity, a
     clock that is wrong."""

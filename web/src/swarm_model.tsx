@@ -2,7 +2,7 @@ import { useId } from "preact/hooks";
 
 import { Table, type Column } from "./parts";
 import { Copies, Spans } from "./swarm_picture";
-import { alike, blocks, chosen, holesOf, load, pace, runs, short, stateOf, type Wanted } from "./swarm_told";
+import { alike, blocks, chosen, holesOf, load, methodOf, pace, runs, short, stateOf, type Wanted } from "./swarm_told";
 import { number, percent } from "./told";
 import type { Belief, Overview, SwarmModel, SwarmNode } from "./words";
 
@@ -24,7 +24,7 @@ export function Model({ overview, model, wanted, picked, look, onPick }: Props) 
       </ul>
       {nodes.length > 0 && <Spans model={model} nodes={nodes} look={look} />}
       <Table
-        caption={`Nodes of ${model.model.slice(0, 11)}`} columns={columns(overview, believed)} rows={nodes}
+        caption={`Nodes of ${model.model.slice(0, 11)}`} columns={columns(overview, model, believed)} rows={nodes}
         picked={nodes.findIndex(({ node }) => node === picked)} onPick={({ node }) => onPick(node === picked ? "" : node)}
       />
       {one && <Detail node={one} belief={believed.get(one.node)} />}
@@ -46,7 +46,7 @@ export function Model({ overview, model, wanted, picked, look, onPick }: Props) 
   );
 }
 
-function columns(overview: Overview, believed: Map<string, Belief>): Column<SwarmNode>[] {
+function columns(overview: Overview, model: SwarmModel, believed: Map<string, Belief>): Column<SwarmNode>[] {
   const found: Column<SwarmNode>[] = [
     ["Node", ({ node }) => short(node)],
     ["Blocks", ({ span, target }) => (target ? `${blocks(span)}, moves to ${blocks(target)}` : blocks(span))],
@@ -60,6 +60,7 @@ function columns(overview: Overview, believed: Map<string, Belief>): Column<Swar
     ["Price, $/h", ({ features }) => number(features.usd_per_hour), "number"],
     ["Told, s ago", ({ age_s }) => number(Math.round(age_s)), "number"],
   ];
+  if (model.nodes.some(({ features }) => features.writing)) found.splice(3, 0, ["Method", methodOf]);
   if (overview.believed) found.push(["Reputation", ({ node }) => <Standing belief={believed.get(node)} />, "number"]);
   return found;
 }
@@ -79,6 +80,13 @@ function Detail({ node, belief }: { node: SwarmNode; belief?: Belief }) {
     ["A prompt", `${number(features.prefill_ms_per_token_block)} ms for a token and a block`],
     ["Labels", features.labels?.join(", ") || "none"],
   ];
+  if (features.writing) {
+    const { method, methods, places, texts } = features.writing;
+    facts.push(
+      ["Method", method], ["May run", methods.map((each) => each.method).filter((each) => each !== method).join(", ") || "no other"],
+      ["Texts", `${number(texts)} in ${number(places)} places`],
+    );
+  }
   if (belief) {
     facts.push(["Believed", belief.known
       ? `served ${number(belief.served)}, failed ${number(belief.failed)}, audits passed ${number(belief.passed)}, strikes ${number(belief.strikes)}`

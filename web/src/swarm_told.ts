@@ -7,6 +7,8 @@ export const short = (node: string): string => node.slice(0, 11);
 export const blocks = ({ start, end }: SpanOf): string => `${start}–${end - 1}`;
 export const keyOf = ({ model, profile }: SwarmModel): string => [model, profile.dtype, profile.quantization, profile.codec, profile.engine].join(" ");
 export const alike = ({ profile }: SwarmModel): string => [profile.dtype, profile.quantization, profile.engine].filter((each) => each !== "none").join(", ");
+/** What a replica says that it runs; nodes of blocks run what all of their profile do, which stands above them. */
+export const methodOf = ({ features }: SwarmNode): string => features.writing?.method ?? "–";
 export const stateOf = ({ state, reached }: SwarmNode): string => (reached ? state : "no answer");
 
 /** The share of a step that is waiting: 0 where steps begin at once, towards 1 where they mostly wait. */
@@ -45,6 +47,7 @@ export function changes(before: Overview, now: Overview): string[] {
     if (!was) told.push(`${short(node)} came with blocks ${blocks(each.span)}`);
     else if (stateOf(was) !== stateOf(each)) told.push(`${short(node)}: ${stateOf(each)}`);
     else if (blocks(was.span) !== blocks(each.span)) told.push(`${short(node)} moved from blocks ${blocks(was.span)} to ${blocks(each.span)}`);
+    else if (methodOf(was) !== methodOf(each)) told.push(`${short(node)} runs ${methodOf(each)} now`);
   }
   const holes = new Map(before.state.models.map((each) => [keyOf(each), holesOf(each)]));
   for (const each of now.state.models) {

@@ -79,6 +79,7 @@ export interface SwarmNode {
   features: {
     decode_ms_per_block: number; prefill_ms_per_token_block: number; queue_ms: number; cache_tokens_left: number;
     memory_blocks?: number; hardware?: string; region?: string; usd_per_hour?: number; labels?: string[];
+    writing?: { method: string; methods: { method: string }[]; places: number; texts: number };
   };
   pings?: { node: string; rtt_ms: number }[];
 }

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeFloat, PositiveInt
 
-from metainf.api.swarming import Manner, joined
+from metainf.api.swarming import Manner, joined, warned
 from metainf.domain import BadInput, NoFeasible
 from metainf.domain.base import Frozen
 from metainf.hosts.guards import guard
@@ -65,6 +65,8 @@ async def serve(
     """OpenAI's API in front of the queue, until SIGTERM or SIGINT. `required` is put on every job. Raises
     BadInput, BrokerLost, NotSupported for a class that no swarm can give."""
     send("metainf-agent")
+    context = told.context()
+    warned(say, queue)
     guarded = Guard(required or Required())
     with bound(told) as taken, closing_traces():
         async with Agent(queue, f"agent-{os.urandom(6).hex()}") as agent:
@@ -72,7 +74,7 @@ async def serve(
             names = sorted({group.model for group in await desk.groups()})
             say(f"through the queue at {hidden(queue)}: {', '.join(names) or 'nobody serves yet'}")
             app = desk.application([guard(told.api_key, told.public)])
-            await listen(app, taken, lambda: None, told.grace_s)
+            await listen(app, taken, lambda: None, told.grace_s, context)
 
 
 async def worker(queue: str, swarm: Swarm, offered: Offered) -> Worker:
@@ -111,6 +113,7 @@ async def work(
     privacy of all of them. Raises BadInput, BrokerLost, DirectoryLost, MissingExtra, NotSupported."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     send("metainf-worker")
+    warned(say, join, queue)
     with closing_traces():
         async with joined(join, model, required=required, manner=manner) as swarm:
             made = await worker(queue, swarm, offered)

@@ -26,6 +26,7 @@ from metainf.swarm.host.scheduling import Scheduler
 from metainf.swarm.host.serving import Serving
 from metainf.swarm.host.sources import folder_of
 from metainf.swarm.net.directory import joined as directory_at
+from metainf.swarm.net.servers import in_the_open
 from metainf.swarm.plan.coverage import ModelState, SwarmState, bar
 from metainf.swarm.privacy.guarding import Guard
 from metainf.swarm.privacy.measured import what
@@ -60,6 +61,7 @@ __all__ = [
     "serve",
     "states",
     "status",
+    "warned",
     "what",
     "written",
 ]
@@ -113,9 +115,17 @@ async def serve(
     manner: Manner | None = None,
 ) -> None:
     """An OpenAI-compatible endpoint in front of a swarm, until SIGTERM or SIGINT."""
+    told.context()
+    warned(say, join)
     folder = await asyncio.to_thread(folder_of, model)
     caller = await _caller(join, required, manner or Manner(), folder)
     await serving.serve(caller, folder, told, say, billing, manner)
+
+
+def warned(say: Callable[[str], None], *urls: str | None) -> None:
+    """Say where others could read what goes to NATS."""
+    if (word := in_the_open(*urls)) is not None:
+        say(f"warning: {word}")
 
 
 async def _caller(join: str, required: Required | None, manner: Manner, folder: Path) -> Caller:

@@ -45,8 +45,9 @@ def gateway(
     json: Json = False,
 ) -> None:
     """Answer OpenAI's API: each request goes to the endpoint that is predicted best for its limits."""
-    from metainf.domain import BadInput, MissingExtra
+    from metainf.domain import MissingExtra
     from metainf.gateway.endpoints import read_endpoints
+    from metainf.hosts import https
 
     found = read_endpoints(endpoints, offline=not hub)
     if check:
@@ -60,8 +61,7 @@ def gateway(
         if (error.name or "").startswith("metainf"):
             raise
         raise MissingExtra("the gateway", "gateway") from None
-    if (tls_certificate is None) != (tls_key is None):
-        raise BadInput("expected both --tls-certificate and --tls-key, found one of them")
+    https.both(tls_certificate, tls_key)
     settings = GatewaySettings.of(
         {
             "store": store,

@@ -53,7 +53,8 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
 ) -> None:
     """Answer over HTTP under /v1: selections, predictions, records, imports; for a team."""
-    from metainf.domain import BadInput, MissingExtra
+    from metainf.domain import MissingExtra
+    from metainf.hosts import https
 
     try:
         from metainf.service.settings import MIB, Settings
@@ -62,8 +63,7 @@ def serve(
         if (error.name or "").startswith("metainf"):
             raise
         raise MissingExtra("the service", "serve") from None
-    if (tls_certificate is None) != (tls_key is None):
-        raise BadInput("expected both --tls-certificate and --tls-key, found one of them")
+    https.both(tls_certificate, tls_key)
     settings = Settings(
         store=store,
         predictor=None if predictor is None else str(predictor),

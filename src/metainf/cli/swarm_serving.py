@@ -63,6 +63,8 @@ def swarm_serve(
         typer.Option("--change-methods", help="Tell idle replicas that obey it to run better methods."),
     ] = False,
     grace: Annotated[str, typer.Option(help="What running requests get when it is told to stop.")] = "30s",
+    tls_certificate: Annotated[Path | None, typer.Option(help="Certificate chain (PEM): HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     privacy: Privacy = "transport",
     trust: Trust = None,
     keep: Keep = 0,
@@ -114,6 +116,8 @@ def swarm_serve(
         {
             "host": host, "port": port, "api_key": api_key, "name": name, "places": sessions,
             "in_line": waiting, "grace_s": seconds(grace), "replicas": not only_blocks,
+            "certificate": None if tls_certificate is None else str(tls_certificate),
+            "key": None if tls_key is None else str(tls_key),
         }
     )  # fmt: skip
 

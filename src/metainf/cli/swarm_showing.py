@@ -1,11 +1,10 @@
-"""metainf swarm demo and manifests: what a swarm looks like, here and elsewhere."""
+"""metainf swarm demo: what a swarm looks like, here."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from metainf.cli.names import one_of
 from metainf.cli.options import Json
 from metainf.cli.show import print_json
 
@@ -56,26 +55,3 @@ def swarm_demo(
     )
     if not shown.same:
         raise typer.Exit(1)
-
-
-def swarm_manifests(
-    format: Annotated[
-        str, typer.Argument(help="compose or kubernetes.", autocompletion=one_of("compose", "kubernetes"))
-    ],
-    image: Annotated[
-        str, typer.Option(help="An image of yours with metainf and its extras swarm, serve and traces.")
-    ],
-    weights: Annotated[str, typer.Option(help="The model below /models, such as Llama-3.2-1B-Instruct.")],
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes to start.")] = 3,
-    servers: Annotated[int, typer.Option(min=1, max=5, help="NATS servers; 3 make a cluster.")] = 3,
-    memory_gib: Annotated[int, typer.Option(min=1, help="Memory for blocks of each node.")] = 8,
-    name: Annotated[str, typer.Option(help="Of the whole.")] = "metainf-swarm",
-) -> None:
-    """Print a whole swarm as a file of Docker Compose or Kubernetes: NATS, nodes, door, dashboard."""
-    from metainf.api.exporting import swarm_manifest
-
-    told = {
-        "image": image, "weights": weights, "nodes": nodes, "servers": servers, "memory_gib": memory_gib,
-        "name": name,
-    }  # fmt: skip
-    typer.echo(swarm_manifest(format, told), nl=False)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from metainf.swarm.plan.overview import Belief, Overview
 
 HEAD = (
-    "node", "model", "blocks", "state", "queue ms", "ms/token", "cache tokens left", "$/h", "age s",
-    "reputation", "hardware",
+    "node", "model", "blocks", "state", "method", "queue ms", "ms/token", "cache tokens left", "$/h",
+    "age s", "reputation", "hardware",
 )  # fmt: skip
 ORDERS = ("busy", "slow", "full", "dear")
 """Longest queue first; most milliseconds a token; least cache left; most US dollars an hour."""
@@ -73,9 +73,10 @@ def _queue(overview: "Overview") -> Iterator[str]:
 
 
 def _row(model: "ModelState", node: "NodeState", belief: "Belief | None") -> tuple[str, ...]:
-    said = node.features
+    said, alike = node.features, f"{model.profile.engine} {model.profile.numbers}"
     shown = (
         node.node[:11], model.model[:8], str(node.span), node.state if node.reached else "no answer",
+        alike if said.writing is None else said.writing.method,
         said.queue_ms, said.decode_ms_per_block * len(node.span), said.cache_tokens_left, said.usd_per_hour,
         node.age_s, None if belief is None else belief.reputation, said.hardware,
     )  # fmt: skip

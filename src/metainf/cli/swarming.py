@@ -10,6 +10,7 @@ from metainf.cli import paying
 from metainf.cli.options import Json
 from metainf.cli.paying import Arbiter, Ledger, PayFrom, Price
 from metainf.cli.show import print_json
+from metainf.cli.swarm_manifests import register as manifests_registered
 from metainf.cli.swarm_options import (
     Audit,
     AuditHere,
@@ -25,7 +26,7 @@ from metainf.cli.swarm_options import (
 )
 from metainf.cli.swarm_privacy import Keep, Privacy, Trust, required, swarm_privacy
 from metainf.cli.swarm_serving import register as serve_registered
-from metainf.cli.swarm_showing import swarm_demo, swarm_manifests, swarming_of
+from metainf.cli.swarm_showing import swarm_demo, swarming_of
 from metainf.cli.swarm_top import swarm_top
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ swarm = typer.Typer(help="A model that runs through several nodes.", no_args_is_
 def register(app: typer.Typer) -> None:
     """Add these commands to the root."""
     swarm.command("demo")(swarm_demo)
-    swarm.command("manifests")(swarm_manifests)
+    manifests_registered(swarm)
     swarm.command("privacy")(swarm_privacy)
     serve_registered(swarm)
     swarm.command("top")(swarm_top)
@@ -110,6 +111,7 @@ def swarm_generate(
 
     async def write() -> "tuple[Written, Verdicts | None]":
         needs = required(privacy, trust, keep)
+        swarming.warned(lambda line: typer.echo(line, err=True), join)
         async with swarming.joined(join, model, not only_blocks, required=needs, manner=how) as found:
             ask = found.asked(asked, system, plain, **terms)
             course = swarming.Course(tell, purse=purse)

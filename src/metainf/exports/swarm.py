@@ -1,17 +1,19 @@
-"""A whole swarm as files of Docker Compose and Kubernetes: a cluster of NATS, nodes, the door, the dashboard.
+"""A whole swarm as files of Docker Compose and Kubernetes: a cluster of NATS, nodes, the door, the queue's
+agent and workers, the dashboard.
 
 Pure: a `SwarmDeployment` in, text out. There is no published image of MetaInf; whoever deploys names theirs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from metainf.domain import Frozen
 
 NATS_IMAGE = "nats:2.11-alpine"
-CLIENTS, ROUTES, MONITOR, DOOR, DASHBOARD, METRICS = 4222, 6222, 8222, 8323, 8321, 9100
+CLIENTS, ROUTES, MONITOR, METRICS = 4222, 6222, 8222, 9100
+DOOR, AGENT, DASHBOARD = 8323, 8324, 8321
 USERS = ("node", "reader", "queue")
 """Nodes and callers of the swarm; who only looks; agents and consumers of the queue."""
 TLS = "/etc/metainf/tls"
@@ -32,26 +34,35 @@ ALLOWED: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("_INBOX.>",),
     ),
     "queue": (
-        ("req.>", "rep.>", "dead.>", "bell.>", "$JS.API.INFO", "$JS.API.CONSUMER.>", "$JS.ACK.>", "$JS.FC.>",
-         *(f"$JS.API.{call}.METAINF_{stream}" for stream in ("REQUESTS", "REPLIES", "DEAD")
-           for call in ("STREAM.INFO", "STREAM.CREATE", "STREAM.MSG.GET", "DIRECT.GET")),
-         "$JS.API.DIRECT.GET.METAINF_REPLIES.>"),
+        ("req.>", "rep.>", "dead.>", "bell.>", "$KV.metainf-consumers.>", "$JS.API.INFO", "$JS.ACK.>",
+         "$JS.FC.>",
+         *(f"$JS.API.{call}.{stream}"
+           for stream in ("METAINF_REQUESTS", "METAINF_REPLIES", "METAINF_DEAD", "KV_metainf-consumers")
+           for call in ("STREAM.INFO", "STREAM.CREATE", "STREAM.MSG.GET", "DIRECT.GET", "CONSUMER.*")),
+         *(f"$JS.API.{call}.>"
+           for stream in ("METAINF_REQUESTS", "METAINF_REPLIES", "KV_metainf-consumers")
+           for call in (f"CONSUMER.*.{stream}", f"CONSUMER.DURABLE.CREATE.{stream}",
+                        f"CONSUMER.MSG.NEXT.{stream}")),
+         "$JS.API.DIRECT.GET.METAINF_REPLIES.>", "$JS.API.STREAM.MSG.DELETE.METAINF_DEAD"),
         ("_INBOX.>", "bell.>"),
     ),
 }  # fmt: skip
 """What each user may publish and hear. The reader may say CREATE because joining a directory does: a bucket
-that is there stays as it is, and it can put nothing into it."""
+that is there stays as it is, and it can put nothing into it. The queue's user takes letters off the dead ones
+(MSG.DELETE), and has no part in the directory."""
 
 
 class SwarmDeployment(Frozen):
     """What is deployed. `image` has metainf with the extras swarm, serve and traces; `weights` is the folder
-    or file of the model under `/models`, the same on every node."""
+    or file of the model under `/models`, the same on every node. Without `workers` there is no queue: no
+    agent, and the dashboard shows none."""
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")] = "metainf-swarm"
     image: Annotated[str, Field(min_length=1, max_length=300)]
     weights: Annotated[str, Field(pattern=PATH, max_length=200)]
     nodes: PositiveInt = 3
     servers: Annotated[int, Field(ge=1, le=5)] = 3
+    workers: NonNegativeInt = 1
     nats_image: str = NATS_IMAGE
     memory_gib: PositiveInt = 8
     storage_gib: PositiveInt = 20
@@ -78,8 +89,9 @@ def nats_conf(servers: list[str], tls: str = TLS, store: str = "/data") -> str:
     if len(servers) > 1:
         routes = ", ".join(f'"nats://{each}:{ROUTES}"' for each in servers)
         lines.append(
-            f"cluster {{ name: metainf, port: {ROUTES}, tls {{ {pair}, verify: true }}, routes: [{routes}] }}"
-        )
+            f"cluster {{ name: metainf, port: {ROUTES}, no_advertise: true, tls {{ {pair}, verify: true }}, "
+            f"routes: [{routes}] }}"
+        )  # members are told all names, which certificates have: servers need not tell them addresses
     lines += ["accounts {", "  SYS { users: [] }", "  METAINF {", "    jetstream: enabled", "    users: ["]
     for user in USERS:
         publish, subscribe = ALLOWED[user]
@@ -91,9 +103,11 @@ def nats_conf(servers: list[str], tls: str = TLS, store: str = "/data") -> str:
     return "\n".join(lines) + "\n"
 
 
-def join_url(user: str, host: str, password: str) -> str:
-    """The directory's (or broker's) address for one user; `password` is a reference to a variable."""
-    return f"tls://{user}:{password}@{host}:{CLIENTS}?ca={TLS}/ca.crt"
+def join_url(user: str, hosts: Sequence[str], password: str) -> str:
+    """The directory's (or broker's) address for one user, with all servers, so that any of them will do and
+    three keep three copies; `password` is a reference to a variable."""
+    servers = ",".join(f"tls://{user}:{password}@{host}:{CLIENTS}" for host in hosts)
+    return f"{servers}?ca={TLS}/ca.crt"
 
 
 def node_words(made: SwarmDeployment, join: str, public: str, region: str | None = None) -> list[str]:
@@ -106,20 +120,36 @@ def node_words(made: SwarmDeployment, join: str, public: str, region: str | None
     return told if region is None else [*told, "--region", region]
 
 
-def door_words(made: SwarmDeployment, join: str) -> list[str]:
+def door_words(made: SwarmDeployment, join: str, reputation: str | None = None) -> list[str]:
     """The command of the door; its key comes from METAINF_SWARM_API_KEY."""
-    return [
-        "metainf", "swarm", "serve", "--join", join, "--model", made.model, "--host", "0.0.0.0",
-        "--port", str(DOOR), "--grace", f"{GRACE_S - 15}s",
-    ]  # fmt: skip
+    told = ["metainf", "swarm", "serve", "--join", join, "--model", made.model, *_listening(DOOR)]
+    return told if reputation is None else [*told, "--reputation", reputation]
 
 
-def dashboard_words(join: str, host: str) -> list[str]:
+def agent_words(queue: str) -> list[str]:
+    """The command of the queue's agent, OpenAI's API too; its key comes from METAINF_SWARM_API_KEY."""
+    return ["metainf", "swarm", "serve", "--queue", queue, *_listening(AGENT)]
+
+
+def worker_words(made: SwarmDeployment, join: str, queue: str) -> list[str]:
+    """The command of one worker: from the queue, through the swarm."""
+    return ["metainf", "swarm", "work", "--queue", queue, "--join", join, "--model", made.model]
+
+
+def dashboard_words(
+    join: str, host: str, queue: str | None = None, reputation: str | None = None
+) -> list[str]:
     """The command of the dashboard."""
-    return [
+    told = [
         "metainf", "serve", "--host", host, "--port", str(DASHBOARD), "--store", f"{STATE}/records.sqlite",
         "--swarm", join,
     ]  # fmt: skip
+    told += [] if queue is None else ["--queue", queue]
+    return told if reputation is None else [*told, "--reputation", reputation]
+
+
+def _listening(port: int) -> list[str]:
+    return ["--host", "0.0.0.0", "--port", str(port), "--grace", f"{GRACE_S - 15}s"]
 
 
 def _quoted(subjects: tuple[str, ...]) -> str:

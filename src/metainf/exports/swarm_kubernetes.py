@@ -6,7 +6,7 @@ from metainf.exports import swarm
 from metainf.exports.text import yaml_text
 
 HEAD = """\
-# A swarm: NATS, nodes, its door (OpenAI's API) and the dashboard.
+# A swarm: NATS, nodes, its door (OpenAI's API), the queue's agent and workers, the dashboard.
 # Before: a secret NAME-tls with ca.crt, tls.crt and tls.key (for *.NAME-nats), a secret NAME-passwords with
 # node, reader, queue and api (letters and digits), and a claim NAME-models that many may read, with weights.
 # The dashboard listens inside its pod only: kubectl port-forward deploy/NAME-dashboard 8321
@@ -34,6 +34,10 @@ class _Written:
             "name": name,
             "valueFrom": {"secretKeyRef": {"name": f"{self.made.name}-passwords", "key": key}},
         }
+
+    def join(self, user: str) -> str:
+        """The address for one user; Kubernetes fills the password in."""
+        return swarm.join_url(user, self.servers, f"$({user.upper()}_PASSWORD)")
 
     def service(self, part: str, ports: dict[str, int], headless: bool = False) -> dict[str, Any]:
         spec: dict[str, Any] = {
@@ -68,10 +72,10 @@ class _Written:
             }
         }
 
-    def deployment(self, part: str, pod: dict[str, Any]) -> dict[str, Any]:
+    def deployment(self, part: str, pod: dict[str, Any], replicas: int = 1) -> dict[str, Any]:
         return self.head("Deployment", part, "apps/v1") | {
             "spec": {
-                "replicas": 1,
+                "replicas": replicas,
                 "selector": {"matchLabels": self.labels(part)},
                 "template": {"metadata": {"labels": self.labels(part)}, "spec": pod},
             }
@@ -128,7 +132,7 @@ def kubernetes(made: swarm.SwarmDeployment) -> str:
         own.set("nats", made.servers, _nats(own), "data"),
         own.service("node", {"metrics": swarm.METRICS}, headless=True), own.budget("node"),
         own.set("node", made.nodes, _node(own), "state"),
-        own.service("door", {"http": swarm.DOOR}), own.deployment("door", _door(own)),
+        own.service("door", {"http": swarm.DOOR}), own.deployment("door", _door(own)), *_queue(own),
         own.deployment("dashboard", _dashboard(own)),
     ]  # fmt: skip
     return HEAD.replace("NAME", made.name) + yaml_text(*documents)
@@ -156,11 +160,7 @@ def _nats(own: _Written) -> dict[str, Any]:
 
 def _node(own: _Written) -> dict[str, Any]:
     name = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    words = swarm.node_words(
-        own.made,
-        swarm.join_url("node", own.servers[0], "$(NODE_PASSWORD)"),
-        f"$(POD_NAME).{own.made.name}-node",
-    )
+    words = swarm.node_words(own.made, own.join("node"), f"$(POD_NAME).{own.made.name}-node")
     alive = {"httpGet": {"path": "/metrics", "port": "metrics"}, "periodSeconds": PROBE_S}
     memory = {"memory": f"{own.made.memory_gib + 2}Gi"}
     more = {
@@ -175,18 +175,39 @@ def _node(own: _Written) -> dict[str, Any]:
 
 
 def _door(own: _Written) -> dict[str, Any]:
-    words = swarm.door_words(own.made, swarm.join_url("node", own.servers[0], "$(NODE_PASSWORD)"))
-    more = {
-        "env": [own.secret("NODE_PASSWORD", "node"), own.secret("METAINF_SWARM_API_KEY", "api")],
-        "ports": [{"name": "http", "containerPort": swarm.DOOR}],
-        "readinessProbe": {"httpGet": {"path": "/ready", "port": "http"}, "periodSeconds": PROBE_S},
+    env = [own.secret("NODE_PASSWORD", "node"), own.secret("METAINF_SWARM_API_KEY", "api")]
+    more = {"env": env} | _asked(swarm.DOOR, "/ready")
+    return own.pod(own.ours("door", swarm.door_words(own.made, own.join("node")), more), own.ours_volumes())
+
+
+def _queue(own: _Written) -> list[dict[str, Any]]:
+    """The queue's agent and workers, if any."""
+    if not own.made.workers:
+        return []
+    env = [own.secret("QUEUE_PASSWORD", "queue"), own.secret("METAINF_SWARM_API_KEY", "api")]
+    more = {"env": env} | _asked(swarm.AGENT, "/health")
+    agent = own.pod(own.ours("agent", swarm.agent_words(own.join("queue")), more), own.ours_volumes())
+    words = swarm.worker_words(own.made, own.join("node"), own.join("queue"))
+    told = {"env": [own.secret("NODE_PASSWORD", "node"), own.secret("QUEUE_PASSWORD", "queue")]}
+    worker = own.pod(own.ours("worker", words, told), own.ours_volumes())
+    return [
+        own.service("agent", {"http": swarm.AGENT}), own.deployment("agent", agent),
+        own.deployment("worker", worker, own.made.workers),
+    ]  # fmt: skip
+
+
+def _asked(port: int, ready: str) -> dict[str, Any]:
+    """The port of what answers OpenAI's API, and how Kubernetes sees that it does."""
+    return {
+        "ports": [{"name": "http", "containerPort": port}],
+        "readinessProbe": {"httpGet": {"path": ready, "port": "http"}, "periodSeconds": PROBE_S},
         "livenessProbe": {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": PROBE_S},
     }
-    return own.pod(own.ours("door", words, more), own.ours_volumes())
 
 
 def _dashboard(own: _Written) -> dict[str, Any]:
-    words = swarm.dashboard_words(swarm.join_url("reader", own.servers[0], "$(READER_PASSWORD)"), "127.0.0.1")
+    looks = own.join("reader")
+    words = swarm.dashboard_words(looks, "127.0.0.1", looks if own.made.workers else None)
     more = {
         "env": [own.secret("READER_PASSWORD", "reader")],
         "ports": [{"name": "http", "containerPort": swarm.DASHBOARD}],

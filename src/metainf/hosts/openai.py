@@ -9,6 +9,7 @@ import json
 import math
 import signal
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -160,9 +161,10 @@ async def listen(
     taken: socket.socket,
     close: Callable[[], None],
     grace_s: float = _STOP_WITHIN_S,
+    secure: ssl.SSLContext | None = None,
 ) -> None:
     """Serve an application on a bound socket until SIGTERM or SIGINT, then close what is behind it, and give
-    requests that run `grace_s` seconds to end."""
+    requests that run `grace_s` seconds to end. HTTPS where it is `secure`."""
     from aiohttp import web
 
     ending = asyncio.Event()
@@ -172,7 +174,7 @@ async def listen(
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=grace_s, handler_cancellation=True)
     await runner.setup()
     try:
-        await web.SockSite(runner, taken, backlog=1024).start()
+        await web.SockSite(runner, taken, backlog=1024, ssl_context=secure).start()
         print("listening on {}:{}".format(*taken.getsockname()), flush=True)
         await ending.wait()
     finally:

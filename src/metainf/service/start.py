@@ -19,6 +19,7 @@ from metainf.service.observing import MULTIPROCESS, log_in_json
 from metainf.service.protocol import Bounded
 from metainf.service.running import watched
 from metainf.service.settings import LOOPBACK, VARIABLE, Settings
+from metainf.swarm.net.servers import in_the_open
 
 MOST_CONNECTIONS = 2000
 GRACE_S = 10
@@ -47,6 +48,8 @@ def listen(settings: Settings, where: Listening, tell: Callable[[str], None]) ->
     if settings.rate is not None:
         rate_of(settings.rate)
     watched(settings)
+    if (word := in_the_open(settings.swarm, settings.queue)) is not None:
+        tell(f"warning: {word}")
     settings = settings.model_copy(update={"public": where.public})
     name, locked, sqlite = guarded(settings.store, where)
     load_predictor(None if settings.predictor is None else Path(settings.predictor))

@@ -8,7 +8,7 @@ from typing import Any
 
 from metainf.domain import MetaInfError, MissingExtra
 from metainf.swarm.broker.words import Job
-from metainf.swarm.net.bucket import Servers, shown
+from metainf.swarm.net.servers import Servers, opened, shown
 
 REQUESTS, REPLIES, DEAD = "METAINF_REQUESTS", "METAINF_REPLIES", "METAINF_DEAD"
 ASK, ANSWER, LOST, BELL, MEMBERS = "req", "rep", "dead", "bell", "metainf-consumers"
@@ -53,7 +53,6 @@ async def connected(servers: str | Sequence[str], name: str) -> Any:
     """A connection that comes back by itself for ever, to URLs as the directory takes them, with TLS and
     credentials. Raises BadInput, BrokerLost, MissingExtra."""
     try:
-        import nats
         from nats.errors import Error
     except ImportError:
         raise MissingExtra("the queue of the swarm", "swarm") from None
@@ -63,14 +62,13 @@ async def connected(servers: str | Sequence[str], name: str) -> Any:
 
     try:
         found = Servers.parse(servers if isinstance(servers, str) else ",".join(servers))
-        connecting = nats.connect(
-            list(found.urls),
+        connecting = opened(
+            found,
             name=name,
             error_cb=quiet,
             connect_timeout=2,
             reconnect_time_wait=RETRY_S,
             max_reconnect_attempts=-1,
-            **found.options(),
         )
         return await asyncio.wait_for(connecting, CONNECT_S)
     except (TimeoutError, Error, OSError) as error:

@@ -18,6 +18,7 @@ from metainf.swarm.host.pings import Pings, own_host, unspecified
 from metainf.swarm.host.told import Said, Told
 from metainf.swarm.net.directory import LIFETIME_S, NODES, REFRESH_S, DirectoryLost
 from metainf.swarm.net.paid import Till
+from metainf.swarm.net.servers import in_the_open
 from metainf.swarm.plan.joining import Need, Subject, clock_off_s, headings, picture
 from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.identity import Identity
@@ -183,6 +184,11 @@ class Member:
         word = signed_word(self.book.records[self.key]) if self.key in self.book.records else None
         if word is not None:
             self.generation = max(self.generation, word.generation + 1)
+
+    def judge_way(self) -> None:
+        """Warn where others could read what is said to the directory."""
+        if (word := in_the_open(self.told.join)) is not None:
+            self.say("warning", word)
 
     def judge_clock(self) -> None:
         """Warn once where this machine's clock and those of the others differ too much."""

@@ -121,6 +121,7 @@ async def _prepared(told: Told, say: Say) -> Member:
         raise
     ms, how = member.load.decode_ms, "measured now" if now else "as measured before"
     member.say("measured", f"{hardware}: {ms:.3g} ms/block ({how}), room for {member.most} blocks")
+    member.judge_way()
     member.judge_clock()
     return member
 

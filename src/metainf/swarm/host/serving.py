@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from metainf.domain import BadInput, MetaInfError, NoFeasible
 from metainf.domain.base import Frozen
+from metainf.hosts import https
 from metainf.hosts.asked import Ask, Json, Piece, Refusal
 from metainf.hosts.counters import Counters
 from metainf.hosts.guards import LOOPBACK, Handler, guard
@@ -65,6 +67,12 @@ class Serving(Frozen):
     replicas: bool = True
     grace_s: PositiveFloat = 30.0
     most_body_bytes: PositiveInt = 4 * 2**20
+    certificate: str | None = None
+    key: str | None = None
+
+    def context(self) -> ssl.SSLContext | None:
+        """For HTTPS; None without a certificate. Raises BadInput."""
+        return https.context(*(None if each is None else Path(each) for each in (self.certificate, self.key)))
 
     @property
     def public(self) -> bool:
@@ -264,7 +272,7 @@ async def serve(
 
     Raises BadInput where it may not or cannot listen, MissingExtra, DirectoryLost."""
     try:
-        taken = bound(told)
+        context, taken = told.context(), bound(told)
     except BaseException:
         await caller.directory.close()
         raise
@@ -282,4 +290,4 @@ async def serve(
             say(f"{swarm.name} ({swarm.model}) through {len(await swarm.caller.look())} nodes")
             if swarm.caller.changes:
                 say(f"changes the methods of replicas that obey {swarm.caller.identity.node}")
-            await listen(app, taken, writer.close, told.grace_s)
+            await listen(app, taken, writer.close, told.grace_s, context)

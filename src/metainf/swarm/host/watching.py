@@ -9,10 +9,10 @@ from typing import Any
 
 from metainf.domain import BadInput
 from metainf.swarm.broker.lengths import lengths
-from metainf.swarm.broker.streams import BrokerLost, connected
+from metainf.swarm.broker.streams import BrokerLost, connected, hidden
 from metainf.swarm.host.looking import Look, look
-from metainf.swarm.net.bucket import Servers, shown
 from metainf.swarm.net.directory import Directory, joined
+from metainf.swarm.net.servers import Servers, shown
 from metainf.swarm.plan.overview import Belief, Overview, Queue
 from metainf.swarm.trust.reputation_store import Reputations
 from metainf.swarm.words import Demand
@@ -80,7 +80,7 @@ class Watch:
             if self._broker is None:
                 self._broker = await connected(self.told.queue, "watch")
             if not self._broker.is_connected:
-                raise BrokerLost(f"the queue at {shown(self.told.queue)} does not answer")
+                raise BrokerLost(f"the queue at {hidden(self.told.queue)} does not answer")
             return await lengths(self._broker.jetstream(timeout=3))
         except BrokerLost as error:
             return Queue(lost=str(error))
@@ -88,7 +88,7 @@ class Watch:
     def _overview(self, seen: Look, queue: Queue | None, demand: Demand) -> Overview:
         state = seen.state(demand)
         return Overview(
-            directory=shown(self.told.join.partition("?")[0]),
+            directory=hidden(self.told.join.partition("?")[0]),
             complete=state.complete(),
             state=state,
             believed=self._believed([node.node for model in state.models for node in model.nodes]),

@@ -109,6 +109,7 @@ async def _prepared(
         f"{start.hardware}: {start.profile.engine} writes a token in {token_ms:.3g} ms and reads one in "
         f"{prompt_ms:.3g} ms, {start.places} texts at once of {start.context_tokens} tokens",
     )
+    member.judge_way()
     member.judge_clock()
     return member, node, repertoire
 

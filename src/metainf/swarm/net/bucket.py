@@ -7,14 +7,11 @@ what was put, what was removed and what has expired.
 import asyncio
 import contextlib
 import random
-import ssl
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from metainf.domain import BadInput, MissingExtra
+from metainf.domain import MissingExtra
 from metainf.swarm.net.ending import ended
 from metainf.swarm.net.records import (
     LIFETIME_S,
@@ -24,58 +21,11 @@ from metainf.swarm.net.records import (
     DirectoryLost,
     checked,
 )
+from metainf.swarm.net.servers import Servers, opened, shown
 
-BUCKET = "metainf-swarm"
 CONNECT_S, ASK_S = 5.0, 3.0
 FIRST_WAIT_S, MOST_WAIT_S = 0.25, 8.0
 MOST_BEHIND = 3
-OPTIONS = frozenset({"ca", "cert", "key", "creds", "bucket"})
-
-
-@dataclass(frozen=True)
-class Servers:
-    """Where NATS is, and how to prove who one is there."""
-
-    urls: tuple[str, ...]
-    bucket: str = BUCKET
-    files: Mapping[str, str] = field(default_factory=dict)
-
-    @classmethod
-    def parse(cls, url: str) -> "Servers":
-        """`nats://[USER:PASSWORD@|TOKEN@]HOST:PORT[,…][?ca=FILE&cert=FILE&key=FILE&creds=FILE&bucket=NAME]`;
-        `tls://` insists on TLS. Raises BadInput."""
-        urls, asked = [], {}
-        for each in url.split(","):
-            parts = urlsplit(each if "://" in each else f"nats://{each}")
-            if parts.scheme not in ("nats", "tls") or not parts.hostname:
-                raise BadInput(f"expected nats://HOST:PORT or tls://HOST:PORT, found {shown(each)!r}")
-            asked.update({name: values[-1] for name, values in parse_qs(parts.query).items()})
-            urls.append(urlunsplit((parts.scheme, parts.netloc, "", "", "")))
-        if unknown := set(asked) - OPTIONS:
-            raise BadInput(f"expected options of {sorted(OPTIONS)}, found {sorted(unknown)}")
-        return cls(tuple(urls), asked.pop("bucket", BUCKET), asked)
-
-    def options(self) -> dict[str, Any]:
-        """What the library is told beside the addresses. Raises BadInput for files that are not there."""
-        told: dict[str, Any] = {}
-        if "creds" in self.files:
-            told["user_credentials"] = self.files["creds"]
-        if self.files.keys() & {"ca", "cert"} or any(each.startswith("tls:") for each in self.urls):
-            try:
-                context = ssl.create_default_context(cafile=self.files.get("ca"))
-                if "cert" in self.files:
-                    context.load_cert_chain(self.files["cert"], self.files.get("key"))
-            except OSError as error:  # ssl.SSLError too
-                raise BadInput(f"the certificates for NATS cannot be read: {error}") from None
-            told["tls"] = context
-        return told
-
-
-def shown(url: str) -> str:
-    """A URL without its password or token, for messages."""
-    scheme, mark, rest = url.partition("://")
-    secret, at, place = rest.rpartition("@")
-    return f"{scheme}{mark}***@{place}" if secret and at else url
 
 
 def wait_s(tries: int, chance: float) -> float:
@@ -140,7 +90,8 @@ class NatsDirectory:
         try:
             await made._follow()
         except Exception as error:  # the library raises many kinds
-            await connection.close()
+            with contextlib.suppress(Exception):  # it may be broken already
+                await connection.close()
             raise DirectoryLost(
                 f"expected a NATS server of version 2.11 or later with JetStream at {shown(url)}: {error!r}"
             ) from None
@@ -252,7 +203,6 @@ class NatsDirectory:
 
 async def _connected(servers: Servers) -> Any:
     """A connection that, once made, is made again for ever. Raises DirectoryLost where none can be made."""
-    import nats
     from nats.errors import Error
 
     failed: list[str] = []
@@ -268,15 +218,14 @@ async def _connected(servers: Servers) -> Any:
         return chosen, wait_s(chosen.reconnects, random.random())
 
     connecting = asyncio.create_task(
-        nats.connect(
-            list(servers.urls),
+        opened(
+            servers,
             error_cb=failing,
             connect_timeout=CONNECT_S,
             max_reconnect_attempts=-1,
             reconnect_time_wait=FIRST_WAIT_S,
             ping_interval=5,
             reconnect_to_server_handler=again,
-            **servers.options(),
         )
     )
     giving_up = asyncio.create_task(enough.wait())

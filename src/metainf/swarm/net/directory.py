@@ -1,7 +1,7 @@
 """Where nodes announce themselves, by URL: NATS, or a distributed hash table of all members."""
 
 from metainf.domain import BadInput
-from metainf.swarm.net.bucket import BUCKET, NatsDirectory
+from metainf.swarm.net.bucket import NatsDirectory
 from metainf.swarm.net.dht import HivemindDirectory
 from metainf.swarm.net.records import (
     GUESTS,
@@ -14,6 +14,7 @@ from metainf.swarm.net.records import (
     nodes,
     trusted,
 )
+from metainf.swarm.net.servers import BUCKET
 from metainf.swarm.trust.identity import Identity
 
 __all__ = [
