@@ -1,5 +1,7 @@
 """Settings of all tests: no deadlines, and no question to the network."""
 
+import sys
+
 import pytest
 from hypothesis import settings
 
@@ -9,6 +11,12 @@ __all__ = ["postgres_url", "socket_folder"]
 
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True)
+def _shallow() -> None:
+    """web3 raises Python's recursion limit so far that nested brackets overflow the stack of the process."""
+    sys.setrecursionlimit(min(sys.getrecursionlimit(), 10_000))
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,18 @@ def anvil() -> str | None:
     return (
         os.environ.get("METAINF_ANVIL") or shutil.which("anvil") or (str(beside) if beside.exists() else None)
     )
+
+
+def test_wallets_leave_a_process_that_nested_brackets_do_not_end() -> None:
+    code = (
+        "import json, sys\n"
+        "from metainf.swarm.ledger.chain import link\n"
+        "from metainf.swarm.trust.identity import Identity\n"
+        "link(Identity(bytes(32)), '0x' + '11' * 32)\n"
+        "try:\n json.loads('[' * 1_000_000)\nexcept RecursionError:\n print('refused')\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == "refused\n", ran.stderr
 
 
 @pytest.fixture(scope="module", params=["py-evm", "anvil"])

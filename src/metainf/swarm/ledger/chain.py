@@ -6,6 +6,7 @@ paid.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any, Literal
@@ -22,6 +23,9 @@ from metainf.swarm.words import NodeId
 
 SOURCE, COMPILED = "escrow.vy", "escrow.json"
 NOBODY = "0x" + "0" * 40
+MOST_DEPTH = 10_000
+"""Python's recursion limit where wallets are used. Their library raises it to 100,000, at which a message of
+nested brackets from anybody ends the process."""
 Address = Field(pattern=r"^0x[0-9a-fA-F]{40}$")
 
 
@@ -183,6 +187,7 @@ def _account() -> Any:
         from eth_account import Account
     except ImportError:
         raise MissingExtra("a ledger on a chain", "evm") from None
+    sys.setrecursionlimit(min(sys.getrecursionlimit(), MOST_DEPTH))
     return Account
 
 
