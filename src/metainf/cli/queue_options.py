@@ -3,8 +3,6 @@
 import os
 from collections.abc import Mapping
 
-from metainf.domain import BadInput
-
 WORKERS = "give it to `metainf swarm work`"
 NOWHERE = "workers choose by the scheduler among blocks and replicas; only `swarm serve --join` takes it"
 INSTEAD = {
@@ -30,6 +28,8 @@ INSTEAD = {
 def only_what_acts(given: Mapping[str, tuple[object, object]]) -> None:
     """Refuse what would be passed over: `given` has the value and the default of every option of INSTEAD but
     `join`, whose default may be the environment's. Raises BadInput, which names each."""
+    from metainf.domain import BadInput
+
     found = [name for name, (value, default) in given.items() if value != default]
     if found:
         told = "; ".join(f"--{name.replace('_', '-')}: {INSTEAD[name]}" for name in found)
