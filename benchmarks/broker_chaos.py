@@ -127,7 +127,11 @@ async def _kill(
             crew[which].wait()
             came.consumers_killed += 1
             name = f"consumer-{which}-{came.consumers_killed}"
-            crew[which] = await asyncio.to_thread(start_consumer, servers, name, plan.work_s)
+            starting = asyncio.ensure_future(asyncio.to_thread(start_consumer, servers, name, plan.work_s))
+            try:
+                await asyncio.shield(starting)
+            finally:  # cancelled in the middle too, so that nobody is left behind
+                crew[which] = await starting
 
 
 async def kept_twice(servers: Sequence[Server]) -> int:
