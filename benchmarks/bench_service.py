@@ -49,12 +49,8 @@ QUESTIONS = {"/v1/select": QUESTION, "/v1/size": SIZE, "/v1/predict": PAIRS, "/v
 def question(number: int) -> bytes:
     """A question of its own for each number."""
     load = {"concurrency": 1 + number % 97, "output_tokens": {"mean": 100.0 + number}}
-    asked = QUESTION | {
-        "changes": load,
-        "hardware": MACHINES[number % len(MACHINES)],
-        "objective": {},
-        "top": 3,
-    }
+    hardware = MACHINES[number % len(MACHINES)]
+    asked = QUESTION | {"changes": load, "hardware": hardware, "objective": {}, "top": 3}
     return json.dumps(asked).encode()
 
 
