@@ -1,5 +1,6 @@
 """The meta-scheduler: what it decides and learns, and the nodes on which it is played."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -172,13 +173,30 @@ def test_a_node_changes_its_method_where_that_pays() -> None:
 def test_which_method_is_best_follows_the_traffic() -> None:
     """The first method reads quickly, the second writes quickly: long documents and short chats differ."""
     other = rates(prefill_s_per_token=np.array([[1e-4, 8e-4], [1e-4, 8e-4]]))
-    chat, documents = Flow(1.0, 100.0, 400.0, 5.0, 0.05), Flow(1.0, 6000.0, 20.0, 8.0, 0.2)
+    chat, documents = Flow(2.0, 100.0, 400.0, 5.0, 0.05), Flow(1.0, 6000.0, 20.0, 8.0, 0.2)
     times = (30.0, 900.0)
     night = switch(swarm(0, 0, method=0), other, learned(2), chat, times)
     day = switch(swarm(0, 0, method=1), other, learned(2), documents, times)
     assert night is not None and night[1] == 1
     assert day is not None and day[1] == 0
     assert switch(swarm(0, 0, method=1), other, learned(2), chat, times) is None
+    little = dataclasses.replace(chat, rate_per_s=1.0)
+    assert switch(swarm(0, 0, method=0), other, learned(2), little, times) is None, (
+        "one node is enough as it is"
+    )
+
+
+def test_what_a_kind_shows_with_one_method_is_half_believed_of_the_others() -> None:
+    here, known = swarm(0, 0), learned(2)
+    before = known.doubt(here, 1, np.array([1, 1]))
+    for _ in range(50):
+        known.saw(here, Outcome(0, 0, None, 2.0))
+    shown, other = (float(known.shift(here, 1, np.full(2, method))[0][1]) for method in (0, 1))
+    assert math.log(2.0) > shown > other > 0.25 * shown, "on a node that was never asked"
+    assert (known.doubt(here, 1, np.array([0, 1])) > 0).tolist() == [False, True]
+    assert known.doubt(here, 1, np.array([1, 1])) == pytest.approx(before), (
+        "the other has no outcome of its own"
+    )
 
 
 @given(st.floats(0.01, 50.0), st.floats(1.0, 4.0))

@@ -125,7 +125,6 @@ class Scheduler:
         self._renew(ask)
         ask = self._within_reach(ask, asking.limits, cached, now_s)
         plain = outlook(roster.swarm, roster.rates, roster.nothing, (ask, cached, now_s))
-        held_up = roster.swarm.held_up(now_s)
         made = self.policy.decide(roster.swarm, ask, cached, now_s)
         if made.fallback:
             return None
@@ -137,7 +136,7 @@ class Scheduler:
             tokens=max(0, int(ask.input_tokens - made.cached_tokens)),
             learns_prefill=2 * made.cached_tokens <= ask.input_tokens,
             ttft_s=float(plain.ttft_s[made.node]),
-            held_up=float(held_up[made.node]),
+            held_up=float(plain.held_up[made.node]),
             limits=(ask.max_ttft_s, ask.max_tpot_s),
             new_tokens=asking.new_tokens,
         )

@@ -25,6 +25,9 @@ class Truth(Learned):
         found = self.off[what][np.arange(len(swarm)), swarm.method if method is None else method]
         return found, np.zeros(len(swarm))
 
+    def doubt(self, swarm: Swarm, what: int, method: Ints) -> Floats:
+        return np.zeros(len(swarm))
+
 
 @dataclass
 class Knowing(Ours):

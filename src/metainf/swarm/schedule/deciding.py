@@ -19,6 +19,8 @@ EXPLORES = 0.1
 """How much of what is not known is drawn by chance, instead of its mean (Thompson sampling)."""
 FAILING = 0.5
 """A node of which more than this share fails is left alone, as long as there are others."""
+LOOKS_BACK = 4.0
+"""How often prompts hold up a text is judged by what came in so many times the seconds that it takes."""
 DOUBT = 1.0
 HARM = 1.0
 """What a limit that is missed by those who run already counts beside one's own."""
@@ -31,7 +33,8 @@ class TooDear(NoFeasible):
 @dataclass(frozen=True)
 class Outlook:
     """What is expected of each node for one request: arrays of seconds, chances and dollars. `harm` is how
-    many of those who run there would miss their limits for it, `work_s` what its prompt takes."""
+    many of those who run there would miss their limits for it, `work_s` what its prompt takes, `held_up` the
+    share of a node's time that prompts take from its steps."""
 
     ttft_s: Floats
     tpot_s: Floats
@@ -39,6 +42,7 @@ class Outlook:
     harm: Floats
     usd: Floats
     work_s: Floats
+    held_up: Floats
 
 
 def outlook(
@@ -67,7 +71,8 @@ def outlook(
     beside = np.minimum(swarm.running + 1, most)
     per_sequence = rates.step_per_sequence_s[at] * slower
     step = rates.step_s[at] * slower + beside * per_sequence
-    tpot = step / (1 - swarm.held_up(now_s))
+    held_up = swarm.held_up(now_s, LOOKS_BACK * ask.output_tokens * step)
+    tpot = step / (1 - held_up)
     queue_s = np.where(swarm.running >= most, ask.output_tokens * tpot / most, 0.0)
     wait_s = swarm.waiting_tokens * per_token + np.maximum(swarm.open_from_s - now_s, 0.0) + queue_s
     ttft = swarm.away_s + wait_s + alone_s + tpot
@@ -82,7 +87,7 @@ def outlook(
     harm = below(stalled, ask.max_tpot_s, spread)
     harm = harm - below(stalled + per_sequence + alone_s / half, ask.max_tpot_s, spread)
     harm = np.minimum(swarm.running, most) * harm
-    return Outlook(ttft, tpot, p_meets * (1 - learned.failing), harm, usd, alone_s)
+    return Outlook(ttft, tpot, p_meets * (1 - learned.failing), harm, usd, alone_s, held_up)
 
 
 def choose(

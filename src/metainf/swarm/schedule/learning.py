@@ -18,6 +18,10 @@ NOISE = 0.25
 """Scale of the log of one outcome around the node's mean."""
 OWN, KIND = 0.3, 0.5
 """Scales of the log by which nodes of a kind differ, and kinds from the forecast, a priori."""
+ALIKE = 0.5
+"""The part of the variance of a kind's error that all its methods share: a kind that is slow with one is
+likely to be slow with the others."""
+APART = KIND**2 * (1 - ALIKE)
 SURPRISE, SURPRISES = 3.0, 3
 FAILS = 0.9
 """What an older failure or success counts beside the next."""
@@ -64,14 +68,25 @@ class Learned:
         is; with the methods given, were the nodes to run these: what a node showed with another counts
         too."""
         method = swarm.method if method is None else method
-        whole, own = self.kind[what], self.own[what]
-        weight = whole.weight[swarm.kind, method]
-        trust = weight / (weight + (NOISE**2 + OWN**2) / KIND**2)
-        base = trust * whole.mean[swarm.kind, method]
-        unsure = KIND**2 * (1 - trust)
+        own, (base, unsure) = self.own[what], self._kinds(what)
         trust = own.weight / (own.weight + NOISE**2 / OWN**2)
-        shift = base + trust * own.mean
-        return shift, np.sqrt(unsure + OWN**2 * (1 - trust))
+        shift = base[swarm.kind, method] + trust * own.mean
+        return shift, np.sqrt(unsure[swarm.kind, method] + OWN**2 * (1 - trust))
+
+    def doubt(self, swarm: Swarm, what: int, method: Ints) -> Floats:
+        """How unsure it is what a change to these methods adds to the logs; 0 where they run already."""
+        weight = self.kind[what].weight[swarm.kind, method]
+        left: Floats = APART * (1 - weight / (weight + (NOISE**2 + OWN**2) / APART))
+        return np.where(method == swarm.method, 0.0, np.sqrt(left))
+
+    def _kinds(self, what: int) -> tuple[Floats, Floats]:
+        """[kind, method]: the expected log, and its variance. Normal at three levels: a kind's common error,
+        what a method adds to it, and what was seen of the pair."""
+        whole = self.kind[what]
+        trust = whole.weight / (whole.weight + (NOISE**2 + OWN**2) / APART)
+        spread = 1 / (1 / (KIND**2 * ALIKE) + trust.sum(axis=1, keepdims=True) / APART)
+        common = spread * (trust * whole.mean).sum(axis=1, keepdims=True) / APART
+        return common + trust * (whole.mean - common), APART * (1 - trust) + (1 - trust) ** 2 * spread
 
     def grown(self, count: int, kinds: int, methods: int) -> "Learned":
         """The same with room for more."""
@@ -105,8 +120,7 @@ class Learned:
             log = math.log(ratio)
             at = (int(swarm.kind[node]), outcome.method)
             whole, own = self.kind[what], self.own[what]
-            weight = whole.weight[at]
-            known = float(whole.mean[at] * weight / (weight + (NOISE**2 + OWN**2) / KIND**2))
+            known = float(self._kinds(what)[0][at])
             self._surprised(what, node, log - known)
             own.add(node, log - known, FADES)
             whole.add(at, log, 1 - (1 - FADES) / 8)

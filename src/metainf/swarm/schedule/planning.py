@@ -15,12 +15,17 @@ from metainf.swarm.schedule.words import Ask, Floats, Ints, Rates, Swarm
 
 LOADS = np.array([1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256])
 """Sequences at once for which a node is judged."""
+FINE = np.concatenate([[0.1, 0.2, 0.35, 0.5, 0.7], LOADS])
+"""The same with less than one on the mean: a node on which a method is judged is at rest at times."""
 HEADROOM = 2.0
 """Room for so many times the mean of the traffic, for it comes in bursts."""
 FADES_S = 30.0
 LEAST_FREE = 0.02
-BETTER = 1.1
-"""A change of method must promise so many times as much for a dollar: what was never tried is uncertain."""
+BETTER, DOUBT, PAYS = 1.1, 0.5, 2.0
+"""A change of method must promise so many times as much for a dollar, even if the new method is slower than
+expected by so many times what is not known of it, and save so many times what it costs."""
+TRIED = 32
+"""Changes of one method that are looked at closely."""
 
 
 @dataclass(frozen=True)
@@ -88,14 +93,18 @@ def planned(swarm: Swarm, rates: Rates, learned: Learned, flow: Flow, method: In
 
 
 def _curves(
-    swarm: Swarm, rates: Rates, learned: Learned, flow: Flow, method: Ints
+    swarm: Swarm, rates: Rates, learned: Learned, flow: Flow, method: Ints, loads: Floats = LOADS
 ) -> tuple[Floats, Floats, Floats]:
-    """For each load and node: requests a second, those within limits, dollars a second."""
+    """For each load and node: requests a second, those within limits, dollars a second. Methods that a node
+    does not run are doubted."""
     at = (swarm.kind, method)
-    prefill_s = rates.prefill_s_per_token[at] * np.exp(learned.shift(swarm, 0, method)[0]) * flow.input_tokens
-    sequences = LOADS[:, None]
+    prefill, steps = (
+        learned.shift(swarm, what, method)[0] + DOUBT * learned.doubt(swarm, what, method) for what in (0, 1)
+    )
+    prefill_s = rates.prefill_s_per_token[at] * np.exp(prefill) * flow.input_tokens
+    sequences = loads[:, None]
     step = rates.step_s[at] + sequences * rates.step_per_sequence_s[at]
-    step = step * np.exp(learned.shift(swarm, 1, method)[0])
+    step = step * np.exp(steps)
     each_s = prefill_s + flow.output_tokens * step / sequences  # of the machine's time
     free = np.maximum(1 - prefill_s / each_s, LEAST_FREE)
     ttft = prefill_s + prefill_s * (1 - free) / free + step
@@ -108,24 +117,68 @@ def _curves(
 def switch(
     swarm: Swarm, rates: Rates, learned: Learned, flow: Flow, times: tuple[float, float]
 ) -> tuple[int, int] | None:
-    """The idle node, and its new method, whose change makes the plan better by most; None where none pays.
+    """The idle node, and its new method, whose change saves most; None where none pays.
 
-    `times` are for how long a change closes a node, and within what time it must earn that back (s).
+    Each node is judged by itself: what a dollar of it buys where the traffic loads it best, with its method
+    and with others, and whose share of the traffic it would carry for less. `times` are for how long a change
+    closes a node, and within what time it must earn that back (s).
     """
     cost_s, horizon_s = times
-    now = planned(swarm, rates, learned, flow)
+    gain, rate = _alone(swarm, rates, learned, flow, swarm.method)
+    share = _shared(gain, rate, flow.rate_per_s)
+    if not share.any():
+        return None
+    usual = np.where(share > 0, gain, gain[share > 0].min())
     best, found = 0.0, None
     for method in range(len(rates.methods)):
-        would = np.where(swarm.running > 0, swarm.method, method)
-        hoped = planned(swarm, rates, learned, flow, would)
-        for node in np.flatnonzero((hoped.load > 0) & (would != swarm.method)).tolist():
-            one = swarm.method.copy()
-            one[node] = method
-            then = planned(swarm, rates, learned, flow, one)
-            if then.good_per_usd < BETTER * now.good_per_usd or not then.good_per_usd:
-                continue
-            saves = flow.rate_per_s * (1 / max(now.good_per_usd, 1e-12) - 1 / then.good_per_usd)
-            gain = saves * horizon_s - float(swarm.usd_per_s[node]) * cost_s
-            if gain > best:
-                best, found = gain, (node, method)
+        hoped, most = _alone(swarm, rates, learned, flow, np.full(len(swarm), method))
+        may = (swarm.method != method) & (swarm.running == 0) & (hoped >= BETTER * usual)
+        for node in np.argsort(np.where(may, -hoped, np.inf))[: min(TRIED, int(may.sum()))].tolist():
+            saves = _saved(node, float(hoped[node]), float(most[node]), gain, share)
+            worth = saves * horizon_s - PAYS * float(swarm.usd_per_s[node]) * cost_s
+            if worth > best:
+                best, found = worth, (node, method)
     return found
+
+
+def _alone(swarm: Swarm, rates: Rates, learned: Learned, flow: Flow, method: Ints) -> tuple[Floats, Floats]:
+    """For each node what a dollar buys at its best load that the traffic can give it (-1: nothing is
+    forecast), and the requests a second that it then takes."""
+    rate, good, usd = _curves(swarm, rates, learned, flow, method, FINE)
+    works = usd * (1 - np.exp(-FINE[:, None]))  # texts come by chance, so that at times there is none
+    most, node = flow.rate_per_s, np.arange(len(swarm))
+    above = np.clip((rate <= most).sum(axis=0), 1, len(FINE) - 1)
+    low, high = rate[above - 1, node], rate[above, node]
+    part = np.clip((most - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
+
+    def full(curve: Floats) -> Floats:
+        """With the last row where the node carries all of the traffic, or all that it can."""
+        last = (1 - part) * curve[above - 1, node] + part * curve[above, node]
+        return np.vstack([np.where(rate <= most, curve, np.nan), last])
+
+    carried, works, good = full(rate), full(works), full(good)
+    may = np.isfinite(carried) & (works > 0)
+    gain = np.where(may, good / np.where(may, works, 1.0), -1.0)
+    row = gain.argmax(axis=0)
+    return gain[row, node], np.where(gain[row, node] > 0, np.nan_to_num(carried[row, node]), 0.0)
+
+
+def _shared(gain: Floats, rate: Floats, rate_per_s: float) -> Floats:
+    """Requests a second for each node: the one that gives most for a dollar first."""
+    order = np.argsort(-gain)
+    before = np.cumsum(rate[order]) - rate[order]
+    share = np.zeros(len(gain))
+    share[order] = np.clip(rate_per_s - before, 0.0, rate[order])
+    return share
+
+
+def _saved(node: int, hoped: float, most: float, gain: Floats, share: Floats) -> float:
+    """Dollars a second that are saved where a node buys `hoped` for each, up to `most` requests a second: it
+    goes on with its own share, and takes over from those who give less, the dearest first."""
+    own = float(share[node])
+    saved = own * (1 / float(gain[node]) - 1 / hoped) if own else 0.0
+    others = np.flatnonzero((share > 0) & (gain < hoped) & (np.arange(len(gain)) != node))
+    others = others[np.argsort(gain[others])]
+    before = np.cumsum(share[others]) - share[others]
+    taken = np.clip(most - own - before, 0.0, share[others])
+    return saved + float((taken * (1 / gain[others] - 1 / hoped)).sum())

@@ -12,7 +12,9 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 BLOCK_TOKENS = 512
 """Tokens of a prompt that share one entry of a prefix cache."""
-RECENT_S, MOST_HELD_UP = 15.0, 0.9
+WINDOWS_S, MOST_HELD_UP = np.array([1.0, 2.0, 4.0, 8.0, 15.0]), 0.9
+"""Over how long the work of prompts is remembered: who writes for half a second is held up by the prompts of
+this very second, who writes for long by as many as usual."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ class Ask:
 @dataclass
 class Swarm:
     """The present state, one entry a node. `waiting_tokens` are prompt tokens before a new request.
-    `prefilling` is the work of prompts that came lately, which fades (seconds of work a second) since
-    `seen_s`; `away_s` the way to the node and back, and what else every first token waits for."""
+    `prefilling` [node, window] is the work of prompts that came lately, which fades (seconds of work a
+    second) since `seen_s`; `away_s` the way to the node and back, and what else every first token waits
+    for."""
 
     kind: Ints
     method: Ints
@@ -81,18 +84,21 @@ class Swarm:
         count = len(self.kind)
         self.running, self.waiting_tokens = np.zeros(count), np.zeros(count)
         self.open_from_s = np.zeros(count)
-        self.prefilling, self.seen_s, self.away_s = np.zeros(count), np.zeros(count), np.zeros(count)
+        self.prefilling = np.zeros((count, len(WINDOWS_S)))
+        self.seen_s, self.away_s = np.zeros(count), np.zeros(count)
 
     def sent(self, node: int, work_s: float, now_s: float) -> None:
         """A prompt of so much work went to a node. Its recent work says how often decoding is held up
         there."""
-        left = float(np.exp((self.seen_s[node] - now_s) / RECENT_S))
-        self.prefilling[node] = self.prefilling[node] * left + work_s / RECENT_S
+        left = np.exp((self.seen_s[node] - now_s) / WINDOWS_S)
+        self.prefilling[node] = self.prefilling[node] * left + work_s / WINDOWS_S
         self.seen_s[node] = now_s
 
-    def held_up(self, now_s: float) -> Floats:
-        """The share of each node's time that prompts have taken lately."""
-        share: Floats = np.minimum(self.prefilling * np.exp((self.seen_s - now_s) / RECENT_S), MOST_HELD_UP)
+    def held_up(self, now_s: float, window_s: Floats) -> Floats:
+        """The share of each node's time that prompts have taken lately, over about the time given for it."""
+        which = np.minimum(np.searchsorted(WINDOWS_S, window_s), len(WINDOWS_S) - 1)
+        work = self.prefilling[np.arange(len(self)), which]
+        share: Floats = np.minimum(work * np.exp((self.seen_s - now_s) / WINDOWS_S[which]), MOST_HELD_UP)
         return share
 
     def __len__(self) -> int:
