@@ -1,4 +1,4 @@
-"""Three NATS servers for tests: when they are ready, who leads a stream, and when all of it is on all of them."""
+"""Three NATS servers for tests: when they are ready, and when all of a stream is on all of them."""
 
 import asyncio
 import contextlib
