@@ -15,11 +15,11 @@ for name in ("transformers", "grpc", "google.protobuf", "cryptography", "aiohttp
     pytest.importorskip(name, reason="needs the extra swarm")
 
 from aiohttp.test_utils import TestClient, TestServer  # noqa: E402
-from metainf.cli.app import app as command_line  # noqa: E402
 from orders import OPERATOR, PAYER, deposit  # noqa: E402
 from small_swarm import LAYERS, Place, small_model, swarm_of  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
+from metainf.cli.app import app as command_line  # noqa: E402
 from metainf.hosts.places import Places  # noqa: E402
 from metainf.swarm.broker.words import Job  # noqa: E402
 from metainf.swarm.host import believing, generating  # noqa: E402
