@@ -48,33 +48,21 @@ def node(url: str, folder: Path, span: str, log: Path) -> Iterator[None]:
 
 
 def until_listed(url: str, count: int) -> None:
-    """Until a newcomer reads of so many nodes."""
+    """Until a newcomer reads of so many nodes that are online."""
     end = time.monotonic() + WITHIN_S
     listed = -1
     while listed != count:
         assert time.monotonic() < end, f"expected {count} nodes, found {listed}"
         try:
             state = asyncio.run(swarming.status(url, Demand()))
-            listed = sum(len(each.nodes) for each in state.models)
+            listed = sum(each.state == "online" for model in state.models for each in model.nodes)
         except MetaInfError:  # nobody leads
             time.sleep(0.2)
 
 
 def text(url: str, folder: Path) -> str:
-    words = [
-        "swarm",
-        "generate",
-        "--join",
-        url,
-        "--model",
-        str(folder),
-        "-p",
-        "the rivers",
-        "-n",
-        "8",
-        "--json",
-    ]
-    ran = CliRunner().invoke(app, words)
+    words = ["--join", url, "--model", str(folder), "-p", "the rivers", "-n", "8", "--json"]
+    ran = CliRunner().invoke(app, ["swarm", "generate", *words])
     assert ran.exit_code == 0, (ran.output, ran.exception)
     return str(json.loads(ran.stdout)["text"])
 
