@@ -1,7 +1,6 @@
 """The queue on a real NATS server: nothing is lost, nothing counts twice, urgent first, everybody in turn."""
 
 import asyncio
-import contextlib
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 from broker_chaos import Plan, kept_twice, play
 from broker_parts import GROUP, answer, job
+from nats_cluster import ready
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -246,13 +246,7 @@ def test_nothing_is_lost_or_kept_twice_while_servers_and_consumers_are_killed(se
 
 async def settled(servers: list[Server]) -> Server:
     """Streams on all three servers, once these have chosen who leads; gives one that leads no stream."""
-    urls = ",".join(each.url for each in servers)
-    connection = await connected(urls, "first")
-    while True:
-        with contextlib.suppress(Exception):  # nobody leads yet
-            await connection.jetstream(timeout=0.5).account_info()
-            break
-        await asyncio.sleep(0.05)
+    connection = await ready(servers)
     stream = await prepared(connection, 3)
     told = [await stream.stream_info(name) for name in (REQUESTS, REPLIES)]
     assert [(each.config.num_replicas, len(each.cluster.replicas)) for each in told] == [(3, 2)] * 2

@@ -241,6 +241,18 @@ def test_news_in_any_order_give_the_newest(order: list[int], removals: set[int])
     assert copy.records(6.0) == {} and copy.revision == 8
 
 
+def test_ones_own_word_is_no_news() -> None:
+    """Else a member that hears nobody would take itself for one that is up to date."""
+    copy = Copy(5.0)
+    copy.heard("node.a", 3, b"1", 1.0)
+    copy.put("node.b", 7, b"2", 1.0)
+    copy.removed("node.a", 1.0)
+    assert copy.revision == 3 and copy.records(2.0) == {"node.b": b"2"}
+    copy.caught_up(9)
+    copy.caught_up(8)
+    assert copy.revision == 9
+
+
 def test_os_random_is_not_a_directory(tmp_path: Path) -> None:
     """A server that speaks something else is named."""
 

@@ -27,7 +27,8 @@ from metainf.swarm.host.metrics import listening
 from metainf.swarm.host.paying import Purse
 from metainf.swarm.host.queue_metrics import OfWorker
 from metainf.swarm.host.queued import Desk
-from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, bound, closing_traces
+from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, bound
+from metainf.swarm.host.traced import closing_traces
 from metainf.swarm.host.working import Worker, answering
 from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.table import current, table

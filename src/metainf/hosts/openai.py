@@ -99,7 +99,7 @@ class Door(Paths):
         return reply(said | {"usage": usage_of(last)} | self.more())
 
     def more(self) -> Json:
-        """What a whole answer has beside OpenAI's fields."""
+        """What a whole answer has beside OpenAI's fields, and the last piece of one that is streamed."""
         return {}
 
     async def answered(self, body: Json) -> Json:
@@ -126,7 +126,8 @@ class Door(Paths):
         try:
             while True:
                 if piece.text or piece.finished:
-                    await response.write(_event(answer.frame([answer.choice(piece.text, piece.finished)])))
+                    said = answer.frame([answer.choice(piece.text, piece.finished)])
+                    await response.write(_event(said | (self.more() if piece.finished else {})))
                 if piece.finished:
                     break
                 piece = await anext(rest)

@@ -27,7 +27,6 @@ TWICE_S = 600.0
 """For so long the server knows what it was sent, so that nothing counts twice."""
 ACK_S = 10.0
 """A job that nobody speaks of for so long is given to another consumer."""
-CLUSTER = 3
 MEMBER_S, RETRY_S, CONNECT_S = 15.0, 0.2, 5.0
 
 
@@ -83,7 +82,7 @@ def hidden(servers: str | Sequence[str]) -> str:
 def replicas_of(servers: str | Sequence[str]) -> int:
     """How many servers keep each stream: three where that many are named, else one."""
     named = servers if isinstance(servers, str) else ",".join(servers)
-    return CLUSTER if len(Servers.parse(named).urls) >= CLUSTER else 1
+    return Servers.parse(named).replicas
 
 
 async def prepared(

@@ -24,29 +24,6 @@ class Billing:
     purse: Purse
     folder: Path
 
-    def middleware(self, course: ContextVar[Course | None]) -> Any:
-        """Gives every request a course with a purse, and keeps what came of it."""
-        from aiohttp import web
-
-        @web.middleware
-        async def paying(request: "Request", handler: Any) -> "StreamResponse":
-            request["course"] = made = Course(purse=self.purse)
-            mark = course.set(made)
-            try:
-                answer: StreamResponse = await handler(request)
-                return answer
-            finally:
-                course.reset(mark)
-                if made.bill is not None:
-                    self.keep(made.bill)
-
-        return paying
-
-    def prepare(self, app: "Application") -> None:
-        """Add the path and the header to an application."""
-        app.on_response_prepare.append(_named)
-        app.router.add_get("/v1/evidence/{transaction}", self.shown)
-
     def keep(self, bill: Bill) -> None:
         """Write down what goes with an answer."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -61,6 +38,33 @@ class Billing:
         if not HEX.fullmatch(name) or not path.is_file():
             raise web.HTTPNotFound(text="no such transaction")
         return web.json_response(json.loads(path.read_text(encoding="utf-8")))
+
+
+def coursed(course: ContextVar[Course | None], billing: Billing | None) -> Any:
+    """A middleware of aiohttp: every request has a course, with the purse of who pays here, if anybody does,
+    who keeps what came of it."""
+    from aiohttp import web
+
+    @web.middleware
+    async def paying(request: "Request", handler: Any) -> "StreamResponse":
+        request["course"] = made = Course(purse=None if billing is None else billing.purse)
+        mark = course.set(made)
+        try:
+            answer: StreamResponse = await handler(request)
+            return answer
+        finally:
+            course.reset(mark)
+            if made.bill is not None and billing is not None:
+                billing.keep(made.bill)
+
+    return paying
+
+
+def prepare(app: "Application", billing: Billing | None) -> None:
+    """Add the header to an application, and the path where evidence is kept."""
+    app.on_response_prepare.append(_named)
+    if billing is not None:
+        app.router.add_get("/v1/evidence/{transaction}", billing.shown)
 
 
 async def _named(request: "Request", response: "StreamResponse") -> None:

@@ -48,14 +48,15 @@ def whole(words: list[Announcement], every: list[Announcement], first: int) -> b
 
 def served(heard: list[Heard]) -> str:
     """The models of a swarm, in a sentence."""
-    nodes = Counter(
-        (each.word.model, each.word.num_blocks, each.word.profile.numbers)
-        for each in {each.word.node: each for each in heard}.values()
-    )
+    words = [each.word for each in {each.word.node: each for each in heard}.values()]
+    kinds = [(word.model, word.num_blocks, word.profile.numbers) for word in words]
+    nodes = Counter(kinds)
+    away = Counter(kind for kind, word in zip(kinds, words, strict=True) if word.state != "online")
     if not nodes:
         return "the swarm has no nodes: start one"
     told = [
-        f"{model} in {numbers} ({blocks} blocks, {count} nodes)"
-        for (model, blocks, numbers), count in sorted(nodes.items())
+        f"{kind[0]} in {kind[2]} ({kind[1]} blocks, {count} nodes"
+        f"{f', of which {away[kind]} are not online' if away[kind] else ''})"
+        for kind, count in sorted(nodes.items())
     ]
     return f"this swarm serves {', '.join(told)}"

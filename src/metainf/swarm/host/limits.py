@@ -1,7 +1,7 @@
 """What a request may say of itself in its field `metainf`: its limits, its budget, whom it trusts."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import AliasChoices, Field, PositiveFloat
 
@@ -9,6 +9,7 @@ from metainf.domain import BadInput
 from metainf.domain.base import Frozen
 from metainf.hosts.asked import Ask
 from metainf.swarm.privacy.words import Required
+from metainf.swarm.trust.sealed import MOST_BYTES
 from metainf.swarm.words import Announcement
 
 OWN = "metainf"
@@ -24,7 +25,8 @@ def either(name: str) -> Any:
 class Limits(Frozen):
     """Seconds to the first token, for each other token, and to the end; US dollars; labels, regions
     (`region:fra`) or names of nodes, one of which each node must have. `required` is the class of privacy of
-    who hands the request on, such as an agent of the queue: it binds beside the request's own words."""
+    who hands the request on, such as an agent of the queue: it binds beside the request's own words. `order`
+    is the sealed order of a caller who pays with its own key."""
 
     ttft_s: PositiveFloat | None = either("ttft_s")
     tpot_s: PositiveFloat | None = either("tpot_s")
@@ -32,6 +34,7 @@ class Limits(Frozen):
     deadline_s: PositiveFloat | None = None
     trust: tuple[str, ...] = ()
     required: Required = Field(default_factory=Required)
+    order: Annotated[str, Field(max_length=MOST_BYTES)] | None = None
 
     @property
     def everybody(self) -> bool:

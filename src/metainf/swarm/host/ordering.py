@@ -1,12 +1,12 @@
-"""Orders for requests to a queue: made by the agent from its purse, or by the caller, who signs with a key of
-its own, sends the sealed order with the request, and settles the claim that comes back."""
+"""Orders for requests to a queue or a door: made by the agent from its purse, or by the caller, who signs one
+with a key of its own, sends it with the request, and settles the claim that comes back."""
 
 import json
 from collections.abc import Iterable, Sequence
 
 from metainf.domain import BadInput
 from metainf.domain.base import Frozen
-from metainf.hosts.asked import Json
+from metainf.hosts.asked import Json, Refusal
 from metainf.swarm.broker.sizes import CHAT_TOKENS
 from metainf.swarm.broker.words import Group, Member
 from metainf.swarm.host.limits import OWN
@@ -14,6 +14,9 @@ from metainf.swarm.host.paying import Bill, Purse
 from metainf.swarm.ledger.evidence import Answer, Claim
 from metainf.swarm.ledger.words import Order
 from metainf.swarm.ledger.work import chain
+from metainf.swarm.net.hiring import NOT_PAID
+from metainf.swarm.net.paid import fitting
+from metainf.swarm.trust.signing import Refused
 
 
 class Weights(Frozen):
@@ -65,6 +68,18 @@ def order_of(text: str) -> Order:
     return chain(text, ()).order
 
 
+def own_bill(text: str, weights: Weights, now_s: float) -> Bill:
+    """The bill of a caller's own order, which nobody settles here. What every node would refuse is refused in
+    their words. Raises BadInput (Refused) for what is no order, Refusal for one of other weights or of
+    another time."""
+    order = order_of(text)
+    try:
+        fitting(order, (weights.digest, weights.num_blocks), now_s)
+    except Refused as error:
+        raise Refusal(402, "invalid_request_error", NOT_PAID, str(error)) from None
+    return Bill(text)
+
+
 def running(groups: Iterable[Group], members: Sequence[Member], order: Order) -> list[Group]:
     """The groups whose members all run the weights that an order is for."""
     wanted = (order.model, order.num_blocks)
@@ -79,6 +94,12 @@ def models_told(names: Iterable[str], members: Sequence[Member]) -> Json:
     data: list[Json] = []
     for name in sorted(names):
         known = {(m.digest, m.num_blocks) for m in members if m.model == name and m.digest and m.num_blocks}
-        weights = [{"digest": digest, "num_blocks": count} for digest, count in sorted(known)]
-        data.append({"id": name, "object": "model", OWN: {"weights": weights}})
+        weights = [Weights(digest=digest, num_blocks=count) for digest, count in sorted(known)]
+        data.append(model_told(name, weights))
     return {"object": "list", "data": data}
+
+
+def model_told(name: str, weights: Sequence[Weights]) -> Json:
+    """One of the models in that list."""
+    told = [each.model_dump(mode="json") for each in weights]
+    return {"id": name, "object": "model", OWN: {"weights": told}}

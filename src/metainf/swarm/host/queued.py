@@ -28,7 +28,7 @@ from metainf.swarm.host.ordering import Weights, billed, models_told, order_of, 
 from metainf.swarm.host.paying import Bill, Purse
 from metainf.swarm.host.queue_answers import INVALID, at_once, reason_of, refusal_of, status_of
 from metainf.swarm.host.queue_metrics import REFUSED, OfQueue, page
-from metainf.swarm.host.serving import traced
+from metainf.swarm.host.traced import traced
 from metainf.swarm.host.wanted import Asked
 from metainf.swarm.net.hiring import ORDER_USED
 from metainf.swarm.plan.overview import Queue

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import aclosing
 from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,17 +18,20 @@ from metainf.domain.base import Frozen
 from metainf.hosts import https
 from metainf.hosts.asked import Ask, Json, Piece, Refusal
 from metainf.hosts.counters import Counters
-from metainf.hosts.guards import LOOPBACK, Handler, guard
+from metainf.hosts.guards import LOOPBACK, guard
 from metainf.hosts.openai import Door, listen, refused
+from metainf.hosts.paths import reply
 from metainf.hosts.places import Places
 from metainf.hosts.start import take
-from metainf.hosts.tracing import CURRENT, HEADER, begun, believed, flush, send
+from metainf.hosts.tracing import send
 from metainf.swarm.broker.sizes import CHAT_TOKENS
 from metainf.swarm.host.believing import Manner
-from metainf.swarm.host.billing import Billing
+from metainf.swarm.host.billing import Billing, coursed, prepare
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Course, Joined, Swarm
 from metainf.swarm.host.limits import OWN, bounded, limits_of
+from metainf.swarm.host.ordering import Weights, model_told, own_bill
+from metainf.swarm.host.traced import closing_traces, traced
 from metainf.swarm.net.directory import DirectoryLost
 from metainf.swarm.net.hiring import NotPaid
 from metainf.swarm.privacy.words import Required
@@ -171,7 +175,18 @@ class SwarmDoor(Door):
         if not own.covers(limits.required):
             told = f"privacy {_class(limits.required)} is required, found {_class(own)} here"
             raise Refusal(403, "api_error", "privacy", told)
-        return bounded(super().read(body), limits)
+        ask, course = bounded(super().read(body), limits), COURSE.get()
+        if limits.order is not None and course is not None:
+            course.bill, course.purse = own_bill(limits.order, self._weights, time.time()), None
+        return ask
+
+    @property
+    def _weights(self) -> Weights:
+        return Weights(digest=self.swarm.model, num_blocks=self.swarm.num_blocks)
+
+    async def models(self, request: "Request") -> "StreamResponse":
+        """The one model, with the weights that a caller's own order names."""
+        return reply({"object": "list", "data": [model_told(self.swarm.name, [self._weights])]})
 
     def more(self) -> Json:
         """What came of the order, where the text was paid for."""
@@ -206,35 +221,13 @@ def _class(required: Required) -> str:
 def application(
     swarm: Swarm, told: Serving, billing: Billing | None = None
 ) -> tuple["Application", SwarmWriter]:
-    """The application before a swarm, and the writer to close when it ends. With `billing` texts are paid."""
+    """The application before a swarm, and the writer to close when it ends. With `billing` the door
+    pays for texts whose callers do not."""
     writer = SwarmWriter(swarm, Places(told.places, told.in_line))
     door = SwarmDoor(writer, told.most_body_bytes)
-    paying = [] if billing is None else [billing.middleware(COURSE)]
-    app = door.application([traced(), guard(told.api_key, told.public), *paying])
-    if billing is not None:
-        billing.prepare(app)
+    app = door.application([traced(), guard(told.api_key, told.public), coursed(COURSE, billing)])
+    prepare(app, billing)
     return app, writer
-
-
-def traced() -> Any:
-    """A middleware of aiohttp: each question is a span, under the caller's trace where it names one."""
-    from aiohttp import web
-
-    @web.middleware
-    async def tracing(request: "Request", handler: Handler) -> "StreamResponse":
-        if request.method != "POST":
-            return await handler(request)
-        mark = begun("swarm.request", believed(request.headers.get(HEADER)), {"path": request.path[:100]})
-        before, status = CURRENT.set(mark.trace), 500
-        try:
-            answer = await handler(request)
-            status = answer.status
-            return answer
-        finally:
-            CURRENT.reset(before)
-            mark.end(None if status < 500 else f"status {status}", status=status)
-
-    return tracing
 
 
 def bound(told: Serving) -> socket.socket:
@@ -249,15 +242,6 @@ def bound(told: Serving) -> socket.socket:
     except OSError as error:
         raise BadInput(f"cannot listen at {told.host}:{told.port}: {error.strerror or error}") from None
     return taken
-
-
-@contextmanager
-def closing_traces() -> Iterator[None]:
-    """What is left of the traces is sent at the end."""
-    try:
-        yield
-    finally:
-        flush()
 
 
 async def serve(

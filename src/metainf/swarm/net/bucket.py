@@ -42,14 +42,23 @@ class Copy:
         self._kept: dict[str, tuple[int, float, bytes]] = {}
 
     def heard(self, key: str, revision: int, record: bytes | None, now_s: float) -> None:
-        """Something was put, or (None) is gone. Older news than what is known changes nothing."""
+        """The server says that something was put, or (None) is gone. Older news than what is known changes
+        nothing."""
         self.revision = max(self.revision, revision)
+        self.put(key, revision, record, now_s)
+
+    def put(self, key: str, revision: int, record: bytes | None, now_s: float) -> None:
+        """One's own word was taken. It is no news: `revision` is that of the last thing heard."""
         if revision > self._kept.get(key, (-1, 0.0, b""))[0]:
             self._kept[key] = (revision, now_s + self.lifetime_s, record or b"")
 
+    def caught_up(self, revision: int) -> None:
+        """All that is left of what was said until then has been heard."""
+        self.revision = max(self.revision, revision)
+
     def removed(self, key: str, now_s: float) -> None:
         """One's own record was taken back, after all that is known of it."""
-        self.heard(key, self._kept.get(key, (0, 0.0, b""))[0] + 1, None, now_s)
+        self.put(key, self._kept.get(key, (0, 0.0, b""))[0] + 1, None, now_s)
 
     def restarted(self) -> None:
         """Revisions begin anew: the records stay until their time is up or they are heard anew."""
@@ -93,7 +102,8 @@ class NatsDirectory:
             with contextlib.suppress(Exception):  # it may be broken already
                 await connection.close()
             raise DirectoryLost(
-                f"expected a NATS server of version 2.11 or later with JetStream at {shown(url)}: {error!r}"
+                f"expected NATS of version 2.11 or later with JetStream, three servers of one cluster or one "
+                f"server, at {shown(url)}: {error!r}"
             ) from None
         made._tending = asyncio.create_task(made._tend())
         return made
@@ -102,7 +112,7 @@ class NatsDirectory:
         checked(key, record)
         self._connected()
         revision = await self._asked(self._bucket.put(key, record))
-        self._copy.heard(key, revision, record, time.monotonic())
+        self._copy.put(key, revision, record, time.monotonic())
 
     async def remove(self, key: str) -> None:
         checked(key)
@@ -126,26 +136,42 @@ class NatsDirectory:
 
     async def _follow(self) -> None:
         """Make the bucket where it is not there, and hear all of it and what follows."""
-        from nats.js.api import KeyValueConfig, StorageType
-
-        config = KeyValueConfig(
-            bucket=self._servers.bucket,
-            ttl=self._copy.lifetime_s,
-            history=1,
-            storage=StorageType.MEMORY,
-            max_value_size=MOST_RECORD_BYTES,
-            limit_marker_ttl=max(1.0, self._copy.lifetime_s),
-        )
-        bucket = await self._stream.create_key_value(config)
+        bucket = await self._opened()
+        told = await self._told()
         watcher = await bucket.watchall()
         while (entry := await watcher.updates(ASK_S)) is not None:
             self._hear(entry)
+        if told is not None:
+            self._copy.caught_up(told.state.last_seq)
         before, self._bucket = self._following, bucket
-        told = await self._told()
         self._made = told.created if told is not None else None
         self._following = asyncio.create_task(self._hear_on(watcher))
         if before is not None:
             before.cancel()
+
+    async def _opened(self) -> Any:
+        """The bucket, made where it is not there. One that is there keeps as many replicas as it has."""
+        from nats.js.api import KeyValueConfig, StorageType
+        from nats.js.errors import BadRequestError
+
+        def config(replicas: int) -> KeyValueConfig:
+            return KeyValueConfig(
+                bucket=self._servers.bucket,
+                ttl=self._copy.lifetime_s,
+                history=1,
+                storage=StorageType.MEMORY,
+                max_value_size=MOST_RECORD_BYTES,
+                limit_marker_ttl=max(1.0, self._copy.lifetime_s),
+                replicas=replicas,
+            )
+
+        try:
+            return await self._stream.create_key_value(config(self._servers.replicas))
+        except BadRequestError:
+            told = await self._told()
+            if told is None or told.config.num_replicas == self._servers.replicas:
+                raise
+            return await self._stream.create_key_value(config(told.config.num_replicas))
 
     async def _hear_on(self, watcher: Any) -> None:
         try:
@@ -161,15 +187,17 @@ class NatsDirectory:
         self._copy.heard(entry.key, entry.revision, record, time.monotonic())
 
     async def _tend(self) -> None:
-        """Notice a server that has forgotten the bucket, or news that do not arrive, and begin anew."""
+        """Notice servers that have forgotten the bucket or what was in it, or news that do not arrive, and
+        begin anew."""
         behind = 0
         while True:
             await asyncio.sleep(REFRESH_S / 3)
             if not self._connection.is_connected:
                 continue
             try:
+                known = self._copy.revision
                 told = await self._told()
-                anew = told is None or told.created != self._made
+                anew = told is None or told.created != self._made or told.state.last_seq < known
                 behind = behind + 1 if told and told.state.last_seq > self._copy.revision else 0
                 if anew:
                     self._copy.restarted()

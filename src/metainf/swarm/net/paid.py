@@ -62,6 +62,19 @@ class Work:
     tally: Tally = field(default_factory=Tally)
 
 
+def fitting(order: Order, subject: tuple[str, int], now_s: float) -> None:
+    """Whether an order is for a model and its number of blocks, now. Raises Refused."""
+    if (order.model, order.num_blocks) != subject:
+        wanted, found = (
+            f"{count} blocks of {model}" for model, count in (subject, (order.model, order.num_blocks))
+        )
+        raise Refused(f"expected an order for {wanted}, found one for {found}")
+    if order.deadline_s <= now_s:
+        raise Refused("the deadline of the order is over")
+    if order.issued_s > now_s + SKEW_S:
+        raise Refused("the order was issued in the future: set the clocks")
+
+
 @dataclass
 class Till:
     """A node's terms. `demanded`: nothing is calculated without an order of at least `least_nanousd` for a
@@ -78,12 +91,7 @@ class Till:
         counts for one session only, which may come back with more stages. Raises Refused."""
         found = chain(text, ())
         order, key = found.order, (found.order.payer, found.order.nonce)
-        if (order.model, order.num_blocks) != subject:
-            raise Refused(f"expected an order for {subject[0]}, found one for {order.model}")
-        if order.deadline_s <= now_s:
-            raise Refused("the deadline of the order is over")
-        if order.issued_s > now_s + SKEW_S:
-            raise Refused("the order was issued in the future: set the clocks")
+        fitting(order, subject, now_s)
         if order.nanousd_per_pass < self.least_nanousd:
             told = f"{self.least_nanousd} nanousd for a block pass, found {order.nanousd_per_pass}"
             raise Refused(f"expected at least {told}")

@@ -11,6 +11,8 @@ from metainf.domain import BadInput
 
 BUCKET = "metainf-swarm"
 OPTIONS = frozenset({"ca", "cert", "key", "creds", "bucket"})
+CLUSTER = 3
+"""So many servers of a cluster keep what is to outlive one of them."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,11 @@ class Servers:
         if unknown := set(asked) - OPTIONS:
             raise BadInput(f"expected options of {sorted(OPTIONS)}, found {sorted(unknown)}")
         return cls(tuple(urls), asked.pop("bucket", BUCKET), asked)
+
+    @property
+    def replicas(self) -> int:
+        """How many servers keep each stream: three where that many are named, else one."""
+        return CLUSTER if len(self.urls) >= CLUSTER else 1
 
     @property
     def secure(self) -> bool:
