@@ -13,29 +13,26 @@ from pathlib import Path
 
 import numpy as np
 from measuring import machine, written
+from schedule_traces import coming, usual
 
 from metainf import api
 from metainf.api.catalogue import hardware_of, methods
 from metainf.api.pictures import drawing
 from metainf.api.scheduling import rates
 from metainf.domain import Speculative, WeightQuantization
-from metainf.importers.traces import trace_rows
-from metainf.swarm.schedule.clairvoyant import knowing
+from metainf.swarm.schedule.clairvoyant import Truth, knowing
 from metainf.swarm.schedule.deciding import choose
 from metainf.swarm.schedule.learning import Learned
-from metainf.swarm.schedule.planning import Following, planned
+from metainf.swarm.schedule.planning import Flow, beginning, planned
 from metainf.swarm.schedule.policies import HOW, Fixed, Ours
-from metainf.swarm.schedule.simulating import Coming, Scene, Simulation, Told
-from metainf.swarm.schedule.words import Ask, Floats, Rates, Swarm
+from metainf.swarm.schedule.simulating import Coming, Policy, Scene, Simulation, Told
+from metainf.swarm.schedule.words import Ask, Floats, Ints, Rates, Swarm
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 MACHINES = ("L4", "A10G", "L40S", "RTX-4090", "A100-40GB", "A100-80GB", "H100", "H200", "RTX-3090", "MI300X",
             "A6000", "B200", "RTX-5090", "GH200")  # fmt: skip
 SEEDS = (1, 2, 3)  # 101 and 102, with the first half of each trace, are for trying things out
-TTFT_S, TOKENS_PER_S, TPOT_S = 1.0, 4000.0, 0.05
 KEPT = 0.9
-FIRST = 20
-"""The requests from which it is forecast what a dollar may buy, to begin with."""
 ALIKE, NODE, PRICE = 0.7, 0.15, 0.2
 """Scales of what is drawn: the share that a kind's error has in common, a node's own, its price."""
 CASES = (
@@ -67,27 +64,6 @@ def forecasts() -> tuple[Rates, Floats]:
         if field.name != "methods"
     }
     return Rates(tuple(told.methods[row] for row in known), **cut), np.array([usd for _, usd in priced])
-
-
-def coming(path: Path, count: int, faster: float, half: int = 1) -> list[Coming]:
-    """The first requests of a half (0, 1) of a trace; limits follow the length of the prompt. The mean length
-    of answers is that of the half before, or of the first hundred."""
-    whole = trace_rows(path)
-    begins = half * len(whole) // 2
-    before = whole[:begins] or whole[:100]
-    rows = whole[begins : begins + count]
-    mean = float(np.mean([row.output_tokens or 1.0 for row in before]))
-    start_s = rows[0].at_s or 0.0
-    made = []
-    for row in rows:
-        tokens = max(1, int(row.input_tokens or 1))
-        limit_s = TTFT_S + tokens / TOKENS_PER_S
-        blocks = tuple(int(block) for block in row.blocks or ())
-        asked = Ask(tokens, mean, max_ttft_s=limit_s, max_tpot_s=TPOT_S, blocks=blocks)
-        made.append(
-            Coming(((row.at_s or 0.0) - start_s) * faster, asked, max(1, int(row.output_tokens or 1)))
-        )
-    return made
 
 
 def scene(told: Rates, usd_per_hour: Floats, count: int, seed: int) -> Scene:
@@ -131,26 +107,38 @@ def best(runs: list[Told], least_good: float) -> Told | None:
 Points = dict[str, list[tuple[float, float]]]
 
 
+def begun(made: Scene, flow: Flow) -> tuple[Ints, float]:
+    """By forecast, for such traffic: the method of each node, and what a dollar buys."""
+    learned = Learned(len(made.kind), *made.rates.step_s.shape)
+    start = beginning(made.swarm(0), made.rates, learned, flow)
+    return start, planned(made.swarm(start), made.rates, learned, flow).good_per_usd
+
+
+def ours_of(made: Scene, seed: int, worth: float, switches: bool = False) -> Ours:
+    """MetaInf's policy, which knows nothing yet."""
+    learned = Learned(len(made.kind), *made.rates.step_s.shape)
+    return Ours(made.rates, learned, np.random.default_rng(seed), worth, switches=switches)
+
+
 def case(
-    told: Rates, usd: Floats, trace: list[Coming], count: int
+    told: Rates, usd: Floats, trace: list[Coming], count: int, flow: Flow
 ) -> tuple[list[dict[str, float]], list[Points]]:
     """One trace over all seeds: ratios, and for each way its dollars and shares within limits."""
     found, points = [], list[Points]()
     for seed in SEEDS:
         made = scene(told, usd, count, seed)
         others = fixed(made, trace)
-        start = told.methods.index("fp8")
-        learned, following = Learned(count, *told.step_s.shape), Following()
-        for each in trace[:FIRST]:
-            following.came(each.ask, 0.0, each.at_s)
-        flow = following.flow()
-        assert flow is not None
-        worth = planned(made.swarm(start), told, learned, flow).good_per_usd
-        policy = Ours(told, learned, np.random.default_rng(seed), worth, switches=False)
-        ours = Simulation(made, policy, start).run(trace)
-        truth = Simulation(made, knowing(made, trace, worth), start).run(trace)
+        start, worth = begun(made, flow)
+        still = np.random.default_rng(0)
+        policies: list[Policy] = [
+            ours_of(made, seed, worth),
+            Ours(told, Truth(made), still, worth, explores=False, switches=False),
+            knowing(made, trace, worth),
+        ]
+        ours, speeds, truth = (Simulation(made, policy, start).run(trace) for policy in policies)
         row = {
             "good": ours.good / ours.asked,
+            "speeds": ours.good_per_usd / speeds.good_per_usd,
             "truth": ours.good_per_usd / truth.good_per_usd,
             "truth_good": truth.good / truth.asked,
         }
@@ -216,12 +204,14 @@ def page(folder: Path, share: float, pictured: Path | None = None) -> str:
         f"1,000 nodes takes {decision_ms(told, usd):.2f} ms of one core ({about['processor']}).",
         "",
         "| trace | within limits | of static | … that keeps 90 % | of least loaded "
-        "| of round robin with affinity | of both, that keep 90 % | of who knows the truth |",
-        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| of round robin with affinity | of both, that keep 90 % | of who knows true costs "
+        "| of who knows lengths too |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for name, path, count, nodes, faster in CASES:
         print(name, flush=True)
-        rows, points = case(told, usd, coming(folder / path, int(share * count), faster), nodes)
+        trace = coming(folder / path, int(share * count), faster)
+        rows, points = case(told, usd, trace, nodes, usual(folder / path, faster))
         drawn.append((name, points[0]))
         columns = (
             "static",
@@ -229,6 +219,7 @@ def page(folder: Path, share: float, pictured: Path | None = None) -> str:
             "least loaded",
             "round robin with affinity",
             "both, kept",
+            "speeds",
             "truth",
         )
         ratios = [float(np.exp(np.nanmean(np.log([row[column] for row in rows])))) for column in columns]

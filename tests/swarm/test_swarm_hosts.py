@@ -164,8 +164,6 @@ def test_one_text_over_three_hosts_with_latency_and_cuts(kind: str, folder: Path
             pytest.skip("needs nats-server of the extra swarm")
     elif find_spec("hivemind") is None:
         pytest.skip("needs the extra dht")
-    elif not os.environ.get("METAINF_SLOW"):
-        pytest.skip("takes a minute or two: METAINF_SLOW=1")
 
     async def story() -> None:
         async with swarm(folder, tmp_path, kind, FIRST, SECOND, ALL) as there:

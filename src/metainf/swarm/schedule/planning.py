@@ -5,7 +5,7 @@ node for each or crowds the one that is open; how many to keep busy depends on w
 the most gainful node at its most gainful load, then the next, until the traffic is carried.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ FINE = np.concatenate([[0.1, 0.2, 0.35, 0.5, 0.7], LOADS])
 """The same with less than one on the mean: a node on which a method is judged is at rest at times."""
 HEADROOM = 2.0
 """Room for so many times the mean of the traffic, for it comes in bursts."""
-FADES_S = 30.0
+FADES_S, BURST_S = 30.0, 4.0
 LEAST_FREE = 0.02
 BETTER, DOUBT, PAYS = 1.1, 0.5, 2.0
 """A change of method must promise so many times as much for a dollar, even if the new method is slower than
@@ -30,31 +30,36 @@ TRIED = 32
 
 @dataclass(frozen=True)
 class Flow:
-    """Traffic: requests a second; tokens that must be read and written; limits (s), all as means."""
+    """Traffic: requests a second; tokens that must be read and written; limits (s), all as means.
+    `burst_per_s` are the requests a second that a request sees come beside it (0: as many as on the mean)."""
 
     rate_per_s: float
     input_tokens: float
     output_tokens: float
     max_ttft_s: float
     max_tpot_s: float
+    burst_per_s: float = 0.0
 
 
 @dataclass
 class Following:
     """The traffic of late, of which what is older than FADES_S counts little."""
 
-    sums: Floats = field(default_factory=lambda: np.zeros(5))
+    sums: Floats = field(default_factory=lambda: np.zeros(6))
     begun_s: float | None = None
     last_s: float = 0.0
+    near_per_s: float = 0.0
 
     def came(self, ask: Ask, cached_tokens: float, now_s: float) -> None:
         """A request, of whose prompt so many tokens are held by the node that holds most."""
         if self.begun_s is None:
             self.begun_s = self.last_s = now_s
         self.sums *= np.exp((self.last_s - now_s) / FADES_S)
+        self.near_per_s *= float(np.exp((self.last_s - now_s) / BURST_S))
         self.last_s = max(self.last_s, now_s)
         limits = min(ask.max_ttft_s, 1e6), min(ask.max_tpot_s, 1e6)
-        self.sums += (1.0, ask.input_tokens - cached_tokens, ask.output_tokens, *limits)
+        self.sums += (1.0, ask.input_tokens - cached_tokens, ask.output_tokens, *limits, self.near_per_s)
+        self.near_per_s += 1 / BURST_S
 
     def flow(self) -> Flow | None:
         """None before the first request."""
@@ -114,6 +119,18 @@ def _curves(
     return 1 / each_s, meets / each_s, np.broadcast_to(swarm.usd_per_s, each_s.shape)
 
 
+def beginning(swarm: Swarm, rates: Rates, learned: Learned, flow: Flow) -> Ints:
+    """For each node the method with which a dollar buys most, as far as is known, before any of them has
+    begun; 0 where nothing is forecast."""
+    count = len(swarm)
+    gains = []
+    for method in range(len(rates.methods)):
+        running = replace(swarm, method=np.full(count, method))
+        gains.append(_alone(running, rates, learned, flow, running.method)[0])
+    found: Ints = np.array(gains).argmax(axis=0)
+    return found
+
+
 def switch(
     swarm: Swarm, rates: Rates, learned: Learned, flow: Flow, times: tuple[float, float]
 ) -> tuple[int, int] | None:
@@ -142,11 +159,11 @@ def switch(
 
 
 def _alone(swarm: Swarm, rates: Rates, learned: Learned, flow: Flow, method: Ints) -> tuple[Floats, Floats]:
-    """For each node what a dollar buys at its best load that the traffic can give it (-1: nothing is
+    """For each node what a dollar buys at its best load that bursts of the traffic give it (-1: nothing is
     forecast), and the requests a second that it then takes."""
     rate, good, usd = _curves(swarm, rates, learned, flow, method, FINE)
     works = usd * (1 - np.exp(-FINE[:, None]))  # texts come by chance, so that at times there is none
-    most, node = flow.rate_per_s, np.arange(len(swarm))
+    most, node = flow.burst_per_s or flow.rate_per_s, np.arange(len(swarm))
     above = np.clip((rate <= most).sum(axis=0), 1, len(FINE) - 1)
     low, high = rate[above - 1, node], rate[above, node]
     part = np.clip((most - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)

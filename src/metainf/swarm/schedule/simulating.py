@@ -49,8 +49,8 @@ class Scene:
     switch_s: float = 30.0
     every_s: float = 60.0
 
-    def swarm(self, method: int) -> Swarm:
-        """The state at the beginning: everybody runs the same method."""
+    def swarm(self, method: int | Ints) -> Swarm:
+        """The state at the beginning: everybody runs the same method, or each its own."""
         count = len(self.kind)
         return Swarm(
             kind=self.kind,
@@ -92,14 +92,14 @@ class Told:
 class Simulation:
     """One run of one policy."""
 
-    def __init__(self, scene: Scene, policy: Policy, method: int) -> None:
+    def __init__(self, scene: Scene, policy: Policy, method: int | Ints) -> None:
         self.scene, self.policy = scene, policy
         self.swarm = scene.swarm(method)
         self.nodes = [Node(0.0, 0.0, 1) for _ in scene.kind]
         self.slow = np.ones(len(scene.kind))
         self.prefixes = Prefixes([0] * len(scene.kind))
-        for node in range(len(scene.kind)):
-            self._settle(node, method)
+        for node, first in enumerate(self.swarm.method.tolist()):
+            self._settle(node, first)
         self.sent: dict[int, tuple[Coming, int, int, float]] = {}
         self.told, self.ttft, self.tpot = Told(), [], []  # type: ignore[var-annotated]
         self.events: list[tuple[float, int]] = []
