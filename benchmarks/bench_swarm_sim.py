@@ -17,7 +17,7 @@ from metainf.catalog.models import models
 from metainf.swarm.plan.fleet import Fleet, fleet, usable
 from metainf.swarm.plan.rules import PLACINGS, Picture, Placing, pipelines
 from metainf.swarm.plan.scenes import Scene, Told, fate
-from metainf.swarm.plan.seen import Seen, routes
+from metainf.swarm.plan.seen import Seen, routes, told_routes
 from metainf.swarm.plan.simulating import Simulation, beginning
 from metainf.swarm.words import Capacity, Span
 
@@ -41,6 +41,7 @@ AFTER_S = 240.0
 PLAN = "parallax (pipelines first)"
 RULES: dict[str, Placing] = {
     "ours, by routes": routes,
+    "ours, by routes, own pings only": told_routes,
     "ours, by the weakest block": PLACINGS["ours"],
     "petals": PLACINGS["petals"],
     "parallax": PLACINGS["parallax"],

@@ -1,16 +1,19 @@
 """What a new node of a simulated swarm sees of the others: who holds what, how quick they are and how far."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metainf.swarm.plan.fleet import Fleet
 from metainf.swarm.plan.rules import Picture
 from metainf.swarm.plan.siting import CLIENTS, KNOWN, Newcomer, site
-from metainf.swarm.plan.table import Floats, Ints, Table
+from metainf.swarm.plan.table import UNKNOWN_RTT_MS, Floats, Ints, Table
 from metainf.swarm.words import Capacity, Span
 
 FULLEST = 0.97
+PINGED = 4
+"""A number for the chance by which nodes measure one another."""
 
 
 @dataclass
@@ -64,6 +67,16 @@ def row_of(node: Capacity) -> int:
 
 def routes(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
     """MetaInf's rule by routes: for clients beside some nodes, among as many as a node looks at."""
+    return _by_routes(node, picture, rng, told=False)
+
+
+def told_routes(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
+    """The same where a node knows what real ones do: its own round trips to those that it looks at, and
+    between two of them what one of the two has measured of its own."""
+    return _by_routes(node, picture, rng, told=True)
+
+
+def _by_routes(node: Capacity, picture: Picture, rng: np.random.Generator, told: bool) -> Span:
     assert isinstance(picture, Seen)
     there = np.flatnonzero(picture.end)
     rows = rng.choice(there, KNOWN, replace=False) if len(there) > KNOWN else there
@@ -76,5 +89,19 @@ def routes(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
         picture.apart_ms(np.array([row]), rows)[0],
     )
     laid = picture.table(rows, picture.start[rows], picture.end[rows])
+    if told:
+        laid = replace(laid, rtt_ms=np.where(measured(there, rows), laid.rtt_ms, UNKNOWN_RTT_MS))
     homes = rng.choice(len(rows), min(CLIENTS, len(rows)), replace=False)
     return site(new, laid, picture.strength, homes)
+
+
+def measured(there: Ints, rows: Ints) -> NDArray[np.bool_]:
+    """[i, j]: whether the first of two of these rows has measured the way to the second, or the second to the
+    first. Each has measured as many of those who are there as a node looks at, by a chance of its own."""
+    found = np.eye(len(rows), dtype=bool)
+    at = np.searchsorted(there, rows)
+    for here, row in enumerate(rows):
+        order = np.random.default_rng([PINGED, int(row)]).random(int(there[-1]) + 1)[there]
+        most = np.partition(order, min(KNOWN, len(order) - 1))[min(KNOWN, len(order) - 1)]
+        found[here] |= order[at] <= most
+    return found | found.T
