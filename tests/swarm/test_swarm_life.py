@@ -240,16 +240,19 @@ async def a_text_during_which(
     return made
 
 
-def test_a_stronger_arrangement_causes_one_move(server: Server, folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [{"place": "weakest"}, {"memory_blocks": 3}], ids=["weakest", "routes"])
+def test_a_stronger_arrangement_causes_one_move(
+    how: dict[str, object], server: Server, folder: Path, tmp_path: Path
+) -> None:
     """Two stand on the first half when the quick holder of the second half leaves it to a slow one; both
-    judge every half second, and one of them moves, while a text goes on. There is room for the new blocks
-    beside the old ones."""
+    judge every half second, and one of them moves, while a text goes on. By the weakest block there is room
+    for the new blocks beside the old ones; by routes it drains first."""
 
     async def story() -> None:
         async with place(folder, server.url, tmp_path) as here:
             quick = await here.start(span=Span(start=3, end=6))
             await here.start(span=Span(start=3, end=6), slowness=20.0)
-            soon = {"stay_s": 0.0, "judge_s": 0.5, "slowness": 3.0}
+            soon = {"stay_s": 0.0, "judge_s": 0.5, "slowness": 3.0, **how}
             first, second = await here.start(**soon), await here.start(**soon)
             assert {str(each.events("ready")[0].span) for each in (first, second)} == {"[0, 3)"}
             await here.let_in()
