@@ -252,7 +252,7 @@ def test_a_stronger_arrangement_causes_one_move(
         async with place(folder, server.url, tmp_path) as here:
             quick = await here.start(span=Span(start=3, end=6))
             await here.start(span=Span(start=3, end=6), slowness=20.0)
-            soon = {"stay_s": 0.0, "judge_s": 0.5, "slowness": 3.0, **how}
+            soon = {"stay_s": 5.0, "judge_s": 0.5, "slowness": 3.0, **how}
             first, second = await here.start(**soon), await here.start(**soon)
             assert {str(each.events("ready")[0].span) for each in (first, second)} == {"[0, 3)"}
             await here.let_in()

@@ -12,7 +12,7 @@ from metainf.swarm.plan.joining import Subject, first, headings, picture
 from metainf.swarm.plan.placement import strengths
 from metainf.swarm.plan.rebalancing import ENOUGH, STAY_S, WORTH, decide_by_routes
 from metainf.swarm.plan.routing import Client, best_route
-from metainf.swarm.plan.sight import JUDGED, Sight, Ways, by_way_of_a_third, drawn, first_by_routes
+from metainf.swarm.plan.sight import JUDGED, Sight, Ways, drawn, filled, first_by_routes
 from metainf.swarm.plan.siting import CLIENTS, KNOWN, TYPICAL
 from metainf.swarm.plan.table import UNKNOWN_RTT_MS, Floats, missing, table
 from metainf.swarm.words import Announcement, Capacity, Features, Held, Ping, Profile, Span
@@ -225,9 +225,10 @@ def test_those_who_are_about_to_join_count_though_nobody_can_measure_them() -> N
 def test_ways_that_nobody_measured() -> None:
     inf = np.inf
     apart: Floats = np.array([[0, 5, inf, inf], [5, 0, 7, inf], [inf, 7, 0, inf], [inf, inf, inf, 0]])
-    found = by_way_of_a_third(apart)
-    assert found[0, 2] == found[2, 0] == 12.0 and found[0, 1] == 5.0
+    found, mine = filled(apart, np.array([1.0, inf, inf, inf]))
+    assert found[0, 2] == found[2, 0] == 12.0 and found[0, 1] == 5.0 and mine[:2] == pytest.approx([1.0, 6.0])
     assert (found[3, :3] == UNKNOWN_RTT_MS).all() and (np.diag(found) == 0).all()
+    assert mine[3] == UNKNOWN_RTT_MS and filled(np.zeros((0, 0)), np.zeros(0))[0].shape == (0, 0)
 
 
 def test_of_many_some_are_looked_at() -> None:

@@ -7,8 +7,9 @@ from numpy.typing import NDArray
 
 from metainf.swarm.plan.fleet import Fleet
 from metainf.swarm.plan.rules import Picture
+from metainf.swarm.plan.sight import filled
 from metainf.swarm.plan.siting import CLIENTS, KNOWN, Newcomer, site
-from metainf.swarm.plan.table import UNKNOWN_RTT_MS, Floats, Ints, Table
+from metainf.swarm.plan.table import Floats, Ints, Table
 from metainf.swarm.words import Capacity, Span
 
 FULLEST = 0.97
@@ -71,8 +72,8 @@ def routes(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
 
 
 def told_routes(node: Capacity, picture: Picture, rng: np.random.Generator) -> Span:
-    """The same where a node knows what real ones do: its own round trips to those that it looks at, and
-    between two of them what one of the two has measured of its own."""
+    """The same where a node knows no more than real ones do: its own round trips to those that it looks at,
+    and between two of them what one of the two has measured of its own."""
     return _by_routes(node, picture, rng, told=True)
 
 
@@ -90,7 +91,8 @@ def _by_routes(node: Capacity, picture: Picture, rng: np.random.Generator, told:
     )
     laid = picture.table(rows, picture.start[rows], picture.end[rows])
     if told:
-        laid = replace(laid, rtt_ms=np.where(measured(there, rows), laid.rtt_ms, UNKNOWN_RTT_MS))
+        said = np.where(measured(there, rows), laid.rtt_ms, np.inf)
+        laid = replace(laid, rtt_ms=filled(said, new.rtt_ms)[0])
     homes = rng.choice(len(rows), min(CLIENTS, len(rows)), replace=False)
     return site(new, laid, picture.strength, homes)
 

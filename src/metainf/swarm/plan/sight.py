@@ -69,11 +69,10 @@ class Sight:
         said = [word.model_copy(update={"span": each.span}) for each, word in [*near, *coming[:KNOWN]]]
         far = np.array([self.ways.rtt_ms.get(word.node, np.inf) for word in said])
         laid = table(said, np.inf)
-        apart = np.block([[laid.rtt_ms, far[:, None]], [far[None], np.zeros((1, 1))]])
-        apart = by_way_of_a_third(apart)
-        new = Newcomer(me.memory_blocks, 1000 / me.blocks_per_s, self.ways.prefill_ms, apart[-1, :-1])
+        apart, far = filled(laid.rtt_ms, far)
+        new = Newcomer(me.memory_blocks, 1000 / me.blocks_per_s, self.ways.prefill_ms, far)
         homes = np.flatnonzero([node in self.ways.homes for node in laid.nodes])
-        return new, replace(laid, rtt_ms=apart[:-1, :-1]), homes
+        return new, replace(laid, rtt_ms=apart), homes
 
     def _stands(self, each: Held) -> bool:
         word = self.words.get(each.capacity.node)
@@ -84,13 +83,15 @@ def _comes(word: Announcement) -> bool:
     return word.state == "joining"
 
 
-def by_way_of_a_third(apart_ms: Floats) -> Floats:
-    """Round trips of which the infinite ones, which nobody measured, become those by way of one other node,
-    and at most what routing takes for unknown."""
-    best = np.full_like(apart_ms, UNKNOWN_RTT_MS)
-    for row in apart_ms:
+def filled(apart_ms: Floats, mine_ms: Floats) -> tuple[Floats, Floats]:
+    """Round trips among others, and from this node to them, of which the infinite ones were not measured: those
+    become what the way by one other node takes, and at most what routing takes for unknown."""
+    known = np.block([[apart_ms, mine_ms[:, None]], [mine_ms[None], np.zeros((1, 1))]])
+    best = np.full_like(known, UNKNOWN_RTT_MS)
+    for row in known:
         np.minimum(best, row[:, None] + row[None], out=best)
-    return np.where(np.isfinite(apart_ms), apart_ms, best)
+    found = np.where(np.isfinite(known), known, best)
+    return found[:-1, :-1], found[-1, :-1]
 
 
 def first_by_routes(me: Capacity, sight: Sight) -> Span:
