@@ -209,6 +209,47 @@ def test_newcomers_of_one_moment_do_not_all_go_to_the_same_blocks(count: int, ga
         assert {str(each.me.span) for each in newcomers} >= {"[0, 3)", "[3, 6)"}
 
 
+class Mover:
+    """A node that holds blocks and decides as nodes do: it looks, says where it goes, waits, looks again."""
+
+    def __init__(self, me: Node, there: Sequence[Node], stayed_s: float) -> None:
+        self.me, self.there, self.stayed_s = me, there, stayed_s
+        self.counted: dict[str, Span] | None = None
+        self.done = self.moved = False
+
+    def step(self, seen: dict[str, Announcement], board: dict[str, Announcement]) -> None:
+        words = [each for each in seen.values() if each.node != self.me.name]
+        sees = sight(self.me, words, self.there, self.counted)
+        goes = decide_by_routes(self.me.held, sees, self.stayed_s).span
+        if goes is None or goes == self.me.target:
+            self.done, self.moved, self.me.target = True, goes is not None, None
+            self.me.span = goes or self.me.span
+        else:
+            self.counted, self.me.target = self.counted or headings(words), goes
+        board[self.me.name] = self.me.word(self.there)
+
+
+@given(st.sampled_from(((2, True), (5, True), (2, False), (3, False))), st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_one_moves_however_many_judge_at_once(case: tuple[int, bool], rng) -> None:  # type: ignore[no-untyped-def]
+    """Nobody holds the second half, or a slow node, so that each of the quick holders of the first half would
+    move there."""
+    count, gap = case
+    there = [node(f"node-{letter}", 2.0, 3, 1.0 * at, 0) for at, letter in enumerate("abcde"[:count])]
+    movers = [Mover(each, there, 0.0 if gap else STAY_S) for each in there]
+    if not gap:
+        there.append(node("node-s", 40.0, 3, 1.0, 3))
+    board = {each.name: each.word(there) for each in there}
+    for _ in range(6):
+        rng.shuffle(movers)
+        earlier = dict(board)
+        for each in movers:
+            if not each.done:
+                each.step(rng.choice([earlier, board]), board)
+    assert all(each.done for each in movers) and sum(each.moved for each in movers) == 1
+    assert not gaps(there)
+
+
 def test_those_who_are_about_to_join_count_though_nobody_can_measure_them() -> None:
     """The way to them leads by way of a third."""
     there = [node("node-x", 8.0, 3, 0.0, 0), node("node-y", 8.0, 3, 1.0, 3)]

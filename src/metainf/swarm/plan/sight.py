@@ -84,8 +84,8 @@ def _comes(word: Announcement) -> bool:
 
 
 def filled(apart_ms: Floats, mine_ms: Floats) -> tuple[Floats, Floats]:
-    """Round trips among others, and from this node to them, of which the infinite ones were not measured: those
-    become what the way by one other node takes, and at most what routing takes for unknown."""
+    """Round trips among others, and from this node to them. The infinite ones, which were not measured,
+    become those by way of one other node, and at most what routing takes for unknown."""
     known = np.block([[apart_ms, mine_ms[:, None]], [mine_ms[None], np.zeros((1, 1))]])
     best = np.full_like(known, UNKNOWN_RTT_MS)
     for row in known:
