@@ -240,6 +240,27 @@ async def a_text_during_which(
     return made
 
 
+def test_a_newcomer_goes_where_routes_get_quicker(server: Server, folder: Path, tmp_path: Path) -> None:
+    """Three very slow nodes hold the first half, together a little stronger than the slow one that holds the
+    second: that is the weakest, but the first is what every route waits for."""
+
+    async def story() -> None:
+        async with place(folder, server.url, tmp_path) as here:
+            for _ in range(3):
+                await here.start(span=Span(start=0, end=3), slowness=30.0)
+            await here.start(span=Span(start=3, end=6), slowness=11.0)
+            weakest = await here.start(memory_blocks=3, place="weakest")
+            assert weakest.events("ready")[0].span == Span(start=3, end=6)
+            weakest.stop.set()
+            await weakest.task
+            quick = await here.start(memory_blocks=3)
+            assert quick.events("ready")[0].span == Span(start=0, end=3)
+            word = (await here.words())[quick.node]
+            assert len(word.pings) == 4, "it measured them before it chose"
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("how", [{"place": "weakest"}, {"memory_blocks": 3}], ids=["weakest", "routes"])
 def test_a_stronger_arrangement_causes_one_move(
     how: dict[str, object], server: Server, folder: Path, tmp_path: Path
