@@ -61,11 +61,13 @@ class Sight:
         )
 
     def laid(self, me: Capacity) -> tuple[Newcomer, Table, Ints]:
-        """This node as one that comes anew, those that it measured and those that are about to join, and the
-        rows beside which clients live."""
+        """This node as one that comes anew, those that it measured and those that are about to join or on
+        their way, and the rows beside which clients live."""
         found = [(each, word) for each in self.others if (word := self.words.get(each.capacity.node))]
         near = [pair for pair in found if pair[1].node in self.ways.rtt_ms]
-        coming = [pair for pair in found if pair[1].node not in self.ways.rtt_ms and _comes(pair[1])]
+        coming = [
+            pair for pair in found if pair[1].node not in self.ways.rtt_ms and pair[1].state != "online"
+        ]
         said = [word.model_copy(update={"span": each.span}) for each, word in [*near, *coming[:KNOWN]]]
         far = np.array([self.ways.rtt_ms.get(word.node, np.inf) for word in said])
         laid = table(said, np.inf)
@@ -77,10 +79,6 @@ class Sight:
     def _stands(self, each: Held) -> bool:
         word = self.words.get(each.capacity.node)
         return word is not None and word.state == "online" and word.span == each.span
-
-
-def _comes(word: Announcement) -> bool:
-    return word.state == "joining"
 
 
 def filled(apart_ms: Floats, mine_ms: Floats) -> tuple[Floats, Floats]:
