@@ -17,7 +17,7 @@ from metainf.catalog.models import models
 from metainf.swarm.plan.fleet import Fleet, fleet, usable
 from metainf.swarm.plan.rules import PLACINGS, Picture, Placing, pipelines
 from metainf.swarm.plan.scenes import Scene, Told, fate
-from metainf.swarm.plan.seen import Seen, routes
+from metainf.swarm.plan.seen import Seen, routes, told_routes
 from metainf.swarm.plan.simulating import Simulation, beginning
 from metainf.swarm.words import Capacity, Span
 
@@ -41,6 +41,7 @@ AFTER_S = 240.0
 PLAN = "parallax (pipelines first)"
 RULES: dict[str, Placing] = {
     "ours, by routes": routes,
+    "ours, by routes, own pings only": told_routes,
     "ours, by the weakest block": PLACINGS["ours"],
     "petals": PLACINGS["petals"],
     "parallax": PLACINGS["parallax"],
@@ -54,7 +55,9 @@ evenly from the {devices} GPUs and APUs of the catalogue that hold at least one 
 {gib} GiB, so that none holds the model alone; their speeds are arithmetic from bandwidth and compute,
 their places (six cities) are invented. Requests have about 245 tokens in and 90 out (medians), are asked for
 a minute and then finished. All rows route with MetaInf's own routing, over a random part of the swarm that
-each client knows; only placement differs. Petals' and parallax's rules are written from their descriptions.
+each client knows; only placement differs. With "own pings only" a node that joins knows what real ones do:
+its own round trips to 60 others, between these what one end has measured, the rest by way of a third; the
+other row "by routes" knows all. Petals' and parallax's rules are written from their descriptions.
 Nobody rebalances. A node that has left stays listed for 15 s and costs 1 s to be found out; a broken session
 is replayed on a new route. `failed` are those without a route after five tries.
 

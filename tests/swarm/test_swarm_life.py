@@ -240,16 +240,40 @@ async def a_text_during_which(
     return made
 
 
-def test_a_stronger_arrangement_causes_one_move(server: Server, folder: Path, tmp_path: Path) -> None:
+def test_a_newcomer_goes_where_routes_get_quicker(server: Server, folder: Path, tmp_path: Path) -> None:
+    """Three very slow nodes hold the first half, together a little stronger than the slow one that holds the
+    second: that is the weakest, but the first is what every route waits for."""
+
+    async def story() -> None:
+        async with place(folder, server.url, tmp_path) as here:
+            for _ in range(3):
+                await here.start(span=Span(start=0, end=3), slowness=30.0)
+            await here.start(span=Span(start=3, end=6), slowness=11.0)
+            weakest = await here.start(memory_blocks=3, place="weakest")
+            assert weakest.events("ready")[0].span == Span(start=3, end=6)
+            weakest.stop.set()
+            await weakest.task
+            quick = await here.start(memory_blocks=3)
+            assert quick.events("ready")[0].span == Span(start=0, end=3)
+            word = (await here.words())[quick.node]
+            assert len(word.pings) == 4, "it measured them before it chose"
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("how", [{"place": "weakest"}, {"memory_blocks": 3}], ids=["weakest", "routes"])
+def test_a_stronger_arrangement_causes_one_move(
+    how: dict[str, object], server: Server, folder: Path, tmp_path: Path
+) -> None:
     """Two stand on the first half when the quick holder of the second half leaves it to a slow one; both
-    judge every half second, and one of them moves, while a text goes on. There is room for the new blocks
-    beside the old ones."""
+    judge every half second, and one of them moves, while a text goes on. By the weakest block there is room
+    for the new blocks beside the old ones; by routes it drains first."""
 
     async def story() -> None:
         async with place(folder, server.url, tmp_path) as here:
             quick = await here.start(span=Span(start=3, end=6))
             await here.start(span=Span(start=3, end=6), slowness=20.0)
-            soon = {"stay_s": 0.0, "judge_s": 0.5, "slowness": 3.0}
+            soon = {"stay_s": 5.0, "judge_s": 0.5, "slowness": 3.0, **how}
             first, second = await here.start(**soon), await here.start(**soon)
             assert {str(each.events("ready")[0].span) for each in (first, second)} == {"[0, 3)"}
             await here.let_in()

@@ -10,8 +10,8 @@ from metainf.swarm.plan.fleet import Fleet, fleet
 from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.rules import PLACINGS
 from metainf.swarm.plan.scenes import Scene, fate
-from metainf.swarm.plan.seen import Seen, routes
-from metainf.swarm.plan.siting import TYPICAL, Newcomer, compared, site
+from metainf.swarm.plan.seen import Seen, measured, routes, told_routes
+from metainf.swarm.plan.siting import KNOWN, TYPICAL, Newcomer, compared, site
 from metainf.swarm.plan.table import Floats, Table
 from metainf.swarm.words import Capacity, Span
 
@@ -99,6 +99,26 @@ def test_the_first_nodes_cover_all_blocks() -> None:
         seen.add(capacity(nodes, row), routes(capacity(nodes, row), seen, fate_less()))
         room += int(nodes.memory_blocks[row])
         assert room < 2 * BLOCKS or (seen.holders > 0).all()
+
+
+def test_who_has_measured_whom() -> None:
+    """About sixty of those who are there each, and a way that one end knows is known."""
+    there = np.arange(3, 4003)
+    known = measured(there, there[:1000])
+    assert (known == known.T).all() and known.diagonal().all()
+    assert known.mean() == pytest.approx(2 * KNOWN / 4000, rel=0.05)
+    assert measured(there[:50], there[:50]).all(), "few know one another"
+    assert (measured(there, there[:40]) == known[:40, :40]).all()
+
+
+def test_knowing_only_what_was_measured_still_quickens_routes() -> None:
+    """The first of many routes, by a node that knows its own round trips and some of the others'."""
+    nodes, seen = crew(1, 90)
+    row = len(nodes) - 1
+    nodes.decode_ms[row], nodes.prefill_ms[row] = nodes.decode_ms.min() / 4, nodes.prefill_ms.min() / 4
+    before = [quickest_ms(seen, home) for home in range(0, 90, 9)]
+    seen.add(capacity(nodes, row), told_routes(capacity(nodes, row), seen, fate_less()))
+    assert sum(quickest_ms(seen, home) for home in range(0, 90, 9)) < sum(before)
 
 
 def test_what_chance_decides_hangs_on_no_placement() -> None:

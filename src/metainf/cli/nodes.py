@@ -36,6 +36,10 @@ def node(
     span: Annotated[
         str | None, typer.Option(help="Blocks to hold and never leave, such as 0:12; chosen by default.")
     ] = None,
+    place: Annotated[
+        str,
+        typer.Option(help="How it chooses them: routes (the quickest) or weakest (the weakest block)."),
+    ] = "routes",
     host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all of this machine.")] = (
         "127.0.0.1"
     ),
@@ -116,6 +120,7 @@ def node(
             "quantization": quantization,
             "cache_tokens": cache_tokens,
             "span": None if span is None else nodes.span_of(span).model_dump(),
+            "place": place,
             "host": host,
             "port": port,
             "public_address": public_address,

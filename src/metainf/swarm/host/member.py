@@ -61,7 +61,7 @@ class Member:
         self.nodes: list[Any] = []
         self.host = self._host()
         self.port = told.port
-        self.since_s = time.monotonic()
+        self.since_s, self.loading_s = time.monotonic(), 0.0
         self.generation, self.seq = int(time.time() * 1000), 0
         self.lost = self.overtaken = self.clock_told = False
         self.stop = asyncio.Event()

@@ -9,12 +9,11 @@ from metainf.domain import BadInput, MetaInfError
 from metainf.swarm.host.book import pause
 from metainf.swarm.host.load import Busy
 from metainf.swarm.host.member import Member
+from metainf.swarm.host.placing import deciding, entering
 from metainf.swarm.net.dht_words import READ_S
 from metainf.swarm.net.directory import DirectoryLost, HivemindDirectory
 from metainf.swarm.net.forwarding import Links
 from metainf.swarm.net.node import Offer
-from metainf.swarm.plan.joining import first
-from metainf.swarm.plan.rebalancing import decide
 from metainf.swarm.plan.table import missing
 from metainf.swarm.trust.tls import serving
 from metainf.swarm.words import Held, Span
@@ -34,7 +33,7 @@ async def enter(member: Member) -> None:
     """Choose blocks, load and serve them. Raises DirectoryLost, CannotLoad, BadInput for a taken port."""
     member.after_earlier()
     if member.told.span is None:
-        await _settled(member, lambda others: first(member.capacity(), others, member.who.subject.num_blocks))
+        await _settled(member, await entering(member))
     else:
         await member.announce()
     if member.span is None or member.stop.is_set():
@@ -84,15 +83,13 @@ def _mine(member: Member) -> Held:
 
 
 async def _judged(member: Member) -> None:
-    why = ""
+    why, decide = "", deciding(member)
 
     def pick(others: Sequence[Held]) -> Span | None:
         nonlocal why
-        stayed_s, told = time.monotonic() - member.since_s, member.told
-        held, count = [*others, _mine(member)], member.who.subject.num_blocks
-        decision = decide(member.who.node, held, count, stayed_s, stay_s=told.stay_s)
-        why = decision.why
-        return decision.span
+        found = decide(others)
+        why = found.why
+        return found.span
 
     span = await _settled(member, pick)
     if span is None:
@@ -122,7 +119,7 @@ async def _settled(member: Member, pick: Pick) -> Span | None:
                 raise
             await _stays(member, said)
             return None
-        span = pick(member.others(counted))
+        span = await asyncio.to_thread(pick, member.others(counted))
         if span is None:
             await _stays(member, said)
             return None
@@ -182,7 +179,7 @@ async def _moved(member: Member, span: Span) -> None:
 
 
 async def _loaded(member: Member, span: Span) -> Busy:
-    who, profile = member.who, member.who.subject.profile
+    who, profile, begun_s = member.who, member.who.subject.profile, time.monotonic()
     offer = Offer(
         who.node,
         who.subject.model,
@@ -193,7 +190,9 @@ async def _loaded(member: Member, span: Span) -> Busy:
         who.need.cache * len(span),
     )
     try:
-        return await asyncio.to_thread(Busy, who.checkpoint, offer, member.load)
+        busy = await asyncio.to_thread(Busy, who.checkpoint, offer, member.load)
+        member.loading_s = time.monotonic() - begun_s
+        return busy
     except (MemoryError, RuntimeError) as error:
         raise CannotLoad(f"blocks {span} could not be loaded: {str(error)[:200]}") from None
 

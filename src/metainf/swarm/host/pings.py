@@ -40,9 +40,9 @@ class Pings:
         self._kept = {node: kept for node, kept in self._kept.items() if node in there}
         self.gone &= there
 
-    async def some(self, words: Sequence[Announcement]) -> None:
-        """One round of a client, to which all nodes are alike: some of them, by chance."""
-        chosen = self.rng.permutation(len(words))[: self.count]
+    async def some(self, words: Sequence[Announcement], count: int | None = None) -> None:
+        """One round of a client or a newcomer, to whom all nodes are alike: some of them, by chance."""
+        chosen = self.rng.permutation(len(words))[: count or self.count]
         await asyncio.gather(*(self.to(words[at]) for at in chosen))
 
     async def to(self, word: Announcement) -> None:

@@ -15,8 +15,9 @@ GRACE_S, JUDGE_S = 5.0, 60.0
 class Told(Frozen):
     """What a node process is told. `join` is a directory (`metainf.swarm.net.directory.joined`).
 
-    Without `span` it takes the blocks that the swarm needs most, and moves when that changes. Without
-    `identity` its key lives as long as the process.
+    Without `span` it takes the blocks that the swarm needs most, and moves when that changes: those by which
+    routes get quickest, or with `place` those that leave the weakest block strongest. Without `identity` its
+    key lives as long as the process.
 
     It holds as many blocks as fit into `memory_gib` (most of the free memory by default), each with the keys
     and values of `cache_tokens` tokens, at most `memory_blocks`; with the `quantization` int8 their weights
@@ -33,6 +34,7 @@ class Told(Frozen):
     checkpoint: str
     join: str
     span: Span | None = None
+    place: Literal["routes", "weakest"] = "routes"
     memory_blocks: PositiveInt | None = None
     memory_gib: PositiveFloat | None = None
     quantization: Literal["none", "int8"] = "none"

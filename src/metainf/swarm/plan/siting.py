@@ -13,7 +13,7 @@ import numpy as np
 
 from metainf.swarm.plan.placement import EDGE, Floats
 from metainf.swarm.plan.routing import Costs
-from metainf.swarm.plan.table import Ints, Table
+from metainf.swarm.plan.table import Ints, Table, missing
 from metainf.swarm.words import Demand, Span
 
 TYPICAL = Demand(prompt_tokens=245, new_tokens=90)
@@ -34,6 +34,14 @@ class Newcomer:
     decode_ms: float
     prefill_ms: float
     rtt_ms: Floats
+
+
+@dataclass(frozen=True)
+class Clients:
+    """Round trips (ms): [client, row] to the rows of a table, and of each client to the newcomer."""
+
+    rtt_ms: Floats
+    mine_ms: Floats
 
 
 def site(new: Newcomer, table: Table, strength: Floats, homes: Ints, demand: Demand = TYPICAL) -> Span:
@@ -64,30 +72,46 @@ def gains(new: Newcomer, table: Table, homes: Ints, demand: Demand = TYPICAL) ->
 def compared(new: Newcomer, table: Table, homes: Ints, demand: Demand = TYPICAL) -> tuple[Floats, Floats]:
     """Milliseconds for a token of each client's quickest route today, and [start, client] of the quickest one
     by way of the newcomer."""
-    net, count = _net(new, table, homes, demand), table.num_blocks
+    before, through = ways(new, table, beside(new, table, homes), demand)
+    length = min(new.memory_blocks, table.num_blocks)
+    starts = np.arange(table.num_blocks - length + 1)
+    return before, through[starts, starts + length]
+
+
+def beside(new: Newcomer, table: Table, homes: Ints, own: bool = False) -> Clients:
+    """Clients beside these rows, and with `own` one beside the newcomer."""
+    rtt_ms, mine_ms = table.rtt_ms[homes], new.rtt_ms[homes]
+    if not own:
+        return Clients(rtt_ms, mine_ms)
+    return Clients(np.vstack([rtt_ms, new.rtt_ms]), np.append(mine_ms, 0.0))
+
+
+def ways(new: Newcomer, table: Table, clients: Clients, demand: Demand = TYPICAL) -> tuple[Floats, Floats]:
+    """Milliseconds for a token of each client's quickest route without the newcomer, and [first, end, client]
+    of the quickest one by way of it, were its blocks [first, end)."""
+    net, count = _net(new, table, clients, demand), table.num_blocks
     done = _walk(net.start, net.end, net, net.edge + net.enter, net.links)
     left = _walk(count - net.end, count - net.start, net, net.edge, net.links.T)[::-1]
     before = (done[count] + net.edge).min(axis=1)
-    mine = new.rtt_ms[homes] / 2
+    mine = clients.mine_ms / 2
     overhead_ms = Costs().overhead_ms
     coming = (done + net.way).min(axis=2) + overhead_ms
     going = (left + net.way + net.enter).min(axis=2)
     coming[0], going[count] = mine + overhead_ms, mine
     own_ms = new.decode_ms + new.prefill_ms * demand.prompt_tokens / demand.passes
     at = np.arange(count + 1)[:, None]
-    ways = (coming - own_ms * at)[:, None] + (going + own_ms * at)[None]
-    ways[np.tril_indices(count + 1)] = np.inf
+    through = (coming - own_ms * at)[:, None] + (going + own_ms * at)[None]
+    through[np.tril_indices(count + 1)] = np.inf
     # [first, end]: the best within [first, end) is that of the windows it holds
-    ways = np.minimum.accumulate(np.minimum.accumulate(ways[::-1], axis=0)[::-1], axis=1)
-    length = min(new.memory_blocks, count)
-    starts = np.arange(count - length + 1)
-    return before, ways[starts, starts + length]
+    through = np.minimum.accumulate(np.minimum.accumulate(through[::-1], axis=0)[::-1], axis=1)
+    return before, through
 
 
 @dataclass(frozen=True)
 class _Net:
-    """The nodes and, last, nobody, who holds everything slowly. Milliseconds for one token: of a block, of
-    entering a node, of each client's way to it, of the newcomer's, and from one to another with entering."""
+    """The nodes and, last, nobody, who holds everything slowly, or nothing where they hold all. Milliseconds
+    for one token: of a block, of entering a node, of each client's way to it, of the newcomer's, and from one
+    to another with entering."""
 
     start: Ints
     end: Ints
@@ -98,11 +122,13 @@ class _Net:
     links: Floats
 
 
-def _net(new: Newcomer, table: Table, homes: Ints, demand: Demand) -> _Net:
+def _net(new: Newcomer, table: Table, clients: Clients, demand: Demand) -> _Net:
     block = table.decode_ms + table.prefill_ms * (demand.prompt_tokens / demand.passes)
     own_ms = new.decode_ms + new.prefill_ms * demand.prompt_tokens / demand.passes
     all_ms = np.append(block, own_ms)
     slow_ms = max(SLOW * float(np.median(all_ms)), SLOWEST * float(all_ms.max()))
+    if not missing(zip(table.start.tolist(), table.end.tolist(), strict=True), table.num_blocks):
+        slow_ms = np.inf
     enter = np.append(table.queue_ms + Costs().overhead_ms, Costs().overhead_ms)
     links = np.full((len(table) + 1, len(table) + 1), FAR_MS)
     links[:-1, :-1] = table.rtt_ms / 2
@@ -111,7 +137,7 @@ def _net(new: Newcomer, table: Table, homes: Ints, demand: Demand) -> _Net:
         end=np.append(table.end, table.num_blocks),
         block=np.append(block, slow_ms),
         enter=enter,
-        edge=np.append(table.rtt_ms[homes] / 2, np.full((len(homes), 1), FAR_MS), axis=1),
+        edge=np.append(clients.rtt_ms / 2, np.full((len(clients.rtt_ms), 1), FAR_MS), axis=1),
         way=np.append(new.rtt_ms / 2, FAR_MS),
         links=links + enter,
     )
