@@ -1,63 +1,56 @@
-"""The meta-scheduler before real engines: unlike llama.cpp endpoints on this machine, at made-up prices.
+"""The meta-scheduler before real engines: unlike llama.cpp endpoints, each on a part of a core of its own.
 
 OPENBLAS_NUM_THREADS=1 python benchmarks/bench_schedule_real.py [--write docs/scheduler.md]
 
-All endpoints share the machine's cores. Each round sends the same arrivals to every policy in turn, in an
-order that changes. Every turn has its own documents, so that nobody finds in an engine's cache what another
-policy put there.
+Traffic is calm and comes in a rush by turns. Each round sends the same arrivals to every policy in turn, in
+an order that changes. Every turn has its own documents, so that nobody finds in an engine's cache what
+another policy put there. A dollar is spent while an endpoint works; prices are made up: a dollar an hour for
+a core.
 """
 
 import asyncio
-import contextlib
 import json
-import random
-import signal
-import socket
-import subprocess
 import sys
-import tempfile
 import time
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 import numpy as np
 from measuring import machine, written
+from real_endpoints import Endpoint, running
+from real_traffic import (
+    CALM_PER_S,
+    CALM_S,
+    DOCUMENT_TOKENS,
+    LEAST_OUT,
+    MOST_OUT,
+    OWN_WORDS,
+    RUSH_PER_S,
+    RUSH_S,
+    SECONDS,
+    Job,
+    jobs,
+    text,
+)
 
-from metainf.measure.weights import bundled
 from metainf.swarm.schedule.caching import Prefixes
 from metainf.swarm.schedule.learning import Learned
+from metainf.swarm.schedule.planning import Flow, planned
 from metainf.swarm.schedule.policies import Fixed, Ours
 from metainf.swarm.schedule.simulating import Policy
-from metainf.swarm.schedule.words import BLOCK_TOKENS, Ask, Floats, Ints, Outcome, Rates, Swarm
+from metainf.swarm.schedule.words import Ask, Floats, Ints, Outcome, Rates, Swarm
 
-ENGINES = (
-    ("two threads, four slots", 2.0, 4, ("-t", "2", "-np", "4", "-c", "8192")),
-    ("one thread, four slots", 0.8, 4, ("-t", "1", "-np", "4", "-c", "8192")),
-    (
-        "one thread, one slot, no prefix cache",
-        0.6,
-        1,
-        ("-t", "1", "-np", "1", "-c", "2048", "--no-cache-prompt"),
-    ),
+ENDPOINTS = (
+    Endpoint("0.8 of a core", 0.80, core=0, share=0.80, slots=4),
+    Endpoint("0.5 of a core", 0.50, core=1, share=0.50, slots=4),
+    Endpoint("0.25 of a core, no prefix cache", 0.25, core=1, share=0.25, slots=2, keeps=False),
 )
-"""A name, US dollars an hour, sequences at once, words of the engine."""
-ROUNDS, SECONDS, RATE_PER_S, DOCUMENTS = 3, 30.0, 0.4, 4
-TTFT_TIMES, TPOT_TIMES = 2.5, 4.0
+ROUNDS = 3
+TTFT_TIMES, TPOT_TIMES = 4.0, 5.0
 """Limits: so many times what the fastest endpoint takes alone."""
-WORDS = ("old", "river", "field", "town", "rain", "people", "wait", "slow", "green", "past")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A request: when, its document (which others share), its own end, tokens to write."""
-
-    at_s: float
-    document: int
-    prompt: str
-    output_tokens: int
+UNSURE = 0.3
+Times = tuple[float, float]
 
 
 @dataclass
@@ -67,62 +60,19 @@ class Tally:
     asked: int = 0
     good: int = 0
     usd: float = 0.0
-    chosen: list[int] = field(default_factory=lambda: [0] * len(ENGINES))
+    chosen: list[int] = field(default_factory=lambda: [0] * len(ENDPOINTS))
 
 
-@contextlib.contextmanager
-def engines() -> Iterator[list[str]]:
-    """The addresses of all endpoints, once they answer."""
-    running, urls = [], []
-    with tempfile.TemporaryFile() as log:
-        try:
-            for _, _, _, words in ENGINES:
-                with socket.socket() as free:
-                    free.bind(("127.0.0.1", 0))
-                    port = str(free.getsockname()[1])
-                command = [
-                    "-m",
-                    "metainf.hosts.llama_cpp",
-                    "-m",
-                    str(bundled()),
-                    "--host",
-                    "127.0.0.1",
-                    "--port",
-                ]
-                running.append(subprocess.Popen([sys.executable, *command, port, *words], stderr=log))
-                urls.append(f"http://127.0.0.1:{port}")
-            for url in urls:
-                _await(url)
-            yield urls
-        finally:
-            for each in running:
-                each.send_signal(signal.SIGKILL)
-                each.wait(20)
+@dataclass
+class Flight:
+    """One request under way, as its caller sees it: others at the node when it began, tokens to be read
+    before its first, and the share of the node's time that prompts took."""
 
-
-def _await(url: str) -> None:
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/health") as answer:
-            if answer.status == 200:
-                return
-        time.sleep(0.1)
-    raise SystemExit(f"{url} did not start")
-
-
-def text(seed: int, words: int) -> str:
-    """Words by chance."""
-    return " ".join(random.Random(seed).choices(WORDS, k=words))
-
-
-def jobs(seed: int, turn: int) -> list[Job]:
-    """Arrivals by chance; each asks about one of a few documents, which differ between turns."""
-    rng, at_s, found = random.Random(seed), 0.0, list[Job]()
-    while (at_s := at_s + rng.expovariate(RATE_PER_S)) < SECONDS:
-        document = (100 * seed + turn) * DOCUMENTS + rng.randrange(DOCUMENTS)
-        end = text(rng.randrange(10**9), 24)
-        found.append(Job(at_s, document, f"{text(document, BLOCK_TOKENS)} {end}", rng.randint(12, 40)))
-    return found
+    node: int
+    beside: float
+    before: float
+    tokens: float
+    held_up: float
 
 
 class Driver:
@@ -131,77 +81,134 @@ class Driver:
     def __init__(self, session: aiohttp.ClientSession, urls: list[str]) -> None:
         self.session, self.urls = session, urls
 
-    async def ask(self, node: int, prompt: str, tokens: int) -> tuple[float, float]:
+    async def ask(self, node: int, prompt: str, tokens: int, first: asyncio.Event | None = None) -> Times:
         """Seconds to the first token, and for each other token."""
         body = {"prompt": prompt, "max_tokens": tokens, "stream": True, "ignore_eos": True, "temperature": 0}
-        begun, first = time.perf_counter(), 0.0
+        begun, first_s = time.perf_counter(), 0.0
         async with self.session.post(f"{self.urls[node]}/v1/completions", json=body) as answer:
             answer.raise_for_status()
             async for line in answer.content:
-                if not first and line.startswith(b"data:"):
-                    first = time.perf_counter()
-        return first - begun, (time.perf_counter() - first) / max(1, tokens - 1)
+                if not first_s and line.startswith(b"data:"):
+                    first_s = time.perf_counter()
+                    if first is not None:
+                        first.set()
+        return first_s - begun, (time.perf_counter() - first_s) / max(1, tokens - 1)
 
     async def rates(self) -> Rates:
         """A forecast from three short probes of each endpoint, while the others rest."""
         told = []
-        for node, (_, _, slots, _) in enumerate(ENGINES):
+        for node, each in enumerate(ENDPOINTS):
             await self.ask(node, "Hello", 4)
-            ttft, _ = await self.ask(node, text(10**6 + node, BLOCK_TOKENS), 2)
+            ttft, _ = await self.ask(node, text(10**6 + node, DOCUMENT_TOKENS), 2)
             _, alone = await self.ask(node, "Hello", 24)
-            both = await asyncio.gather(
-                *(self.ask(node, f"Hello {each}", 24) for each in range(min(2, slots)))
-            )
-            each_s = max(float(np.mean([tpot for _, tpot in both])) - alone, 0.05 * alone)
-            told.append((ttft / BLOCK_TOKENS, max(alone - each_s, 0.2 * alone), each_s))
+            count = min(2, each.slots)
+            both = await asyncio.gather(*(self.ask(node, f"Hello {at}", 24) for at in range(count)))
+            more = max(float(np.mean([tpot for _, tpot in both])) - alone, 0.05 * alone)
+            told.append((ttft / DOCUMENT_TOKENS, max(alone - more, 0.2 * alone), more))
         columns = [np.array(column)[:, None] for column in zip(*told, strict=True)]
-        slots_, shape = np.array([[each[2]] for each in ENGINES]), (len(ENGINES), 1)
-        held = np.array([[0 if "--no-cache-prompt" in each[3] else each[2]] for each in ENGINES])
-        return Rates(("as started",), columns[0], columns[1], columns[2], slots_, held, np.full(shape, 0.3))
+        slots = np.array([[each.slots] for each in ENDPOINTS])
+        held = np.array([[each.slots if each.keeps else 0] for each in ENDPOINTS])
+        prefill, step, each_s = columns
+        return Rates(("as started",), prefill, step, each_s, slots, held, np.full(slots.shape, UNSURE))
 
     async def run(
         self, policy: Policy, rates: Rates, coming: list[Job], tally: Tally, limits: Floats
     ) -> None:
         """One turn of one policy."""
-        swarm = Swarm(np.arange(len(ENGINES)), np.zeros(len(ENGINES), dtype=np.int64),
-                      np.array([each[1] for each in ENGINES]) / 3600, np.ones(len(ENGINES)),
-                      tuple(frozenset() for _ in ENGINES))  # fmt: skip
-        prefixes = Prefixes(rates.cached_blocks[:, 0].tolist())
-        begun, since = time.perf_counter(), [0.0] * len(ENGINES)
-
-        async def one(job: Job) -> None:
-            await asyncio.sleep(max(0.0, begun + job.at_s - time.perf_counter()))
-            asked = Ask(BLOCK_TOKENS + 30, 26.0, float(limits[0]), float(limits[1]), blocks=(job.document,))
-            now_s = time.perf_counter() - begun
-            cached = prefixes.tokens(asked.blocks)
-            node = policy.node(swarm, asked, cached, now_s)
-            prefixes.sent(node, asked.blocks)
-            tokens = asked.input_tokens - float(cached[node])
-            before = swarm.waiting_tokens[node] + tokens
-            swarm.waiting_tokens[node] += tokens
-            since[node] = since[node] if swarm.running[node] else now_s
-            swarm.running[node] += 1
-            beside, tally.chosen[node] = swarm.running[node], tally.chosen[node] + 1
-            asyncio.get_running_loop().call_later(
-                float(before * rates.prefill_s_per_token[node, 0]), _less, swarm, node, tokens
-            )
-            ttft, tpot = await self.ask(node, job.prompt, job.output_tokens)
-            good = bool(ttft <= limits[0] and tpot <= limits[1])
-            beside = (beside + swarm.running[node]) / 2
-            swarm.running[node] -= 1
-            if not swarm.running[node]:
-                tally.usd += (time.perf_counter() - begun - since[node]) * float(swarm.usd_per_s[node])
-                swarm.waiting_tokens[node] = 0.0
-            step = float(rates.step_s[node, 0] + beside * rates.step_per_sequence_s[node, 0])
-            told = ttft / (before * float(rates.prefill_s_per_token[node, 0]) + step), tpot / step
-            policy.learn(swarm, Outcome(node, 0, *told), good)
-            tally.asked, tally.good = tally.asked + 1, tally.good + good
-
-        await asyncio.gather(*(one(job) for job in coming))
+        turn = Turn(self, policy, rates, tally, limits)
+        await asyncio.gather(*(turn.one(job) for job in coming))
 
 
-def _less(swarm: Swarm, node: int, tokens: float) -> None:
-    swarm.waiting_tokens[node] = max(0.0, swarm.waiting_tokens[node] - tokens)
+class Turn:
+    """The state of all endpoints as their caller knows it, while one policy has its turn."""
+
+    def __init__(self, driver: Driver, policy: Policy, rates: Rates, tally: Tally, limits: Floats) -> None:
+        self.driver, self.policy, self.rates, self.tally, self.limits = driver, policy, rates, tally, limits
+        self.swarm = at_rest()
+        self.prefixes = Prefixes(rates.cached_blocks[:, 0].tolist(), DOCUMENT_TOKENS)
+        self.begun_s, self.since_s = time.perf_counter(), [0.0] * len(ENDPOINTS)
+
+    def now_s(self) -> float:
+        return time.perf_counter() - self.begun_s
+
+    async def one(self, job: Job) -> None:
+        await asyncio.sleep(max(0.0, job.at_s - self.now_s()))
+        flight, first = self.sent(job), asyncio.Event()
+        reading = asyncio.ensure_future(self.read(flight, first))
+        ttft, tpot = await self.driver.ask(flight.node, job.prompt, job.output_tokens, first)
+        await reading
+        self.ended(flight, ttft, tpot)
+
+    def sent(self, job: Job) -> Flight:
+        swarm, rates, now_s = self.swarm, self.rates, self.now_s()
+        ask = asked(self.limits, job.document)
+        cached = self.prefixes.tokens(ask.blocks)
+        node = self.policy.node(swarm, ask, cached, now_s)
+        self.prefixes.sent(node, ask.blocks)
+        tokens = ask.input_tokens - float(cached[node])
+        step_s = rates.step_s[:, 0] + rates.step_per_sequence_s[:, 0]
+        held_up = float(swarm.held_up(now_s, 4 * ask.output_tokens * step_s)[node])
+        swarm.waiting_tokens[node] += tokens
+        if not swarm.running[node]:
+            self.since_s[node] = now_s
+        swarm.running[node] += 1
+        self.tally.chosen[node] += 1
+        beside, before = float(swarm.running[node]), float(swarm.waiting_tokens[node])
+        return Flight(node, beside, before, tokens, held_up)
+
+    async def read(self, flight: Flight, first: asyncio.Event) -> None:
+        """A prompt waits until the first token comes."""
+        await first.wait()
+        left = self.swarm.waiting_tokens[flight.node] - flight.tokens
+        self.swarm.waiting_tokens[flight.node] = max(0.0, left)
+
+    def ended(self, flight: Flight, ttft: float, tpot: float) -> None:
+        swarm, rates, node, tally = self.swarm, self.rates, flight.node, self.tally
+        good = bool(ttft <= self.limits[0] and tpot <= self.limits[1])
+        beside = min((flight.beside + swarm.running[node]) / 2, float(rates.most_sequences[node, 0]))
+        swarm.running[node] -= 1
+        if not swarm.running[node]:
+            tally.usd += (self.now_s() - self.since_s[node]) * float(swarm.usd_per_s[node])
+        step = float(rates.step_s[node, 0] + beside * rates.step_per_sequence_s[node, 0])
+        read_s = flight.before * float(rates.prefill_s_per_token[node, 0])
+        outcome = Outcome(node, 0, ttft / (read_s + step), tpot * (1 - flight.held_up) / step)
+        self.policy.learn(swarm, outcome, good)
+        tally.asked, tally.good = tally.asked + 1, tally.good + good
+
+
+def at_rest() -> Swarm:
+    """All endpoints, with nothing to do."""
+    count = len(ENDPOINTS)
+    usd_per_s = np.array([each.usd_per_hour for each in ENDPOINTS]) / 3600
+    nobody = tuple(frozenset[str]() for _ in ENDPOINTS)
+    return Swarm(np.arange(count), np.zeros(count, dtype=np.int64), usd_per_s, np.ones(count), nobody)
+
+
+def asked(limits: Floats, document: int) -> Ask:
+    """What is known of a request before it is written: not how long its answer will be."""
+    tokens, out = DOCUMENT_TOKENS + OWN_WORDS, (LEAST_OUT + MOST_OUT) / 2
+    return Ask(tokens, out, float(limits[0]), float(limits[1]), blocks=(document,))
+
+
+def policies_of(rates: Rates, limits: Floats) -> dict[str, Policy]:
+    """All that are compared. MetaInf begins with what its forecast says that a dollar buys."""
+    count, capacity = len(ENDPOINTS), 1 / (rates.step_s[:, 0] + rates.step_per_sequence_s[:, 0])
+    learned, usual = Learned(count, count, 1), asked(limits, 0)
+    mean_per_s = (CALM_PER_S * CALM_S + RUSH_PER_S * RUSH_S) / (CALM_S + RUSH_S)
+    flow = Flow(mean_per_s, usual.input_tokens, usual.output_tokens, usual.max_ttft_s, usual.max_tpot_s)
+    worth = planned(at_rest(), rates, learned, flow).good_per_usd
+
+    def fixed(how: str) -> Fixed:
+        return Fixed(how, capacity / capacity.sum(), np.random.default_rng(1))
+
+    return {
+        "MetaInf": Ours(rates, learned, np.random.default_rng(1), worth, switches=False),
+        "least loaded": fixed("least loaded"),
+        "round robin": Turns(),
+        "round robin with affinity": fixed("round robin with affinity"),
+        "fixed shares by speed": fixed("static"),
+        **{f"always {each.name}": Always(node) for node, each in enumerate(ENDPOINTS)},
+    }
 
 
 async def measured(urls: list[str]) -> tuple[dict[str, Tally], Rates, Floats]:
@@ -212,22 +219,11 @@ async def measured(urls: list[str]) -> tuple[dict[str, Tally], Rates, Floats]:
         driver = Driver(session, urls)
         rates = await driver.rates()
         alone = (
-            (BLOCK_TOKENS * rates.prefill_s_per_token).min(),
+            ((DOCUMENT_TOKENS + OWN_WORDS) * rates.prefill_s_per_token).min(),
             (rates.step_s + rates.step_per_sequence_s).min(),
         )
         limits = np.array([TTFT_TIMES * alone[0], TPOT_TIMES * alone[1]])
-        count, capacity = len(ENGINES), 1 / rates.step_s[:, 0]
-        cheapest = float(np.min([each[1] for each in ENGINES])) / 3600
-        worth = 1 / (cheapest * BLOCK_TOKENS * float(rates.prefill_s_per_token.max()))
-        policies: dict[str, Policy] = {
-            "MetaInf": Ours(rates, Learned(count, count, 1), np.random.default_rng(1), worth, switches=False),
-            "least loaded": Fixed("least loaded", capacity, np.random.default_rng(1)),
-            "round robin": Turns(),
-            **{f"always {each[0]}": Always(node) for node, each in enumerate(ENGINES)},
-            "round robin with affinity": Fixed(
-                "round robin with affinity", capacity, np.random.default_rng(1)
-            ),
-        }
+        policies = policies_of(rates, limits)
         tallies = {name: Tally() for name in policies}
         for number in range(ROUNDS):
             names = list(policies)
@@ -238,9 +234,8 @@ async def measured(urls: list[str]) -> tuple[dict[str, Tally], Rates, Floats]:
                     clocked.last_s = clocked.replan_s = 0.0
                     clocked.following = type(clocked.following)()
                 await driver.run(clocked, rates, coming, tallies[name], limits)
-            print(
-                number, {name: (each.good, round(each.usd, 5)) for name, each in tallies.items()}, flush=True
-            )
+            so_far = {name: (each.asked, each.good, round(each.usd, 5)) for name, each in tallies.items()}
+            print(number, so_far, flush=True)
     return tallies, rates, limits
 
 
@@ -270,15 +265,17 @@ class Always(Turns):
         return self.chosen
 
 
-def page(tallies: dict[str, Tally], rates: Rates, limits: Floats) -> str:
+def page(tallies: dict[str, Tally], limits: Floats, apart: bool) -> str:
     """The lines of docs/scheduler.md."""
     about = machine()
-    shown = "; ".join(f"{name} at {usd:g} USD/h" for name, usd, _, _ in ENGINES)
+    shown = "; ".join(f"{each.name}, {each.slots} slots, {each.usd_per_hour:g} USD/h" for each in ENDPOINTS)
+    shares = "each has its share for itself" if apart else "those on one core share it: no control groups"
     lines = [
         f"`python benchmarks/bench_schedule_real.py --write docs/scheduler.md` on {about['cores']} cores of "
-        f"{about['processor']}, load {about['load']} at the end. SmolLM2-135M on llama.cpp: {shown}. Within "
-        f"{limits[0]:.2f} s to the first token and {limits[1] * 1000:.0f} ms for each other. {ROUNDS} rounds "
-        f"of {SECONDS:g} s, {RATE_PER_S:g} requests/s, all policies in turn.",
+        f"{about['processor']}, load {about['load']} at the end. SmolLM2-135M on llama.cpp: {shown}; "
+        f"{shares}. Within {limits[0]:.2f} s to the first token and {limits[1] * 1000:.0f} ms for each "
+        f"other. {ROUNDS} rounds of {SECONDS:g} s, by turns {CALM_S:g} s with {CALM_PER_S:g} requests/s and "
+        f"{RUSH_S:g} s with {RUSH_PER_S:g}, all policies in turn.",
         "",
         "| policy | requests | within limits | USD | within limits for a cent | of which on each endpoint |",
         "| --- | ---: | ---: | ---: | ---: | --- |",
@@ -291,8 +288,10 @@ def page(tallies: dict[str, Tally], rates: Rates, limits: Floats) -> str:
 
 
 if __name__ == "__main__":
-    with engines() as urls_:
-        made = page(*asyncio.run(measured(urls_)))
+    with running(ENDPOINTS) as (urls_, apart_):
+        tallies_, rates_, limits_ = asyncio.run(measured(urls_))
+    made = page(tallies_, limits_, apart_)
+    print(rates_, file=sys.stderr)
     print(made)
     print(json.dumps(machine()), file=sys.stderr)
     if sys.argv[1:2] == ["--write"]:
