@@ -47,19 +47,19 @@ class Way:
     nodes_ms: list[float] = field(default_factory=list)
 
 
-async def through(swarm: Stages, direct: bool) -> tuple[list[int], float, float]:
+async def through(swarm: Stages, direct: bool, tokens: int) -> tuple[list[int], float, float]:
     """Tokens, tokens/s after the first, and milliseconds of a token in which a node calculated."""
     made: list[int] = []
     begun = worked = 0.0
     async with swarm.session(direct=direct) as session:
-        async for token in session.generate(PROMPT, TOKENS):
+        async for token in session.generate(PROMPT, tokens):
             if not made:
                 begun, worked = time.perf_counter(), sum(part.stream.node_s for part in session.parts)
             made.append(token)
         took = time.perf_counter() - begun
         worked = sum(part.stream.node_s for part in session.parts) - worked
         assert not session.recoveries, f"a node was lost on the way: {session.recoveries}"
-    return made, (TOKENS - 1) / took, worked * 1000 / (TOKENS - 1)
+    return made, (tokens - 1) / took, worked * 1000 / (tokens - 1)
 
 
 def of_ends(ends: Ends) -> float:
@@ -72,18 +72,21 @@ def of_ends(ends: Ends) -> float:
     return statistics.median(times)
 
 
-async def compared(swarm: Stages, rounds: int) -> tuple[dict[bool, Way], list[float], list[int]]:
+Compared = tuple[dict[bool, Way], list[float], list[int]]
+
+
+async def compared(swarm: Stages, rounds: int, tokens: int = TOKENS) -> Compared:
     """Rounds in which all take turns; tokens/s of one process, and its text."""
     whole = Blocks(swarm.checkpoint, Span(start=0, end=swarm.checkpoint.num_blocks))
     ways = {True: Way(), False: Way()}
     single: list[float] = []
     text: list[int] = []
     for number in range(rounds):
-        text, rate = alone(whole, swarm.ends, PROMPT, TOKENS)
+        text, rate = alone(whole, swarm.ends, PROMPT, tokens)
         single.append(rate)
         ends_ms = of_ends(swarm.ends)
         for direct in (True, False) if number % 2 else (False, True):
-            same, fast, worked_ms = await through(swarm, direct)
+            same, fast, worked_ms = await through(swarm, direct, tokens)
             assert same == text, "the texts differ"
             way = ways[direct]
             way.share.append(fast / rate)
@@ -185,12 +188,12 @@ def row(told: str, recovery: Recovery, longest_s: float | None, same: bool) -> s
     )
 
 
-def section(name: str, found: tuple[dict[bool, Way], list[float], list[int]], rows: list[str]) -> str:
-    """The figures as Markdown."""
+def ways_table(name: str, found: Compared, tokens: int = TOKENS) -> list[str]:
+    """What three stages are beside one process, as Markdown."""
     ways, single, _ = found
     middle = statistics.median
     lines = [
-        f"{len(single)} rounds of {TOKENS} tokens after a prompt of {len(PROMPT)}, {name} in float32, "
+        f"{len(single)} rounds of {tokens} tokens after a prompt of {len(PROMPT)}, {name} in float32, "
         f"three stages, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the end, "
         f"priority {-os.nice(0)}; medians, and the range of the share. All texts were equal.",
         "",
@@ -200,16 +203,22 @@ def section(name: str, found: tuple[dict[bool, Way], list[float], list[int]], ro
     ]
     for direct, way_name in ((True, "from node to node"), (False, "through the client")):
         way = ways[direct]
+        shares = [100 * share for share in way.share]
         lines.append(
-            f"| {way_name} | {middle(way.rate):.1f} | {middle(way.share):.0%} ({min(way.share):.0%}–"
-            f"{max(way.share):.0%}) | {middle(way.nodes_ms):.1f} | {middle(way.beside_ms):.2f} |"
+            f"| {way_name} | {middle(way.rate):.1f} | {middle(shares):.0f} % ({min(shares):.0f} %–"
+            f"{max(shares):.0f} %) | {middle(way.nodes_ms):.1f} | {middle(way.beside_ms):.2f} |"
         )
+    return lines
+
+
+def section(name: str, found: Compared, rows: list[str]) -> str:
+    """The figures as Markdown."""
     head = [
         "",
         "| the middle stage | tokens replayed | s to recover | longest pause, s | same text |",
         "|---|---|---|---|---|",
     ]
-    return "\n".join([*lines, *head, *rows]).replace("%)", " %)").replace("% |", " % |").replace("  %", " %")
+    return "\n".join([*ways_table(name, found), *head, *rows])
 
 
 async def main(rounds: int, folder: Path, page: Path | None) -> None:
