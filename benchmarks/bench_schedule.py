@@ -31,7 +31,7 @@ from metainf.swarm.schedule.words import Ask, Floats, Ints, Rates, Swarm
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 MACHINES = ("L4", "A10G", "L40S", "RTX-4090", "A100-40GB", "A100-80GB", "H100", "H200", "RTX-3090", "MI300X",
             "A6000", "B200", "RTX-5090", "GH200")  # fmt: skip
-SEEDS = (1, 2, 3)  # 101 and 102, with the first half of each trace, are for trying things out
+SEEDS = (1, 2, 3)  # 101 to 103, with the first half of each trace, are for trying things out
 KEPT = 0.9
 ALIKE, NODE, PRICE = 0.7, 0.15, 0.2
 """Scales of what is drawn: the share that a kind's error has in common, a node's own, its price."""

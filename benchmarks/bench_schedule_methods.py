@@ -16,7 +16,7 @@ from measuring import written
 from schedule_traces import coming, usual
 
 from metainf.swarm.schedule.planning import Flow
-from metainf.swarm.schedule.simulating import Coming, Simulation
+from metainf.swarm.schedule.simulating import Coming, Simulation, Told
 from metainf.swarm.schedule.words import Floats, Rates
 
 NODES = (4, 8)
@@ -37,18 +37,18 @@ def stretch(folder: Path, half: int = 1) -> list[Coming]:
 
 def compared(
     told: Rates, usd: Floats, trace: list[Coming], nodes: tuple[int, str | None], flow: Flow
-) -> list[tuple[float, int, float]]:
-    """For each swarm: goodput for a dollar with changes over that without, changes, the share within limits.
+) -> list[tuple[Told, Told]]:
+    """For each swarm what came without changes and with them.
     `nodes` are how many, and the method at the beginning, None for the best by forecast for such traffic."""
     found, (count, first) = [], nodes
     for seed in SEEDS:
         made = scene(told, usd, count, seed)
         best, worth = begun(made, flow)
         start = best if first is None else np.full(count, told.methods.index(first))
-        without, with_ = (
+        without, changing = (
             Simulation(made, ours_of(made, seed, worth, may), start).run(trace) for may in (False, True)
         )
-        found.append((with_.good_per_usd / without.good_per_usd, with_.switches, with_.good / with_.asked))
+        found.append((without, changing))
     return found
 
 
@@ -62,18 +62,20 @@ def page(folder: Path) -> str:
         f"the middle of the traces, in {trace[-1].at_s / 60:.0f} minutes; {len(SEEDS)} swarms each, "
         "geometric means. A change closes a node for 30 s, which is paid for.",
         "",
-        "| nodes | begin with | goodput for a dollar, of that without changes | changes | within limits |",
-        "| ---: | --- | ---: | ---: | ---: |",
+        "| nodes | begin with | goodput for a dollar, of that without changes | changes | within limits "
+        "| without changes |",
+        "| ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     for count in NODES:
         for first in (DEFAULT, None):
             rows = compared(told, usd, trace, (count, first), flow)
-            ratios = [ratio for ratio, _, _ in rows]
+            ratios = [changing.good_per_usd / without.good_per_usd for without, changing in rows]
             shown = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+            kept = [np.mean([pair[which].good / pair[which].asked for pair in rows]) for which in (1, 0)]
             lines.append(
                 f"| {count} | {first or 'the best by forecast'} | {np.exp(np.mean(np.log(ratios))):.2f} "
-                f"({shown}) | {', '.join(str(changes) for _, changes, _ in rows)} "
-                f"| {np.mean([good for _, _, good in rows]):.1%} |"
+                f"({shown}) | {', '.join(str(changing.switches) for _, changing in rows)} "
+                f"| {kept[0]:.1%} | {kept[1]:.1%} |"
             )
             print(lines[-1], flush=True)
     return "\n".join(lines)

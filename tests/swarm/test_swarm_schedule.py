@@ -14,7 +14,7 @@ from metainf.swarm.schedule.clairvoyant import knowing
 from metainf.swarm.schedule.deciding import choose, outlook
 from metainf.swarm.schedule.learning import Learned
 from metainf.swarm.schedule.node import Node, Sequence
-from metainf.swarm.schedule.planning import FADES_S, Flow, Following, planned, switch
+from metainf.swarm.schedule.planning import FADES_S, Flow, Following, beginning, planned, switch
 from metainf.swarm.schedule.policies import HOW, Fixed, Ours
 from metainf.swarm.schedule.simulating import Coming, Scene, Simulation, Slowed
 from metainf.swarm.schedule.words import BLOCK_TOKENS, Ask, Outcome, Rates, Swarm
@@ -184,6 +184,36 @@ def test_which_method_is_best_follows_the_traffic() -> None:
     assert switch(swarm(0, 0, method=0), other, learned(2), little, times) is None, (
         "one node is enough as it is"
     )
+
+
+def test_each_node_begins_with_what_a_dollar_of_it_buys_most_with() -> None:
+    """The first kind reads eight times as quickly with the first method, the second with the second."""
+    other = rates(prefill_s_per_token=np.array([[1e-4, 8e-4], [8e-4, 1e-4]]))
+    documents = Flow(1.0, 6000.0, 20.0, 8.0, 0.2)
+    assert beginning(swarm(0, 1, 0), other, learned(3), documents).tolist() == [0, 1, 0]
+    nothing = rates(step_s=np.full((2, 2), np.nan))
+    assert beginning(swarm(0, 1), nothing, learned(2), documents).tolist() == [0, 0]
+
+
+@given(st.floats(0.0, 100.0))
+def test_a_change_is_judged_at_no_less_than_the_mean_of_the_traffic(burst_per_s: float) -> None:
+    """Requests that come regularly see few beside them, and yet load the nodes."""
+    steady = dataclasses.replace(flow(2.0), burst_per_s=min(burst_per_s, 2.0))
+    assert switch(swarm(0, 1), rates(), learned(2), steady, (30.0, 900.0)) == switch(
+        swarm(0, 1), rates(), learned(2), flow(2.0), (30.0, 900.0)
+    )
+
+
+def test_requests_in_bursts_see_more_of_each_other_than_the_mean() -> None:
+    together, apart = Following(), Following()
+    for number in range(100):
+        together.came(ask(), 0.0, 10.0 * (number // 10) + 0.01 * (number % 10))
+        apart.came(ask(), 0.0, float(number))
+    bursts, steady = together.flow(), apart.flow()
+    assert bursts is not None and steady is not None
+    assert bursts.rate_per_s == pytest.approx(steady.rate_per_s, rel=0.2)
+    assert bursts.burst_per_s > 1.2 * steady.rate_per_s
+    assert steady.burst_per_s == pytest.approx(1.0, rel=0.2)
 
 
 def test_what_a_kind_shows_with_one_method_is_half_believed_of_the_others() -> None:

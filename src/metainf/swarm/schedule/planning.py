@@ -31,7 +31,7 @@ TRIED = 32
 @dataclass(frozen=True)
 class Flow:
     """Traffic: requests a second; tokens that must be read and written; limits (s), all as means.
-    `burst_per_s` are the requests a second that a request sees come beside it (0: as many as on the mean)."""
+    `burst_per_s` are the requests a second that a request sees come beside it, where these are more."""
 
     rate_per_s: float
     input_tokens: float
@@ -163,7 +163,7 @@ def _alone(swarm: Swarm, rates: Rates, learned: Learned, flow: Flow, method: Int
     forecast), and the requests a second that it then takes."""
     rate, good, usd = _curves(swarm, rates, learned, flow, method, FINE)
     works = usd * (1 - np.exp(-FINE[:, None]))  # texts come by chance, so that at times there is none
-    most, node = flow.burst_per_s or flow.rate_per_s, np.arange(len(swarm))
+    most, node = max(flow.burst_per_s, flow.rate_per_s), np.arange(len(swarm))
     above = np.clip((rate <= most).sum(axis=0), 1, len(FINE) - 1)
     low, high = rate[above - 1, node], rate[above, node]
     part = np.clip((most - low) / np.maximum(high - low, 1e-12), 0.0, 1.0)
@@ -192,8 +192,8 @@ def _shared(gain: Floats, rate: Floats, rate_per_s: float) -> Floats:
 def _saved(node: int, hoped: float, most: float, gain: Floats, share: Floats) -> float:
     """Dollars a second that are saved where a node buys `hoped` for each, up to `most` requests a second: it
     goes on with its own share, and takes over from those who give less, the dearest first."""
-    own = float(share[node])
-    saved = own * (1 / float(gain[node]) - 1 / hoped) if own else 0.0
+    own, own_gain = min(float(share[node]), most), float(gain[node])
+    saved = own * (1 / own_gain - 1 / hoped) if own else 0.0
     others = np.flatnonzero((share > 0) & (gain < hoped) & (np.arange(len(gain)) != node))
     others = others[np.argsort(gain[others])]
     before = np.cumsum(share[others]) - share[others]
