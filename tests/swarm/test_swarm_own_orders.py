@@ -312,7 +312,9 @@ def test_a_door_forgets_no_order_before_its_deadline(monkeypatch: pytest.MonkeyP
 def test_evidence_that_is_kept_stays(tmp_path: Path) -> None:
     purse = Purse(PAYER, PRICE)
     billing, order = Billing(purse, tmp_path), purse.billed("b2:" + "0" * 32, LAYERS, "a", 5).order
-    claims = [Claim(order=order, receipts=(), answer=answer_digest(tokens)) for tokens in ([1], [2])]
+    claims = [
+        Claim(order=order, receipts=("a receipt",), answer=answer_digest(tokens)) for tokens in ([1], [2])
+    ]
     first, second = (Bill(order, claim=claim) for claim in claims)
     for bill in (first, second):
         billing.keep(bill)
