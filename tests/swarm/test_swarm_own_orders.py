@@ -20,23 +20,26 @@ from small_swarm import LAYERS, Place, small_model, swarm_of  # noqa: E402
 from typer.testing import CliRunner  # noqa: E402
 
 from metainf.cli.app import app as command_line  # noqa: E402
+from metainf.hosts.asked import Refusal  # noqa: E402
 from metainf.hosts.places import Places  # noqa: E402
 from metainf.swarm.broker.words import Job  # noqa: E402
-from metainf.swarm.host import believing, generating  # noqa: E402
+from metainf.swarm.host import believing, generating, ordering  # noqa: E402
 from metainf.swarm.host.billing import TRANSACTION, Billing  # noqa: E402
-from metainf.swarm.host.generating import Swarm  # noqa: E402
+from metainf.swarm.host.generating import Course, Swarm  # noqa: E402
 from metainf.swarm.host.limits import OWN  # noqa: E402
-from metainf.swarm.host.ordering import Weights, signed, taken  # noqa: E402
-from metainf.swarm.host.paying import Purse, written  # noqa: E402
+from metainf.swarm.host.ordering import TakenOrders, Weights, order_of, signed, taken  # noqa: E402
+from metainf.swarm.host.paying import Bill, Purse, written  # noqa: E402
 from metainf.swarm.host.serving import COURSE, Serving, SwarmDoor, SwarmWriter, application  # noqa: E402
 from metainf.swarm.host.working import answering  # noqa: E402
 from metainf.swarm.ledger.book import Book  # noqa: E402
-from metainf.swarm.ledger.evidence import Claim, check  # noqa: E402
+from metainf.swarm.ledger.evidence import Claim, answer_digest, check  # noqa: E402
 from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED  # noqa: E402
-from metainf.swarm.net.paid import Till  # noqa: E402
+from metainf.swarm.net.paid import MOST_AHEAD_S, Till  # noqa: E402
 
 HALVES = {"a": (0, 2), "b": (2, 4)}
+TWICE = {**HALVES, "c": (0, 2), "d": (2, 4)}
 PRICE, TOKENS = 7, 6
+USED = "this nonce of the payer was used in another session"
 BODY: dict[str, Any] = {
     "model": "small", "prompt": "the rivers", "max_tokens": TOKENS, "ignore_eos": True,
 }  # fmt: skip
@@ -75,14 +78,18 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def play(
-    folder: Path, ledger: Path, story: Callable[[Shop], Awaitable[None]], pays: Path | None = None
+    folder: Path,
+    ledger: Path,
+    story: Callable[[Shop], Awaitable[None]],
+    pays: Path | None = None,
+    spans: dict[str, tuple[int, int]] = HALVES,
 ) -> None:
     """A story at a door; the door itself pays where `pays` names the folder of its evidence."""
 
     async def told() -> None:
         book = Book(ledger, OPERATOR.node, time.time)
         book.add("deposit", deposit(10**9))
-        async with swarm_of(folder, HALVES) as (here, swarm):
+        async with swarm_of(folder, spans) as (here, swarm):
             for name, node in here.nodes.items():
                 node.till = Till(here.people[name][0], True, PRICE, book.holds)
             poor = Purse(OPERATOR, PRICE, book)  # it has no money: what it paid for would be refused
@@ -165,9 +172,8 @@ def test_bad_orders_are_refused_in_the_words_of_the_queues_worker(folder: Path, 
 
         good = order()
         assert (await shop.asked(good))[0] == 200
-        used = "this nonce of the payer was used in another session"
-        await refused(good, 402, ORDER_USED, used)
-        await refused(good | {"prompt": "other rivers"}, 402, ORDER_USED, used)
+        await refused(good, 402, ORDER_USED, USED)
+        await refused(good | {"prompt": "other rivers"}, 402, ORDER_USED, USED)
         other = f"expected an order for {LAYERS} blocks of {weights.digest}, found one for"
         await refused(order(digest="b2:" + "0" * 32), 402, NOT_PAID, other)
         await refused(order(num_blocks=9), 402, NOT_PAID, f"{other} 9 blocks")
@@ -177,10 +183,18 @@ def test_bad_orders_are_refused_in_the_words_of_the_queues_worker(folder: Path, 
         late = order(wait_s=0.05)
         await asyncio.sleep(0.1)
         await refused(late, 402, NOT_PAID, "the deadline of the order is over")
+        far = order(wait_s=MOST_AHEAD_S + 60)
+        await refused(far, 402, NOT_PAID, "the deadline of the order is more than 90,000 s ahead")
         await refused(BODY, 402, NOT_PAID, "expected an order")
         broken = order()[OWN]["order"].replace("1", "2", 1)
-        for wrong in (broken, "x", "", "x" * 100_000, 5):
-            await refused(BODY | {OWN: {"order": wrong}}, 400, None, "")
+        for wrong, sentence in (
+            (broken, "the signature is not of this key for a order"),
+            ("x", "not a valid Seal: value: Invalid JSON"),
+            ("", "not a valid Seal: value: Invalid JSON"),
+            ("x" * 100_000, "not a valid Limits: order: String should have at most 65536 characters"),
+            (5, "not a valid Limits: order: Input should be a valid string"),
+        ):
+            await refused(BODY | {OWN: {"order": wrong}}, 400, None, sentence)
         assert shop.swarm.sessions == 0
 
     play(folder, tmp_path / "ledger.sqlite", story)
@@ -201,3 +215,108 @@ def test_a_door_that_pays_itself_does_not_for_who_brings_an_order(folder: Path, 
         assert (await shop.asked(BODY))[0] == 400, "its own purse is empty"
 
     play(folder, tmp_path / "ledger.sqlite", story, tmp_path / "evidence")
+
+
+def test_an_order_buys_one_text_at_a_door_though_other_nodes_hold_the_blocks(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Nodes know only what they saw themselves: the door remembers for all of them, and the first evidence
+    stays. Nor do two requests that come together get two texts."""
+
+    async def story(shop: Shop) -> None:
+        weights = await shop.weights()
+        sent, bill = signed(shop.purse, BODY, weights)
+        status, made = await shop.asked(sent)
+        assert status == 200
+        for again in (sent, sent | {"prompt": "other rivers"}, sent | {"stream": True}):
+            status, told = await shop.asked(again)
+            assert (status, told["error"]["code"], told["error"]["message"]) == (402, ORDER_USED, USED)
+        async with shop.client.get(f"/v1/evidence/{bill.transaction}") as response:
+            assert await response.json() == made[OWN]["claim"]
+        both = signed(shop.purse, BODY, weights)[0]
+        answers = await asyncio.gather(*(shop.asked(both | {"prompt": p}) for p in ("one", "two")))
+        assert sorted(status for status, _ in answers) == [200, 402]
+        assert next(told for status, told in answers if status == 402)["error"]["code"] == ORDER_USED
+        jobs = [node.till.jobs for node in shop.here.nodes.values() if node.till is not None]
+        assert len(jobs) == 4 and sum(map(len, jobs)) == 4, "two orders, each at two nodes"
+
+    play(folder, tmp_path / "ledger.sqlite", story, tmp_path / "evidence", TWICE)
+
+
+def test_another_door_does_not_know_and_its_nodes_are_not_paid(folder: Path, tmp_path: Path) -> None:
+    """What is not protected, until the order is settled: then nodes that read the ledger refuse it."""
+
+    async def story(shop: Shop) -> None:
+        sent, bill = signed(shop.purse, BODY, await shop.weights())
+        app, _ = application(shop.swarm, Serving())
+        async with TestClient(TestServer(app)) as client:
+            other = replace(shop, client=client)
+            (_, first), (status, second) = await shop.asked(sent), await other.asked(sent)
+            assert status == 200 and first[OWN]["claim"] != second[OWN]["claim"]
+            taken(shop.purse, bill, first)
+            unpaid = Bill(bill.order)
+            taken(shop.purse, unpaid, second)
+            assert bill.evidence is not None and unpaid.evidence is None and unpaid.problem
+        for node in shop.here.nodes.values():
+            assert node.till is not None
+            node.till.jobs.clear()  # as of nodes that never saw it
+        app, _ = application(shop.swarm, Serving())
+        async with TestClient(TestServer(app)) as client:
+            status, told = await replace(shop, client=client).asked(sent)
+            assert (status, told["error"]["code"]) == (402, NOT_PAID)
+            assert "the ledger does not hold the money of this order" in told["error"]["message"]
+
+    play(folder, tmp_path / "ledger.sqlite", story, spans=TWICE)
+
+
+def test_an_order_for_which_nothing_was_done_may_come_again(folder: Path, tmp_path: Path) -> None:
+    """Nodes refused it, since the ledger did not hold its money yet; or the prompt was too long."""
+
+    async def story(shop: Shop) -> None:
+        weights = await shop.weights()
+        sent, bill = signed(replace(shop.purse, book=None), BODY, weights)
+        status, told = await shop.asked(sent)
+        assert (status, told["error"]["code"]) == (402, NOT_PAID)
+        shop.book.hold(bill.order)
+        assert (await shop.asked(sent | {"max_tokens": 10_000}))[0] == 400
+        assert (await shop.asked(sent))[0] == 200
+        assert (await shop.asked(sent))[1]["error"]["code"] == ORDER_USED
+
+    play(folder, tmp_path / "ledger.sqlite", story)
+
+
+def test_a_door_forgets_no_order_before_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes no more instead."""
+    monkeypatch.setattr(ordering, "MOST_TAKEN", 2)
+    orders, purse, done = TakenOrders(), Purse(PAYER, PRICE), Course(routes=["through blocks"])
+    short, long, third = (purse.billed("b2:" + "0" * 32, LAYERS, "a", 5, s).order for s in (10, 600, 600))
+    now_s = order_of(short).issued_s
+
+    def refused(text: str, at_s: float) -> tuple[str | None, str]:
+        with pytest.raises(Refusal) as error, orders.once(text, done, at_s):
+            raise AssertionError("not taken")
+        assert error.value.status == 402
+        return error.value.code, str(error.value)
+
+    for text in (short, long):
+        with orders.once(text, done, now_s):
+            assert refused(text, now_s) == (ORDER_USED, USED), "while the first is written"
+    assert refused(short, now_s + 9) == (ORDER_USED, USED)
+    assert refused(third, now_s + 9) == (NOT_PAID, "2 orders are known, more are not taken")
+    with orders.once(third, done, now_s + 11):
+        assert len(orders.deadlines_s) == 2
+    assert refused(short, now_s + 11) == (NOT_PAID, "the deadline of the order is over")
+    assert refused(long, now_s + 11) == (ORDER_USED, USED)
+
+
+def test_evidence_that_is_kept_stays(tmp_path: Path) -> None:
+    purse = Purse(PAYER, PRICE)
+    billing, order = Billing(purse, tmp_path), purse.billed("b2:" + "0" * 32, LAYERS, "a", 5).order
+    claims = [
+        Claim(order=order, receipts=("a receipt",), answer=answer_digest(tokens)) for tokens in ([1], [2])
+    ]
+    first, second = (Bill(order, claim=claim) for claim in claims)
+    for bill in (first, second):
+        billing.keep(bill)
+    (kept,) = tmp_path.iterdir()
+    assert Claim.parse(kept.read_bytes()) == first.claim

@@ -1,5 +1,6 @@
 """Texts behind HTTP that are paid for: each answer names its transaction, whose evidence can be read here."""
 
+import contextlib
 import json
 import re
 from contextvars import ContextVar
@@ -25,9 +26,10 @@ class Billing:
     folder: Path
 
     def keep(self, bill: Bill) -> None:
-        """Write down what goes with an answer."""
+        """Write down what goes with an answer. What is there of a transaction stays."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        written(bill, self.folder / f"{bill.transaction.removeprefix('sha256:')}.json")
+        with contextlib.suppress(FileExistsError):
+            written(bill, self.folder / f"{bill.transaction.removeprefix('sha256:')}.json", "x")
 
     async def shown(self, request: "Request") -> "StreamResponse":
         """The evidence of a transaction; 404 where there is none (yet)."""

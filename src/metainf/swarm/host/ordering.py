@@ -2,21 +2,27 @@
 with a key of its own, sends it with the request, and settles the claim that comes back."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from metainf.domain import BadInput
 from metainf.domain.base import Frozen
 from metainf.hosts.asked import Json, Refusal
 from metainf.swarm.broker.sizes import CHAT_TOKENS
 from metainf.swarm.broker.words import Group, Member
+from metainf.swarm.host.course import Course
 from metainf.swarm.host.limits import OWN
 from metainf.swarm.host.paying import Bill, Purse
 from metainf.swarm.ledger.evidence import Answer, Claim
 from metainf.swarm.ledger.words import Order
 from metainf.swarm.ledger.work import chain
-from metainf.swarm.net.hiring import NOT_PAID
-from metainf.swarm.net.paid import fitting
+from metainf.swarm.net.hiring import NOT_PAID, ORDER_USED
+from metainf.swarm.net.paid import MOST_ORDERS, OVER, USED, fitting, full
 from metainf.swarm.trust.signing import Refused
+
+MOST_TAKEN = MOST_ORDERS
+"""So many orders of callers a door remembers at the same time."""
 
 
 class Weights(Frozen):
@@ -76,8 +82,47 @@ def own_bill(text: str, weights: Weights, now_s: float) -> Bill:
     try:
         fitting(order, (weights.digest, weights.num_blocks), now_s)
     except Refused as error:
-        raise Refusal(402, "invalid_request_error", NOT_PAID, str(error)) from None
+        raise _refusal(NOT_PAID, str(error)) from None
     return Bill(text)
+
+
+@dataclass
+class TakenOrders:
+    """The callers' orders that a door has taken, as nodes know them (by payer and nonce), until their
+    deadlines. An order buys one text, whichever nodes hold the blocks."""
+
+    deadlines_s: dict[tuple[str, int], float] = field(default_factory=dict)
+
+    @contextmanager
+    def once(self, text: str | None, course: Course, now_s: float) -> Iterator[None]:
+        """Within, a text is written for a caller's order, if there is one. It may come again where no way
+        was found, so that nothing was sent to nodes. Raises Refusal, Refused for what is no order."""
+        if text is None:
+            yield
+            return
+        order = order_of(text)
+        self._take(order, now_s)
+        try:
+            yield
+        finally:
+            if not course.routes:
+                self.deadlines_s.pop((order.payer, order.nonce), None)
+
+    def _take(self, order: Order, now_s: float) -> None:
+        """Without a pause between look and note. None is forgotten before its deadline."""
+        key = order.payer, order.nonce
+        self.deadlines_s = {at: ends_s for at, ends_s in self.deadlines_s.items() if ends_s > now_s}
+        if order.deadline_s <= now_s:  # it was not when the request came, which then waited in line
+            raise _refusal(NOT_PAID, OVER)
+        if key in self.deadlines_s:
+            raise _refusal(ORDER_USED, USED)
+        if len(self.deadlines_s) >= MOST_TAKEN:
+            raise _refusal(NOT_PAID, full(MOST_TAKEN))
+        self.deadlines_s[key] = order.deadline_s
+
+
+def _refusal(code: str, why: str) -> Refusal:
+    return Refusal(402, "invalid_request_error", code, why)
 
 
 def running(groups: Iterable[Group], members: Sequence[Member], order: Order) -> list[Group]:

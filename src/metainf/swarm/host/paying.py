@@ -168,9 +168,11 @@ def ledger_of(path: Path) -> Book:
     return Book(path, operator_of(path), time.time)
 
 
-def written(bill: Bill, path: Path) -> bool:
-    """Write evidence (or the claim, for its judge) to a file; False where there is neither: nobody signed."""
+def written(bill: Bill, path: Path, mode: str = "w") -> bool:
+    """Write evidence (or the claim, for its judge) to a file; False where there is neither: nobody signed.
+    Raises FileExistsError in the mode "x" where the file is there."""
     shown = bill.evidence or bill.claim
     if shown is not None:
-        path.write_text(shown.canonical(), encoding="utf-8")
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(shown.canonical())
     return shown is not None

@@ -29,8 +29,8 @@ from metainf.swarm.host.believing import Manner
 from metainf.swarm.host.billing import Billing, coursed, prepare
 from metainf.swarm.host.caller import Caller
 from metainf.swarm.host.generating import Course, Joined, Swarm
-from metainf.swarm.host.limits import OWN, bounded, limits_of
-from metainf.swarm.host.ordering import Weights, model_told, own_bill
+from metainf.swarm.host.limits import OWN, bounded, limits_in, limits_of
+from metainf.swarm.host.ordering import TakenOrders, Weights, model_told, own_bill
 from metainf.swarm.host.traced import closing_traces, traced
 from metainf.swarm.net.directory import DirectoryLost
 from metainf.swarm.net.hiring import NotPaid
@@ -89,6 +89,7 @@ class SwarmWriter:
 
     def __init__(self, swarm: Swarm, places: Places) -> None:
         self.swarm, self.places, self.model = swarm, places, swarm.name
+        self.orders = TakenOrders()
         self.counters = Counters("metainf_swarm")
         self.counters.facts = {"model": swarm.name, "digest": swarm.model}
 
@@ -101,10 +102,11 @@ class SwarmWriter:
         course, sums, piece = COURSE.get() or Course(), self.counters.sums, None
         async with self.places.place():
             try:
-                async with aclosing(self.swarm.stream(ask, course)) as pieces:
-                    async for piece in pieces:
-                        if piece.finished is None:
-                            yield piece
+                with self.orders.once(limits_in(ask).order, course, time.time()):
+                    async with aclosing(self.swarm.stream(ask, course)) as pieces:
+                        async for piece in pieces:
+                            if piece.finished is None:
+                                yield piece
                 sums["requests_answered"] += 1
             except NotPaid as error:
                 sums["requests_not_paid"] += 1

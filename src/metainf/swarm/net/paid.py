@@ -18,7 +18,10 @@ from metainf.swarm.trust.signing import Refused, Replayed
 from metainf.swarm.words import Span, Stage
 
 MOST_ORDERS = 10_000
+MOST_AHEAD_S = 90_000.0
+"""So far ahead may the deadline of an order lie: a request waits in a queue for a day at most."""
 USED = "this nonce of the payer was used in another session"
+OVER = "the deadline of the order is over"
 Held = Callable[[str], bool]
 """Whether the money of a transaction is held back, by whatever ledger the node reads."""
 
@@ -62,15 +65,22 @@ class Work:
     tally: Tally = field(default_factory=Tally)
 
 
+def full(most: int) -> str:
+    """What is said where so many orders are remembered."""
+    return f"{most} orders are known, more are not taken"
+
+
 def fitting(order: Order, subject: tuple[str, int], now_s: float) -> None:
-    """Whether an order is for a model and its number of blocks, now. Raises Refused."""
+    """Whether an order is for a model and its number of blocks, and for now. Raises Refused."""
     if (order.model, order.num_blocks) != subject:
         wanted, found = (
             f"{count} blocks of {model}" for model, count in (subject, (order.model, order.num_blocks))
         )
         raise Refused(f"expected an order for {wanted}, found one for {found}")
     if order.deadline_s <= now_s:
-        raise Refused("the deadline of the order is over")
+        raise Refused(OVER)
+    if order.deadline_s > now_s + MOST_AHEAD_S:
+        raise Refused(f"the deadline of the order is more than {MOST_AHEAD_S:,.0f} s ahead")
     if order.issued_s > now_s + SKEW_S:
         raise Refused("the order was issued in the future: set the clocks")
 
@@ -103,7 +113,7 @@ class Till:
             raise Refused("the ledger does not hold the money of this order")
         if known is None:
             if len(self.jobs) >= MOST_ORDERS:
-                raise Refused(f"{MOST_ORDERS} orders are known, more are not taken")
+                raise Refused(full(MOST_ORDERS))
             known = self.jobs[key] = Job(found.transaction, order, user)
         return Work(known)
 
