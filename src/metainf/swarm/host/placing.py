@@ -16,7 +16,8 @@ from metainf.swarm.words import Announcement, Held, Span
 LOG = logging.getLogger("metainf.swarm")
 MEASURING_S = 5.0
 """Longest wait for the round trips to others before a node takes its first blocks."""
-Others, Words = Sequence[Held], Sequence[Announcement]
+Others = Sequence[Held]
+Words = Sequence[Announcement]
 """Where the others are or go, and what they said: of the same reading of the directory."""
 
 

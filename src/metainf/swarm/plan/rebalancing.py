@@ -86,10 +86,11 @@ def decide_by_routes(
 ) -> Decision:
     """Judge for one node that placed itself by routes; by the weakest block where it has measured nobody.
 
-    It goes where the quickest routes of clients beside the nodes get quicker by a clear share in the geometric
-    mean, which within the time that a node stays at least (`stay_s`) also pays for the routes without it while
-    it loads (`loading_s`), and where the weakest block keeps most of its strength. It also goes where that gets
-    much stronger and routes no slower in that mean. Queues do not count: they come and go while weights are loaded, and follow who moves.
+    It goes where the quickest routes of clients beside the nodes get quicker by a clear share in the
+    geometric mean, which within the time that a node stays at least (`stay_s`) also pays for the routes
+    without it while it loads (`loading_s`), and where the weakest block keeps most of its strength. It also
+    goes where that gets much stronger and routes no slower in that mean. Queues do not count: they come and
+    go while weights are loaded, and follow who moves.
     """
     me, count = mine.capacity, sight.num_blocks
     held = [*sight.others, mine]
@@ -145,7 +146,9 @@ def _ordinary(
         why = f"routes of {len(away)} clients go from {here:.3g} to {there[start]:.3g} ms a token in the mean"
     elif strong.any():
         start = int(np.lexsort((there, np.where(strong, -least, np.inf)))[0])
-        why = f"the weakest block goes from {before:.3g} to {least[start]:.3g} requests/s, routes are not slower"
+        why = (
+            f"the weakest block goes from {before:.3g} to {least[start]:.3g} requests/s, routes stay as quick"
+        )
     else:
         why = f"the gain of routes, {here:.3g} to {there.min():.3g} ms a token, is too small to load weights"
         return Decision(None, why, before, before)

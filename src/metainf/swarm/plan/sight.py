@@ -75,8 +75,8 @@ def overdue(known: Mapping[str, UnderWay]) -> frozenset[str]:
 
 @dataclass(frozen=True)
 class Sight:
-    """The others, where they are or go (`joining.picture`), their words by node, the ways, and those that have
-    been on their way for too long."""
+    """The others, where they are or go (`joining.picture`), their words by node, the ways, and those that
+    have been on their way for too long."""
 
     num_blocks: int
     others: Sequence[Held]
