@@ -66,7 +66,8 @@ def gains(new: Newcomer, table: Table, homes: Ints, demand: Demand = TYPICAL) ->
     """For every start, by what share the quickest routes get quicker, summed over the clients. A route where
     there was none counts as one."""
     before, through = compared(new, table, homes, demand)
-    return quickened(before, through).sum(axis=1)
+    found: Floats = quickened(before, through).sum(axis=1)
+    return found
 
 
 def quickened(before: Floats, through: Floats) -> Floats:
