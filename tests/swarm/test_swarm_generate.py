@@ -42,9 +42,9 @@ def test_who_is_not_online_is_counted_rightly() -> None:
     def heard(count: int, joining: int) -> str:
         words = [
             Announcement(
-                node=f"node-{at}", generation=1, seq=1, address="127.0.0.1:1", certificate="sha256:" + "0" * 64,
-                model="b2:" + "0" * 32, num_blocks=4, span=Span(start=0, end=4), profile=profile, features=one,
-                state="joining" if at < joining else "online", issued_s=0.0, valid_until_s=9.0,
+                node=f"node-{at}", generation=1, seq=1, address="127.0.0.1:1", model="b2:" + "0" * 32,
+                certificate="sha256:" + "0" * 64, num_blocks=4, span=Span(start=0, end=4), profile=profile,
+                features=one, state="joining" if at < joining else "online", issued_s=0.0, valid_until_s=9.0,
             )
             for at in range(count)
         ]  # fmt: skip

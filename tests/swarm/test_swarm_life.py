@@ -357,9 +357,9 @@ async def a_liar(here: Place, seed: bytes, said: dict[str, float], **told: Any) 
     other, now_s = Identity(seed), time.time()
     certified = certify(other, now_s)
     plain = {
-        "node": other.node, "generation": 1, "seq": 1, "address": "127.0.0.1:1", "certificate": certified.digest,
-        "model": here.checkpoint.digest(), "num_blocks": LAYERS, "issued_s": now_s, "valid_until_s": now_s + 300,
-        "profile": Profile(dtype="float32"), "features": Features(decode_ms_per_block=1.0),
+        "node": other.node, "generation": 1, "seq": 1, "address": "127.0.0.1:1", "num_blocks": LAYERS,
+        "certificate": certified.digest, "model": here.checkpoint.digest(), "issued_s": now_s,
+        "valid_until_s": now_s + 300, "profile": Profile(dtype="float32"), "features": Features(decode_ms_per_block=1.0),
     }  # fmt: skip
     word = Announcement.model_validate({**plain, **told})
     word = word.model_copy(update={"features": word.features.model_copy(update=said)})
@@ -369,8 +369,8 @@ async def a_liar(here: Place, seed: bytes, said: dict[str, float], **told: Any) 
 def test_one_that_never_arrives_is_not_waited_for_long(
     server: Server, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The quick holder of the second half leaves it to a slow one. The newcomer stays in the first half as long
-    as it waits for another that says that it is about to move."""
+    """The quick holder of the second half leaves it to a slow one. The newcomer stays in the first half as
+    long as it waits for another that says that it is about to move."""
 
     async def story() -> None:
         async with place(folder, server.url, tmp_path) as here:
