@@ -359,7 +359,8 @@ async def a_liar(here: Place, seed: bytes, said: dict[str, float], **told: Any) 
     plain = {
         "node": other.node, "generation": 1, "seq": 1, "address": "127.0.0.1:1", "num_blocks": LAYERS,
         "certificate": certified.digest, "model": here.checkpoint.digest(), "issued_s": now_s,
-        "valid_until_s": now_s + 300, "profile": Profile(dtype="float32"), "features": Features(decode_ms_per_block=1.0),
+        "valid_until_s": now_s + 300, "profile": Profile(dtype="float32"),
+        "features": Features(decode_ms_per_block=1.0),
     }  # fmt: skip
     word = Announcement.model_validate({**plain, **told})
     word = word.model_copy(update={"features": word.features.model_copy(update=said)})
