@@ -17,7 +17,10 @@ from metainf.domain import BadInput  # noqa: E402
 from metainf.swarm.host import believing, generating  # noqa: E402
 from metainf.swarm.host.caller import Caller, NotLetIn, NotServed  # noqa: E402
 from metainf.swarm.host.generating import Course, Joined, Swarm, Written  # noqa: E402
+from metainf.swarm.host.knocking import served  # noqa: E402
 from metainf.swarm.plan.routing import MissingBlocks  # noqa: E402
+from metainf.swarm.trust.signing import Heard  # noqa: E402
+from metainf.swarm.words import Announcement, Features, Profile, Span  # noqa: E402
 
 HALVES = {"a": (0, 2), "b": (2, 4)}
 SPARE = {**HALVES, "c": (0, 4)}
@@ -31,6 +34,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_model(tmp_path_factory.mktemp("other"), seed=5)
+
+
+def test_who_is_not_online_is_counted_rightly() -> None:
+    profile, one = Profile(dtype="float32"), Features(decode_ms_per_block=1.0)
+
+    def heard(count: int, joining: int) -> str:
+        words = [
+            Announcement(
+                node=f"node-{at}", generation=1, seq=1, address="127.0.0.1:1", model="b2:" + "0" * 32,
+                certificate="sha256:" + "0" * 64, num_blocks=4, span=Span(start=0, end=4), profile=profile,
+                features=one, state="joining" if at < joining else "online", issued_s=0.0, valid_until_s=9.0,
+            )
+            for at in range(count)
+        ]  # fmt: skip
+        return served([Heard(word, b"") for word in words]).partition("(")[2]
+
+    assert heard(1, 0) == "4 blocks, 1 node)"
+    assert heard(1, 1) == "4 blocks, 1 node, not online)"
+    assert heard(3, 0) == "4 blocks, 3 nodes)"
+    assert heard(3, 1) == "4 blocks, 3 nodes, of which 1 is not online)"
+    assert heard(3, 2) == "4 blocks, 3 nodes, of which 2 are not online)"
 
 
 def test_the_text_is_the_models(folder: Path) -> None:

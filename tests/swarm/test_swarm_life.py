@@ -3,6 +3,7 @@ outlive their directory. Most run in this process over real sockets; those that 
 
 import asyncio
 import json
+import logging
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ for name in ("torch", "transformers", "grpc", "google.protobuf", "cryptography",
 from metainf.domain import BadInput, MissingExtra  # noqa: E402
 from metainf.swarm.compute.blocks import Ends  # noqa: E402
 from metainf.swarm.compute.shards import Checkpoint  # noqa: E402
+from metainf.swarm.host import moving, placing, running  # noqa: E402
 from metainf.swarm.host.book import signed_word  # noqa: E402
 from metainf.swarm.host.demo import one_process  # noqa: E402
 from metainf.swarm.host.nats import Server, program, started  # noqa: E402
@@ -29,6 +32,7 @@ from metainf.swarm.host.running import Book, Overtaken, Said, Told, guest, serve
 from metainf.swarm.net.client import Session  # noqa: E402
 from metainf.swarm.net.directory import NODES, joined  # noqa: E402
 from metainf.swarm.net.stream import Terms  # noqa: E402
+from metainf.swarm.plan import sight  # noqa: E402
 from metainf.swarm.plan.routing import MissingBlocks  # noqa: E402
 from metainf.swarm.plan.table import missing  # noqa: E402
 from metainf.swarm.trust.certificates import certify  # noqa: E402
@@ -296,6 +300,131 @@ def test_a_stronger_arrangement_causes_one_move(
             assert not any(word.target for word in (await here.words()).values())
 
     asyncio.run(story())
+
+
+def test_rules_that_fail_end_no_node(
+    server: Server,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A newcomer takes the weakest blocks instead, one that judges stays where it is; the log has why."""
+
+    def fails(*_: object) -> None:
+        raise IndexError("no such place")
+
+    monkeypatch.setattr(placing, "first_by_routes", fails)
+    monkeypatch.setattr(placing, "decide_by_routes", fails)
+
+    async def story() -> None:
+        async with place(folder, server.url, tmp_path) as here:
+            await here.start(span=Span(start=0, end=3))
+            node = await here.start(memory_blocks=3, stay_s=0.0, judge_s=0.1)
+            assert node.events("ready")[0].span == Span(start=3, end=6)
+            await until(lambda: sum("judging whether to move" in text for text in caplog.messages) > 1)
+            assert not node.task.done() and not node.events("moving")
+            await here.let_in()
+
+    with caplog.at_level(logging.ERROR, "metainf.swarm"):
+        asyncio.run(story())
+    assert "an error of MetaInf's own while choosing blocks by routes" in caplog.messages
+    assert "no such place" in caplog.text
+
+
+def test_numbers_that_no_sum_holds_stop_nobody(server: Server, folder: Path, tmp_path: Path) -> None:
+    """What was signed in the form of before, without limits, is not believed: the others come and judge."""
+
+    async def story() -> None:
+        async with place(folder, server.url, tmp_path) as here:
+            for number, said in enumerate(
+                [{"prefill_ms_per_token_block": 1e308}, {"decode_ms_per_block": 5e-324}]
+            ):
+                await a_liar(here, bytes([number]) * 32, said, span=Span(start=0, end=6))
+            first = await here.start(memory_blocks=3, stay_s=0.0, judge_s=0.1)
+            second = await here.start(memory_blocks=3, stay_s=0.0, judge_s=0.1)
+            spans = {str(each.events("ready")[0].span) for each in (first, second)}
+            assert spans == {"[0, 3)", "[3, 6)"}
+            await asyncio.sleep(3)
+            assert not first.task.done() and not second.task.done()
+            await here.let_in()
+
+    asyncio.run(story())
+
+
+async def a_liar(here: Place, seed: bytes, said: dict[str, float], **told: Any) -> None:
+    """A record of one that serves nobody, whatever it says of its speed."""
+    other, now_s = Identity(seed), time.time()
+    certified = certify(other, now_s)
+    plain = {
+        "node": other.node, "generation": 1, "seq": 1, "address": "127.0.0.1:1", "num_blocks": LAYERS,
+        "certificate": certified.digest, "model": here.checkpoint.digest(), "issued_s": now_s,
+        "valid_until_s": now_s + 300, "profile": Profile(dtype="float32"),
+        "features": Features(decode_ms_per_block=1.0),
+    }  # fmt: skip
+    word = Announcement.model_validate({**plain, **told})
+    word = word.model_copy(update={"features": word.features.model_copy(update=said)})
+    await here.book.directory.put(f"{NODES}{other.node}", seal(other, word, certified.der))
+
+
+def test_one_that_never_arrives_is_not_waited_for_long(
+    server: Server, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The quick holder of the second half leaves it to a slow one. The newcomer stays in the first half as
+    long as it waits for another that says that it is about to move."""
+
+    async def story() -> None:
+        async with place(folder, server.url, tmp_path) as here:
+            with socket.socket() as listens:
+                listens.bind(("127.0.0.1", 0))
+                listens.listen(64)
+                await here.start(span=Span(start=0, end=3), slowness=3.0)
+                await here.start(span=Span(start=3, end=6), slowness=20.0)
+                quick = await here.start(span=Span(start=3, end=6))
+                node = await here.start(memory_blocks=3, stay_s=5.0, judge_s=0.3)
+                assert node.events("ready")[0].span == Span(start=0, end=3)
+                spans = {"span": Span(start=0, end=1), "target": Span(start=1, end=2)}
+                address = f"127.0.0.1:{listens.getsockname()[1]}"
+                await a_liar(here, b"a" * 32, {"decode_ms_per_block": 9.0}, address=address, **spans)
+                quick.stop.set()
+                await quick.task
+                await asyncio.sleep(8)
+                assert not node.events("moving")
+                monkeypatch.setattr(sight, "MOVING_S", 1.0)
+                assert (await node.until("moved")).span == Span(start=3, end=6)
+
+    asyncio.run(story())
+
+
+def test_a_node_judges_by_one_reading_of_the_directory(
+    server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While it judges, in a thread, another says that its model has more blocks."""
+
+    async def story() -> None:
+        async with place(folder, server.url, tmp_path) as here:
+            other = await here.start(span=Span(start=0, end=6))
+            member = await running._prepared(here.told(memory_blocks=3), lambda said: None)
+            try:
+                chosen = await placing.entering(member)
+
+                def pick(others: placing.Others, words: placing.Words) -> Span:
+                    more = {"num_blocks": LAYERS + 1}
+                    member.book.heard = [
+                        replace(each, word=each.word.model_copy(update=more)) for each in member.book.heard
+                    ]
+                    assert [each.num_blocks for each in words] == [LAYERS] != [member.words()[0].num_blocks]
+                    return chosen(others, words)
+
+                assert await moving._settled(member, pick) is not None
+                assert [each.word.node for each in member.book.heard if each.word.node == other.node]
+            finally:
+                await member.forgotten()
+                await member.book.directory.close()
+
+    with caplog.at_level(logging.ERROR, "metainf.swarm"):
+        asyncio.run(story())
+    assert not caplog.records
 
 
 def test_a_node_drains_while_a_text_is_written_and_comes_back_under_its_name(

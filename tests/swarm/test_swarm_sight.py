@@ -8,14 +8,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metainf.domain import BadInput
 from metainf.swarm.plan.joining import Subject, first, headings, picture
 from metainf.swarm.plan.placement import strengths
 from metainf.swarm.plan.rebalancing import ENOUGH, STAY_S, WORTH, decide_by_routes
 from metainf.swarm.plan.routing import Client, best_route
-from metainf.swarm.plan.sight import JUDGED, Sight, Ways, drawn, filled, first_by_routes
+from metainf.swarm.plan.sight import (
+    JUDGED,
+    MOVING_S,
+    Sight,
+    UnderWay,
+    Ways,
+    drawn,
+    filled,
+    first_by_routes,
+    followed,
+    overdue,
+)
 from metainf.swarm.plan.siting import CLIENTS, KNOWN, TYPICAL
 from metainf.swarm.plan.table import UNKNOWN_RTT_MS, Floats, missing, table
-from metainf.swarm.words import Announcement, Capacity, Features, Held, Ping, Profile, Span
+from metainf.swarm.words import (
+    LEAST_BLOCK_MS,
+    MOST_CACHE_TOKENS,
+    MOST_MS,
+    Announcement,
+    Capacity,
+    Features,
+    Held,
+    Offered,
+    Ping,
+    Profile,
+    Span,
+)
 
 BLOCKS, MODEL = 6, "b2:" + "0" * 32
 SUBJECT = Subject(MODEL, BLOCKS, Profile(dtype="float32"))
@@ -71,12 +95,13 @@ def among(me: Node, nodes: Sequence[Node]) -> Sight:
 
 
 def routes_ms(nodes: Sequence[Node]) -> float:
-    """Milliseconds for a token of the routes that clients beside each node take, summed, by the routing."""
-    laid, total = table([each.word(nodes) for each in nodes]), 0.0
+    """Milliseconds for a token of the routes that clients beside each node take, by the routing: their
+    geometric mean."""
+    laid, found = table([each.word(nodes) for each in nodes]), []
     for home in nodes:
         rtt_ms = {each.name: 0.0 if each is home else home.to_ms(each) for each in nodes}
-        total += best_route(laid, TYPICAL, Client(rtt_ms=rtt_ms)).expected_ms / TYPICAL.passes
-    return total
+        found.append(best_route(laid, TYPICAL, Client(rtt_ms=rtt_ms)).expected_ms / TYPICAL.passes)
+    return float(np.exp(np.log(found).mean()))
 
 
 @st.composite
@@ -144,6 +169,91 @@ def test_a_node_moves_to_where_routes_need_it_once_it_has_stayed() -> None:
     assert "one moves at a time" in decide_by_routes(me.held, among(me, nodes)).why
 
 
+def test_nobody_waits_for_ever_for_one_that_says_that_it_moves() -> None:
+    """A name that announces a target and never goes there, or other targets in turn, or none now and then."""
+    nodes = [node(f"node-{at}", 2.0, 3, at, 0) for at in range(3)]
+    nodes += [node("node-l", 2.0, 2, 0.0, 0), node("node-s", 30.0, 3, 3.0, 3)]
+    me, liar = nodes[0], nodes[3]
+    targets = [Span(start=1, end=3), None, Span(start=1, end=3), Span(start=2, end=4)]
+    known: dict[str, UnderWay] = {}
+    for at_s in range(int(3 * MOVING_S)):
+        liar.target = targets[at_s // 60 % 4]
+        known = followed(known, [each.word(nodes) for each in nodes if each is not me], float(at_s))
+        assert (at_s <= MOVING_S) <= (not overdue(known))
+    assert overdue(known) == {"node-l"} and liar.target is not None
+    sees = among(me, nodes)
+    assert "one moves at a time" in decide_by_routes(me.held, sees).why
+    assert decide_by_routes(me.held, replace(sees, overdue=overdue(known))).span == Span(start=3, end=6)
+
+
+def test_who_arrives_or_leaves_is_waited_for_anew() -> None:
+    mover = node("node-m", 2.0, 3, 0.0, 0)
+    mover.target = Span(start=3, end=6)
+    late = {"node-m": UnderWay(Span(start=0, end=3), True, 0.0, MOVING_S + 1)}
+    assert overdue(followed(late, [mover.word([])], 1.0)) == {"node-m"}
+    assert followed(late, [], 1.0) == {}
+    mover.span = mover.target
+    there = followed(late, [mover.word([])], 1.0)
+    assert there == {"node-m": UnderWay(Span(start=3, end=6), False, 1.0)} and not overdue(there)
+
+
+@pytest.mark.parametrize(("quick_ms", "slow_ms"), [(2.0, 30.0), (1.0, 1.2)])
+def test_one_who_announces_long_ways_does_not_drown_the_others(quick_ms: float, slow_ms: float) -> None:
+    """A client beside it has one voice, and its ways count as unknown ones at most."""
+    nodes = [node(f"node-{at}", quick_ms, 3, at, 0) for at in range(3)]
+    nodes += [node("node-s", slow_ms, 3, 3.0, 3), node("node-l", 9.0, 1, 4.0, 0)]
+    me, liar = nodes[0], nodes[4]
+    words = [each.word(nodes) for each in nodes if each is not me]
+    words[-1] = liar.word(
+        nodes, pings=tuple(Ping(node=each.name, rtt_ms=MOST_MS) for each in nodes if each is not liar)
+    )
+    sees = sight(me, words, nodes)
+    assert sees.laid(me.capacity)[1].rtt_ms.max() == UNKNOWN_RTT_MS
+    honest, told = decide_by_routes(me.held, among(me, nodes)), decide_by_routes(me.held, sees)
+    assert honest.span == told.span == Span(start=3, end=6), told.why
+    assert "routes of 5 clients" in told.why
+
+
+def test_numbers_at_the_limits_of_announcements_stop_nobody() -> None:
+    nodes = [node("node-a", 2.0, 6, 0.0, 0), node("node-b", 9.0, 3, 1.0, 3), node("node-c", 2.0, 3, 2.0, 0)]
+    new, me = node("node-n", 1.0, 3, 1.0), nodes[2]
+    worst = Features(
+        decode_ms_per_block=MOST_MS,
+        prefill_ms_per_token_block=MOST_MS,
+        queue_ms=MOST_MS,
+        cache_tokens_left=MOST_CACHE_TOKENS,
+    )
+    best = Features(decode_ms_per_block=LEAST_BLOCK_MS)
+    pings = tuple(Ping(node=each.name, rtt_ms=MOST_MS) for each in nodes[1:])
+    with np.errstate(all="raise"):
+        for said in (worst, best):
+            words = [nodes[0].word(nodes, features=said, pings=pings), *(n.word(nodes) for n in nodes[1:])]
+            assert len(first_by_routes(new.capacity, sight(new, words, nodes))) == 3
+            assert decide_by_routes(me.held, sight(me, [*words[:2]], nodes)).why
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"decode_ms_per_block": 1e308},
+        {"decode_ms_per_block": 5e-324},
+        {"prefill_ms_per_token_block": 1e308},
+        {"queue_ms": 1e308},
+        {"cache_tokens_left": 10**400},
+    ],
+    ids=str,
+)
+def test_numbers_beyond_them_are_no_announcement(told: dict[str, float]) -> None:
+    with pytest.raises(BadInput):
+        Features.of({"decode_ms_per_block": 1.0, **told})
+    with pytest.raises(BadInput):
+        Ping.of({"node": "node-a", "rtt_ms": 1e308})
+    ways = {key: each for key, each in told.items() if key in Offered.model_fields}
+    if ways:
+        with pytest.raises(BadInput):
+            Offered.of({"method": "plain", **ways})
+
+
 def test_loading_must_pay() -> None:
     """The second half is far away. Routes through the first get slower without the quickest of its holders:
     hours of loading are not won back."""
@@ -152,6 +262,10 @@ def test_loading_must_pay() -> None:
     sees = among(nodes[0], nodes)
     assert decide_by_routes(nodes[0].held, sees, loading_s=60.0).span == Span(start=3, end=6)
     assert decide_by_routes(nodes[0].held, sees, loading_s=1e6).span is None
+    assert decide_by_routes(nodes[0].held, sees, stayed_s=1e6, loading_s=1e6, stay_s=1e6).span is not None
+    assert decide_by_routes(nodes[0].held, sees, loading_s=60.0, stay_s=0.1).span is None, (
+        "it may soon go again"
+    )
 
 
 def test_the_weakest_block_counts_where_no_route_suffers() -> None:
@@ -167,7 +281,7 @@ def test_the_weakest_block_counts_where_no_route_suffers() -> None:
 def test_a_newcomer_goes_where_routes_get_quicker_and_else_where_the_others_are_weakest() -> None:
     nodes = [node("node-a", 2.0, 6, 0.0, 0), node("node-b", 9.0, 3, 1.0, 3), node("node-c", 2.0, 3, 2.0, 0)]
     me = node("node-n", 1.0, 3, 1.0)
-    assert len(first_by_routes(me.capacity, among(me, nodes))) == 3
+    assert first_by_routes(me.capacity, among(me, nodes)) == Span(start=3, end=6)
     alone = Sight(BLOCKS, among(me, nodes).others, {}, Ways(0.0, {}, frozenset()))
     assert first_by_routes(me.capacity, alone) == first(me.capacity, alone.others, BLOCKS)
 

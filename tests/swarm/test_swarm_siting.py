@@ -11,7 +11,7 @@ from metainf.swarm.plan.routing import Client, best_route
 from metainf.swarm.plan.rules import PLACINGS
 from metainf.swarm.plan.scenes import Scene, fate
 from metainf.swarm.plan.seen import Seen, measured, routes, told_routes
-from metainf.swarm.plan.siting import KNOWN, TYPICAL, Newcomer, compared, site
+from metainf.swarm.plan.siting import KNOWN, TYPICAL, Newcomer, compared, quickened, site
 from metainf.swarm.plan.table import Floats, Table
 from metainf.swarm.words import Capacity, Span
 
@@ -90,6 +90,21 @@ def test_a_slow_node_helps_the_weakest_blocks() -> None:
     table = held(((0, 8, 1.0), (0, 8, 1.0)))
     strength = np.array([3.0, 3, 3, 2, 1, 3, 3, 3])
     assert site(newcomer(2, 90.0, 2), table, strength, np.array([0, 1])) == Span(start=3, end=5)
+
+
+def test_a_route_where_there_was_none_counts_as_one() -> None:
+    inf = np.inf
+    through = np.array([[5.0, inf, 5.0, inf], [inf, inf, inf, 20.0]])
+    with np.errstate(all="raise"):
+        share = quickened(np.array([10.0, 10.0, inf, inf]), through)
+    assert share.tolist() == [[0.5, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
+
+
+def test_numbers_too_large_for_sums_leave_a_place() -> None:
+    table = held(((0, 8, 1e308), (0, 8, 1e308)))
+    strength = np.array([3.0, 3, 3, 2, 1, 3, 3, 3])
+    with np.errstate(all="ignore"):
+        assert len(site(newcomer(2, 1.0, 2), table, strength, np.array([0, 1]))) == 2
 
 
 def test_the_first_nodes_cover_all_blocks() -> None:

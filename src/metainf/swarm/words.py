@@ -19,6 +19,16 @@ MOST_PINGS, MOST_LABELS, MOST_METHODS = 64, 16, 8
 MethodName = Annotated[str, Field(min_length=1, max_length=64)]
 """A recipe, as in `metainf measure --method`."""
 LEAST_REPUTATION, MOST_REPUTATION = 0.1, 10.0
+LEAST_BLOCK_MS, MOST_MS = 1e-6, 1e6
+MOST_CACHE_TOKENS = 10**12
+"""What can be said in an announcement: beyond that sums over blocks and nodes would no longer be numbers."""
+Milliseconds = Annotated[float, Field(ge=0, le=MOST_MS)]
+BlockMilliseconds = Annotated[float, Field(ge=LEAST_BLOCK_MS, le=MOST_MS)]
+
+
+def sayable_ms(ms: float, least_ms: float = 0.0) -> float:
+    """The nearest that can be said."""
+    return min(max(ms, least_ms), MOST_MS)
 
 
 class Span(Frozen):
@@ -64,8 +74,8 @@ class Offered(Frozen):
     was not tried; `prefix_tokens` of beginnings stay in its cache."""
 
     method: MethodName
-    decode_ms_per_block: PositiveFloat | None = None
-    prefill_ms_per_token_block: NonNegativeFloat | None = None
+    decode_ms_per_block: BlockMilliseconds | None = None
+    prefill_ms_per_token_block: Milliseconds | None = None
     prefix_tokens: NonNegativeInt = 0
 
 
@@ -90,10 +100,10 @@ class Writing(Frozen):
 class Features(Frozen):
     """What a node says of itself. Speeds are of one block; memory counts whole blocks."""
 
-    decode_ms_per_block: PositiveFloat
-    prefill_ms_per_token_block: NonNegativeFloat = 0.0
-    queue_ms: NonNegativeFloat = 0.0
-    cache_tokens_left: NonNegativeInt = 2**31
+    decode_ms_per_block: BlockMilliseconds
+    prefill_ms_per_token_block: Milliseconds = 0.0
+    queue_ms: Milliseconds = 0.0
+    cache_tokens_left: Annotated[int, Field(ge=0, le=MOST_CACHE_TOKENS)] = 2**31
     memory_blocks: PositiveInt | None = None
     hardware: str | None = Field(default=None, max_length=128)
     region: str | None = Field(default=None, max_length=64)
@@ -107,7 +117,7 @@ class Ping(Frozen):
     """A measured round trip to another node."""
 
     node: NodeId
-    rtt_ms: NonNegativeFloat
+    rtt_ms: Milliseconds
 
 
 class Announcement(Frozen):

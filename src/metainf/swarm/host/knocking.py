@@ -55,8 +55,17 @@ def served(heard: list[Heard]) -> str:
     if not nodes:
         return "the swarm has no nodes: start one"
     told = [
-        f"{kind[0]} in {kind[2]} ({kind[1]} blocks, {count} nodes"
-        f"{f', of which {away[kind]} are not online' if away[kind] else ''})"
+        f"{kind[0]} in {kind[2]} ({kind[1]} blocks, {count} {'node' if count == 1 else 'nodes'}"
+        f"{_absent(count, away[kind])})"
         for kind, count in sorted(nodes.items())
     ]
     return f"this swarm serves {', '.join(told)}"
+
+
+def _absent(count: int, away: int) -> str:
+    """How many of these nodes are not online, if any."""
+    if not away:
+        return ""
+    if count == 1:
+        return ", not online"
+    return f", of which {away} {'is' if away == 1 else 'are'} not online"

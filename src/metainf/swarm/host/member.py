@@ -20,10 +20,21 @@ from metainf.swarm.net.directory import LIFETIME_S, NODES, REFRESH_S, DirectoryL
 from metainf.swarm.net.paid import Till
 from metainf.swarm.net.servers import in_the_open
 from metainf.swarm.plan.joining import Need, Subject, clock_off_s, headings, picture
+from metainf.swarm.plan.sight import UnderWay
 from metainf.swarm.trust.certificates import Certified
 from metainf.swarm.trust.identity import Identity
 from metainf.swarm.trust.signing import seal
-from metainf.swarm.words import Announcement, Capacity, Features, Held, Span, State
+from metainf.swarm.words import (
+    LEAST_BLOCK_MS,
+    MOST_CACHE_TOKENS,
+    Announcement,
+    Capacity,
+    Features,
+    Held,
+    Span,
+    State,
+    sayable_ms,
+)
 
 Say = Callable[[Said], None]
 AGES = 9
@@ -62,6 +73,7 @@ class Member:
         self.host = self._host()
         self.port = told.port
         self.since_s, self.loading_s = time.monotonic(), 0.0
+        self.under_way: Mapping[str, UnderWay] = {}
         self.generation, self.seq = int(time.time() * 1000), 0
         self.lost = self.overtaken = self.clock_told = False
         self.stop = asyncio.Event()
@@ -132,10 +144,10 @@ class Member:
             state=self.state,
             profile=self.who.subject.profile,
             features=Features(
-                decode_ms_per_block=self.load.decode_ms,
-                prefill_ms_per_token_block=self.load.prefill_ms,
-                queue_ms=round(self.load.queue_ms(), 3),
-                cache_tokens_left=0 if node is None else node.cache_tokens_left,
+                decode_ms_per_block=sayable_ms(self.load.decode_ms, LEAST_BLOCK_MS),
+                prefill_ms_per_token_block=sayable_ms(self.load.prefill_ms),
+                queue_ms=sayable_ms(round(self.load.queue_ms(), 3)),
+                cache_tokens_left=0 if node is None else min(node.cache_tokens_left, MOST_CACHE_TOKENS),
                 memory_blocks=self.most,
                 hardware=self.who.hardware,
                 region=told.region,

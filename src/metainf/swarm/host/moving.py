@@ -1,28 +1,31 @@
 """How a node takes its blocks, leaves them for others where the swarm gains by it, and leaves at the end."""
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from metainf.domain import BadInput, MetaInfError
 from metainf.swarm.host.book import pause
 from metainf.swarm.host.load import Busy
 from metainf.swarm.host.member import Member
-from metainf.swarm.host.placing import deciding, entering
+from metainf.swarm.host.placing import Others, Words, deciding, entering
 from metainf.swarm.net.dht_words import READ_S
 from metainf.swarm.net.directory import DirectoryLost, HivemindDirectory
 from metainf.swarm.net.forwarding import Links
 from metainf.swarm.net.node import Offer
+from metainf.swarm.plan.sight import followed
 from metainf.swarm.plan.table import missing
 from metainf.swarm.trust.tls import serving
 from metainf.swarm.words import Held, Span
 
+LOG = logging.getLogger("metainf.swarm")
 SETTLE_S = (0.5, 1.0)
 """Wait between saying where one goes and going, where words arrive at once."""
 TRIES = 5
 LOOK_S, STREAM_S = 1.0, 0.05
-Pick = Callable[[Sequence[Held]], Span | None]
+Pick = Callable[[Others, Words], Span | None]
 
 
 class CannotLoad(MetaInfError):
@@ -50,6 +53,7 @@ async def judging(member: Member) -> None:
     next_s, gaps = _next_s(member), 0
     while not member.stop.is_set():
         await pause(member.stop, LOOK_S * member.rng.uniform(0.7, 1.3))
+        member.under_way = followed(member.under_way, member.words(), time.monotonic())
         held = [*member.others(), _mine(member)]
         lacking = missing([(each.span.start, each.span.end) for each in held], member.who.subject.num_blocks)
         gaps = gaps + 1 if lacking else 0
@@ -83,15 +87,14 @@ def _mine(member: Member) -> Held:
 
 
 async def _judged(member: Member) -> None:
-    why, decide = "", deciding(member)
-
-    def pick(others: Sequence[Held]) -> Span | None:
-        nonlocal why
-        found = decide(others)
-        why = found.why
-        return found.span
-
-    span = await _settled(member, pick)
+    try:
+        span, why = await _chosen(member)
+    except Exception:  # a fault of ours must not end a node
+        if not member.nodes:
+            raise
+        LOG.exception("an error of MetaInf's own while judging whether to move")
+        await _stays(member, member.target)
+        return
     if span is None:
         return
     member.say("moving", f"moving from {member.span} to {span}: {why}")
@@ -107,6 +110,19 @@ async def _judged(member: Member) -> None:
     await member.announce()
 
 
+async def _chosen(member: Member) -> tuple[Span | None, str]:
+    """Where to go, if anywhere, and why."""
+    why, decide = "", deciding(member)
+
+    def pick(others: Others, words: Words) -> Span | None:
+        nonlocal why
+        found = decide(others, words)
+        why = found.why
+        return found.span
+
+    return await _settled(member, pick), why
+
+
 async def _settled(member: Member, pick: Pick) -> Span | None:
     """Where to go, after it was announced and is still right a moment later. A node that holds nothing yet
     goes where it said last, one that does stays where it is if that does not come to rest."""
@@ -119,7 +135,7 @@ async def _settled(member: Member, pick: Pick) -> Span | None:
                 raise
             await _stays(member, said)
             return None
-        span = await asyncio.to_thread(pick, member.others(counted))
+        span = await asyncio.to_thread(pick, member.others(counted), member.words())
         if span is None:
             await _stays(member, said)
             return None

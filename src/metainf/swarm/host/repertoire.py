@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from metainf.domain import MetaInfError
 from metainf.swarm.host.engine import Child, Start, WholeLoad, measured
 from metainf.swarm.host.measuring import Speed
-from metainf.swarm.words import MOST_METHODS, Offered, Writing
+from metainf.swarm.words import LEAST_BLOCK_MS, MOST_METHODS, Offered, Writing, sayable_ms
 
 if TYPE_CHECKING:
     from metainf.swarm.host.member import Member
@@ -39,12 +39,12 @@ class Repertoire:
         """What the node says of it."""
         methods = []
         for name, start in self.starts.items():
-            speed = self.speeds.get(name)
+            decode_ms, prefill_ms = _said(self.speeds.get(name))
             methods.append(
                 Offered(
                     method=name,
-                    decode_ms_per_block=None if speed is None else speed.decode_ms_per_block,
-                    prefill_ms_per_token_block=None if speed is None else speed.prefill_ms_per_token_block,
+                    decode_ms_per_block=decode_ms,
+                    prefill_ms_per_token_block=prefill_ms,
                     prefix_tokens=start.prefix_tokens,
                 )
             )
@@ -103,3 +103,11 @@ class Repertoire:
         subject = replace(member.who.subject, profile=start.profile)
         member.who = replace(member.who, subject=subject)
         self.node.door = door
+
+
+def _said(speed: Speed | None) -> tuple[float | None, float | None]:
+    """Milliseconds of a block for a token that is written and for one that is read."""
+    if speed is None:
+        return None, None
+    decode_ms = sayable_ms(speed.decode_ms_per_block, LEAST_BLOCK_MS)
+    return decode_ms, sayable_ms(speed.prefill_ms_per_token_block)

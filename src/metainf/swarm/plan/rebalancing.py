@@ -22,8 +22,9 @@ ENOUGH = 0.75
 STAY_S = 600.0
 """How long a node stays where it is at least, while every block has a holder."""
 WORTH = 0.05
-"""Move where the clients' routes together get quicker by this share. Announced speeds and round trips waver
-by some percent, which should move nobody; a sum that shrinks so with each move does not come back."""
+"""Move where the clients' routes get quicker by this share in the geometric mean, to which each client gives
+its own ratio and none its milliseconds. Announced speeds and round trips waver by some percent, which should
+move nobody; a mean that shrinks so with each move does not come back."""
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,11 @@ def decide_by_routes(
 ) -> Decision:
     """Judge for one node that placed itself by routes; by the weakest block where it has measured nobody.
 
-    It goes where the quickest routes of clients beside the nodes, summed, get quicker by a clear share, which
-    within the time that a node stays also pays for the routes without it while it loads (`loading_s`), and
-    where the weakest block keeps most of its strength. It also goes where that gets much stronger and
-    routes no slower. Queues do not count: they come and go while weights are loaded, and follow who moves.
+    It goes where the quickest routes of clients beside the nodes get quicker by a clear share in the
+    geometric mean, which within the time that a node stays at least (`stay_s`) also pays for the routes
+    without it while it loads (`loading_s`), and where the weakest block keeps most of its strength. It also
+    goes where that gets much stronger and routes no slower in that mean. Queues do not count: they come and
+    go while weights are loaded, and follow who moves.
     """
     me, count = mine.capacity, sight.num_blocks
     held = [*sight.others, mine]
@@ -117,34 +119,46 @@ def decide_by_routes(
         return stay(f"it came {stayed_s:.0f} s ago and stays for {stay_s:.0f} s")
     if missing(zip(laid.start.tolist(), laid.end.tolist(), strict=True), count):
         return stay("those that it has measured do not hold all blocks, so that routes cannot be judged")
-    return _ordinary(mine, sight, (new, laid, homes), loading_s)
+    return _ordinary(mine, sight, (new, laid, homes), (loading_s, stay_s))
 
 
-def _ordinary(mine: Held, sight: Sight, seen: tuple[Newcomer, Table, Ints], loading_s: float) -> Decision:
-    """Where all blocks have holders, also without this node."""
-    new, laid, homes = seen
+def _ordinary(
+    mine: Held, sight: Sight, seen: tuple[Newcomer, Table, Ints], times_s: tuple[float, float]
+) -> Decision:
+    """Where all blocks have holders, also without this node, which is away for the first of two times and
+    then stays for the second."""
+    (new, laid, homes), (loading_s, stay_s) = seen, times_s
     me, count = mine.capacity, sight.num_blocks
     before = throughput([*sight.others, mine], count)
     away, through = ways(new, replace(laid, queue_ms=np.zeros(len(laid))), beside(new, laid, homes, own=True))
     length = min(me.memory_blocks, count)
     starts = np.arange(count - length + 1)
-    there: Floats = np.minimum(away, through[starts, starts + length]).sum(axis=1)
-    here = float(np.minimum(away, through[mine.span.start, mine.span.end]).sum())
+    there: Floats = _mean(np.minimum(away, through[starts, starts + length]))
+    here = float(_mean(np.minimum(away, through[mine.span.start, mine.span.end])))
+    gain, lost = np.log(here / there), float(np.log(_mean(away) / here))
     least = _least(strengths(sight.others, count), me.blocks_per_s / length, length)
 
     quick = (there <= here * (1 - WORTH)) & (least >= ENOUGH * before)
-    quick &= (here - there) * STAY_S >= (float(away.sum()) - here) * loading_s
+    quick &= gain * stay_s >= lost * loading_s
     strong = (there <= here * (1 + ALIKE)) & (before <= ENOUGH * least)
     if quick.any():
         start = int(np.lexsort((-least, np.where(quick, there, np.inf)))[0])
-        why = f"routes of {len(away)} clients go from {here:.3g} to {there[start]:.3g} ms a token, summed"
+        why = f"routes of {len(away)} clients go from {here:.3g} to {there[start]:.3g} ms a token in the mean"
     elif strong.any():
         start = int(np.lexsort((there, np.where(strong, -least, np.inf)))[0])
-        why = f"the weakest block goes from {before:.3g} to {least[start]:.3g} requests/s, no route is slower"
+        why = (
+            f"the weakest block goes from {before:.3g} to {least[start]:.3g} requests/s, routes stay as quick"
+        )
     else:
         why = f"the gain of routes, {here:.3g} to {there.min():.3g} ms a token, is too small to load weights"
         return Decision(None, why, before, before)
     return Decision(Span(start=start, end=start + length), why, before, float(least[start]))
+
+
+def _mean(ms: Floats) -> Floats:
+    """The geometric mean over the clients, the last axis."""
+    found: Floats = np.exp(np.log(ms).mean(axis=-1))
+    return found
 
 
 def _least(strength: Floats, share: float, length: int) -> Floats:

@@ -63,9 +63,18 @@ def site(new: Newcomer, table: Table, strength: Floats, homes: Ints, demand: Dem
 
 
 def gains(new: Newcomer, table: Table, homes: Ints, demand: Demand = TYPICAL) -> Floats:
-    """For every start, by what share the quickest routes get quicker, summed over the clients."""
+    """For every start, by what share the quickest routes get quicker, summed over the clients. A route where
+    there was none counts as one."""
     before, through = compared(new, table, homes, demand)
-    found: Floats = np.maximum(0.0, 1.0 - through / before).sum(axis=1)
+    found: Floats = quickened(before, through).sum(axis=1)
+    return found
+
+
+def quickened(before: Floats, through: Floats) -> Floats:
+    """By what share each route gets quicker where it may go either way. Infinite ones are none."""
+    some = np.isfinite(before)
+    share = np.maximum(0.0, 1.0 - through / np.where(some, before, 1.0))
+    found: Floats = np.where(some, share, np.isfinite(through).astype(float))
     return found
 
 
