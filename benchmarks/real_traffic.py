@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 SECONDS = 40.0
 CALM_PER_S, RUSH_PER_S, CALM_S, RUSH_S = 0.25, 1.5, 12.0, 8.0
-DOCUMENTS, DOCUMENT_TOKENS, OWN_WORDS, LEAST_OUT, MOST_OUT = 4, 128, 24, 12, 40
+DOCUMENTS, DOCUMENT_TOKENS, OWN_WORDS, LEAST_OUT, MOST_OUT = 4, 64, 16, 12, 40
 WORDS = ("old", "river", "field", "town", "rain", "people", "wait", "slow", "green", "past")
 
 
