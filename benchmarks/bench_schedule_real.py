@@ -4,8 +4,8 @@ OPENBLAS_NUM_THREADS=1 python benchmarks/bench_schedule_real.py [--write docs/sc
 
 Traffic is calm and comes in a rush by turns. Each round sends the same arrivals to every policy in turn, in
 an order that changes. Every turn has its own documents, so that nobody finds in an engine's cache what
-another policy put there. A dollar is spent while an endpoint works. Prices are made up: the quicker costs more
-for the same work.
+another policy put there. A dollar is spent while an endpoint works. Prices are made up: the quicker costs
+more for the same work.
 """
 
 import asyncio
