@@ -56,6 +56,8 @@ class Learned:
     kind: list[_Means] = field(init=False)
     surprises: Floats = field(init=False)
     failing: Floats = field(init=False)
+    kept: dict[int, tuple[Floats, Floats]] = field(init=False, default_factory=dict, repr=False)
+    """What follows for kinds from all of this, until something is learnt."""
 
     def __post_init__(self) -> None:
         self.own = [_Means(np.zeros(self.count), np.zeros(self.count)) for _ in range(2)]
@@ -82,11 +84,15 @@ class Learned:
     def _kinds(self, what: int) -> tuple[Floats, Floats]:
         """[kind, method]: the expected log, and its variance. Normal at three levels: a kind's common error,
         what a method adds to it, and what was seen of the pair."""
+        if what in self.kept:
+            return self.kept[what]
         whole = self.kind[what]
         trust = whole.weight / (whole.weight + (NOISE**2 + OWN**2) / APART)
         spread = 1 / (1 / (KIND**2 * ALIKE) + trust.sum(axis=1, keepdims=True) / APART)
         common = spread * (trust * whole.mean).sum(axis=1, keepdims=True) / APART
-        return common + trust * (whole.mean - common), APART * (1 - trust) + (1 - trust) ** 2 * spread
+        found = common + trust * (whole.mean - common), APART * (1 - trust) + (1 - trust) ** 2 * spread
+        self.kept[what] = found
+        return found
 
     def grown(self, count: int, kinds: int, methods: int) -> "Learned":
         """The same with room for more."""
@@ -99,6 +105,7 @@ class Learned:
     def aged(self, seconds: float, fades_s: float) -> None:
         """What was learnt so long ago counts less: a node that is left alone is tried again at last."""
         left = math.exp(-seconds / fades_s)
+        self.kept.clear()
         for each in (*self.own, *self.kind):
             each.weight *= left
         self.failing *= left
@@ -106,9 +113,16 @@ class Learned:
     def forget(self, node: int, kind: int) -> None:
         """Another node stands in this place, of a kind that nobody else is of."""
         self.surprises[:, node] = self.failing[node] = 0.0
+        self.kept.clear()
         for what in range(2):
             self.own[what].weight[node] = 0.0
             self.kind[what].weight[kind] = 0.0
+
+    def forget_method(self, kind: int, method: int) -> None:
+        """Another method of that kind stands in this place."""
+        self.kept.clear()
+        for what in range(2):
+            self.kind[what].weight[kind, method] = 0.0
 
     def saw(self, swarm: Swarm, outcome: Outcome) -> None:
         """Learn from one outcome. Ratios that are no positive numbers are left out."""
@@ -124,6 +138,7 @@ class Learned:
             self._surprised(what, node, log - known)
             own.add(node, log - known, FADES)
             whole.add(at, log, 1 - (1 - FADES) / 8)
+            self.kept.pop(what, None)
 
     def _surprised(self, what: int, node: int, log: float) -> None:
         """Three in a row far on the same side of what is known: the node has changed."""

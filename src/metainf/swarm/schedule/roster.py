@@ -16,6 +16,8 @@ PREFIX_TOKENS = 64
 """Of a block of prompts; shorter than in simulation, for many beginnings are short."""
 FADES_S = 600.0
 """In so long a third is left of what was learnt: a node that is left alone is tried again at last."""
+AGES_S = 1.0
+"""So often that is worked out."""
 DEAREST = 20.0
 GONE = -1.0
 """The reputation of a row whose node is not there."""
@@ -116,9 +118,11 @@ class Roster:
 
     def at(self, now_s: float, tokens: float = 0.0) -> None:
         """The state at an instant, of the nodes that were taken, for a text of so many tokens."""
-        if self.aged_s is not None:
-            self.learned.aged(max(0.0, now_s - self.aged_s), FADES_S)
-        self.aged_s = now_s
+        if self.aged_s is None:
+            self.aged_s = now_s
+        if now_s - self.aged_s >= AGES_S:
+            self.learned.aged(now_s - self.aged_s, FADES_S)
+            self.aged_s = now_s
         swarm, (texts, waiting, reputation, room) = self.swarm, self.said
         swarm.reputation[:] = np.where(room >= tokens, reputation, GONE)
         swarm.running[:], swarm.waiting_tokens[:] = texts, waiting
@@ -229,8 +233,7 @@ class Roster:
         for method in sorted(methods - set(names)):
             column = next(place for place, name in enumerate(names) if name not in methods)
             names[column] = method
-            for what in range(2):
-                self.learned.kind[what].weight[at, column] = 0.0
+            self.learned.forget_method(at, column)
 
     def _grow(self, count: int) -> None:
         old, swarm = len(self.swarm), _swarm(count)
